@@ -1,0 +1,77 @@
+"""What can go wrong, by kind. Only the command line catches these: it makes a sentence and an exit code.
+
+Exit codes: 1 the file or the pair is bad, 2 wrong usage, 3 the environment (network, disk, a missing extra, a broken
+backend), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class GemmaMtpError(Exception):
+    """Base of all errors that are meant for people.
+
+    what: what is wrong, with the value found and the value wanted.
+    where: the file, tensor, key or call it is about.
+    hint: what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None):
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.hint = hint
+        super().__init__(f"{self.where}: {what}" if self.where else what)
+
+
+class BadFileError(GemmaMtpError):
+    """A file or folder given as input is not what it should be."""
+
+
+class GGUFError(BadFileError):
+    """A GGUF file breaks the format. `offset` is the byte at which it does."""
+
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, hint: str | None = None, offset: int | None = None
+    ):
+        self.offset = offset
+        super().__init__(what if offset is None else f"{what} (at byte {offset:,})", where=where, hint=hint)
+
+
+class SafetensorsError(BadFileError):
+    """A safetensors file breaks the format, or a checkpoint's shards don't fit together."""
+
+
+class CheckpointError(BadFileError):
+    """A checkpoint's config, tokenizer or tensors are not those of a model that we know."""
+
+
+class LlamaError(GemmaMtpError):
+    """llama.cpp refused a file or failed in a call. `log` holds its last lines."""
+
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, hint: str | None = None, log: tuple[str, ...] = ()
+    ):
+        self.log = log
+        super().__init__(what, where=where, hint=hint)
+
+
+class UsageError(GemmaMtpError):
+    """The command or call asks for something that is not on offer."""
+
+    exit_code = 2
+
+
+class EnvironmentProblem(GemmaMtpError):
+    """The machine, its network or its installation, not the input, is in the way."""
+
+    exit_code = 3
+
+
+class MissingExtra(EnvironmentProblem):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f"this needs the package {package}", hint=f'install it with: pip install "gemma-mtp[{extra}]"')

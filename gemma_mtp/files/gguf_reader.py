@@ -1,0 +1,312 @@
+"""A GGUF reader for files that come from strangers: everything is checked before it is used or allocated.
+
+Layout (version 2 and 3, little-endian): magic, version, number of tensors, number of key-value pairs; the pairs; for
+each tensor its name, dimensions (fastest first), type and offset; padding; the tensors' data. Counts and lengths are
+held against the bytes that are left, so that no number in a file can ask for more memory than the file has bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemma_mtp.errors import GGUFError
+from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
+from gemma_mtp.ggml import GGMLType, block_size, tensor_bytes
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+DEFAULT_ALIGNMENT = 32
+MAX_DIMENSIONS = 4
+MAX_NAME = 63  # ggml's GGML_MAX_NAME, less the closing zero
+MAX_ELEMENTS = 2**62
+#: The least bytes that one key-value pair (key length, type, a one-byte value) or tensor record can take.
+SMALLEST_PAIR, SMALLEST_TENSOR = 8 + 4 + 1, 8 + 4 + 8 + 4 + 8
+_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
+
+
+class HeaderIncomplete(GGUFError):
+    """The buffer ends before the header does, but the file goes on: read more. `needed` is the buffer size to try."""
+
+    def __init__(self, needed: int):
+        self.needed = needed
+        super().__init__(f"the header needs at least {needed:,} bytes")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor's record. `shape` is row-major (rows first); `offset` counts from the start of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: GGMLType
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return tensor_bytes(self.type, self.shape)
+
+
+@dataclass(frozen=True)
+class GGUFHeader:
+    """Everything before the tensors' data. `data_start` is the first byte of that data, `size` the whole file's."""
+
+    version: int
+    metadata: dict[str, Value]
+    tensors: dict[str, TensorInfo]
+    alignment: int
+    data_start: int
+    size: int
+
+
+class GGUFFile:
+    """A local GGUF file, memory-mapped. Use it as a context manager; views of its data are valid inside only."""
+
+    def __init__(self, path: str | Path):
+        """Raises GGUFError if the file cannot be read or breaks the format."""
+        self.path = Path(path)
+        try:
+            with self.path.open("rb") as file:
+                self.size = os.fstat(file.fileno()).st_size
+                if not self.size:
+                    raise GGUFError("the file is empty", where=path)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise GGUFError(f"cannot be read: {error.strerror}", where=path) from error
+        try:
+            self.header = parse_header(memoryview(self._map), self.size)
+        except GGUFError as error:
+            error.where = str(path)
+            raise GGUFError(error.what, where=path, hint=error.hint) from error
+
+    @property
+    def metadata(self) -> dict[str, Value]:
+        return self.header.metadata
+
+    @property
+    def tensors(self) -> dict[str, TensorInfo]:
+        return self.header.tensors
+
+    def data(self, tensor: TensorInfo) -> np.ndarray:
+        """The tensor's bytes: uint8 [nbytes], a read-only view."""
+        return np.frombuffer(self._map, np.uint8, tensor.nbytes, tensor.offset)
+
+    def __enter__(self) -> GGUFFile:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        # Views may still be alive (NumPy exports them); the map is then closed when the last of them goes.
+        self.header = GGUFHeader(0, {}, {}, 1, 0, 0)
+        del self._map
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether the file begins as a GGUF does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == MAGIC
+    except OSError:
+        return False
+
+
+def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
+    """Parse and check the header of a file of `file_size` bytes of which `buffer` holds the first.
+
+    Raises HeaderIncomplete if the buffer is too short, GGUFError if the file breaks the format.
+    """
+    cursor = _Cursor(buffer, file_size)
+    n_tensors, n_pairs, version = _preamble(cursor)
+    metadata = dict(_pairs(cursor, n_pairs))
+    alignment = _alignment(metadata)
+    records = list(_records(cursor, n_tensors))
+    data_start = -(-cursor.position // alignment) * alignment
+    tensors = _place(records, data_start, alignment, file_size)
+    return GGUFHeader(version, metadata, tensors, alignment, data_start, file_size)
+
+
+class _Cursor:
+    """A position in the header; every read is checked against the buffer and the file first."""
+
+    def __init__(self, buffer: memoryview, file_size: int):
+        self.buffer, self.file_size, self.position = buffer, file_size, 0
+
+    def take(self, count: int, what: str) -> memoryview:
+        end = self.position + count
+        if end > self.file_size:
+            raise GGUFError(f"the file ends inside {what}: {count:,} bytes wanted", offset=self.position)
+        if end > len(self.buffer):
+            raise HeaderIncomplete(end)
+        view = self.buffer[self.position : end]
+        self.position = end
+        return view
+
+    def u32(self, what: str) -> int:
+        return int(_U32.unpack(self.take(4, what))[0])
+
+    def u64(self, what: str) -> int:
+        return int(_U64.unpack(self.take(8, what))[0])
+
+    def count(self, what: str, smallest: int) -> int:
+        """A number of things of at least `smallest` bytes each, which must fit into the rest of the file."""
+        offset, count = self.position, self.u64(what)
+        room = self.file_size - self.position
+        if count * smallest > room:
+            raise GGUFError(f"{what} is {count:,}, more than the {room:,} bytes that are left can hold", offset=offset)
+        return count
+
+    def text(self, what: str) -> str:
+        offset = self.position
+        raw = self.take(self.count(f"the length of {what}", 1), what)
+        try:
+            return str(raw, "utf-8")
+        except UnicodeDecodeError as error:
+            raise GGUFError(f"{what} is not UTF-8", offset=offset) from error
+
+
+def _preamble(cursor: _Cursor) -> tuple[int, int, int]:
+    magic = bytes(cursor.take(4, "the magic"))
+    if magic != MAGIC:
+        raise GGUFError(f"not a GGUF file: it begins with {magic!r}, not {MAGIC!r}", offset=0)
+    version = cursor.u32("the version")
+    if version not in VERSIONS:
+        swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
+        what = "a big-endian file" if swapped in VERSIONS else f"GGUF version {version}"
+        raise GGUFError(f"{what} is not supported, only little-endian version 2 and 3", offset=4)
+    n_tensors = cursor.count("the number of tensors", SMALLEST_TENSOR)
+    n_pairs = cursor.count("the number of key-value pairs", SMALLEST_PAIR)
+    return n_tensors, n_pairs, version
+
+
+def _pairs(cursor: _Cursor, count: int) -> Iterator[tuple[str, Value]]:
+    seen: set[str] = set()
+    for index in range(count):
+        offset = cursor.position
+        key = cursor.text(f"key {index}")
+        if not key or key in seen:
+            raise GGUFError(f"key {index} ({key!r}) " + ("stands twice" if key else "is empty"), offset=offset)
+        seen.add(key)
+        yield key, _value(cursor, key)
+
+
+def _value(cursor: _Cursor, key: str) -> Value:
+    kind = _value_type(cursor, f"the type of {key}")
+    if kind is not ValueType.ARRAY:
+        return Value(kind, _payload(cursor, kind, 1, key))
+    item_type = _value_type(cursor, f"the item type of {key}")
+    if item_type is ValueType.ARRAY:
+        raise GGUFError(f"{key} is an array of arrays, which no runtime reads", offset=cursor.position - 4)
+    smallest = 8 if item_type is ValueType.STRING else DTYPES[item_type].itemsize
+    count = cursor.count(f"the length of {key}", smallest)
+    return Value(kind, _payload(cursor, item_type, count, key), item_type, count)
+
+
+def _value_type(cursor: _Cursor, what: str) -> ValueType:
+    offset, number = cursor.position, cursor.u32(what)
+    try:
+        return ValueType(number)
+    except ValueError:
+        raise GGUFError(f"{what} is {number}, which is no value type", offset=offset) from None
+
+
+def _payload(cursor: _Cursor, kind: ValueType, count: int, key: str) -> memoryview:
+    """The encoded items, stepped over without decoding them."""
+    start = cursor.position
+    if kind is not ValueType.STRING:
+        view = cursor.take(count * DTYPES[kind].itemsize, key)
+        if kind is ValueType.BOOL and np.frombuffer(view, np.uint8).max(initial=0) > 1:
+            raise GGUFError(f"{key} is a boolean, but neither 0 nor 1", offset=start)
+        return view
+    buffer, limit, position, unpack = cursor.buffer, len(cursor.buffer), start, _U64.unpack_from
+    for _ in range(count):
+        if position + 8 > limit:
+            break
+        position += 8 + unpack(buffer, position)[0]
+    cursor.take(max(position, start + 8 * count) - start, key)
+    if position > limit:
+        raise HeaderIncomplete(position)
+    cursor.position = position
+    return buffer[start:position]
+
+
+def _alignment(metadata: dict[str, Value]) -> int:
+    value = metadata.get("general.alignment")
+    if value is None:
+        return DEFAULT_ALIGNMENT
+    alignment = value.decode() if value.type is ValueType.UINT32 else None
+    if not alignment or alignment & (alignment - 1):
+        raise GGUFError(f"general.alignment is {alignment}, not a power of two")
+    return int(alignment)
+
+
+@dataclass(frozen=True)
+class _Record:
+    name: str
+    shape: tuple[int, ...]
+    type: GGMLType
+    offset: int
+    position: int
+
+
+def _records(cursor: _Cursor, count: int) -> Iterator[_Record]:
+    seen: set[str] = set()
+    for index in range(count):
+        position = cursor.position
+        name = cursor.text(f"the name of tensor {index}")
+        if not name or len(name.encode()) > MAX_NAME or name in seen:
+            fault = "is empty" if not name else "stands twice" if name in seen else f"is longer than {MAX_NAME} bytes"
+            raise GGUFError(f"the name of tensor {index} ({name[:80]!r}) {fault}", offset=position)
+        seen.add(name)
+        shape = _shape(cursor, name)
+        offset, number = cursor.position, cursor.u32(f"the type of {name}")
+        try:
+            kind = GGMLType(number)
+        except ValueError:
+            raise GGUFError(f"tensor {name} has type {number}, which is unknown", offset=offset) from None
+        if shape[-1] % block_size(kind):
+            raise GGUFError(
+                f"tensor {name} has rows of {shape[-1]} elements, no multiple of {kind.name}'s {block_size(kind)}",
+                offset=position,
+            )
+        yield _Record(name, shape, kind, cursor.u64(f"the offset of {name}"), position)
+
+
+def _shape(cursor: _Cursor, name: str) -> tuple[int, ...]:
+    offset, count = cursor.position, cursor.u32(f"the number of dimensions of {name}")
+    if not 1 <= count <= MAX_DIMENSIONS:
+        raise GGUFError(f"tensor {name} has {count} dimensions, 1 to {MAX_DIMENSIONS} are possible", offset=offset)
+    shape = tuple(cursor.u64(f"the dimensions of {name}") for _ in range(count))[::-1]
+    elements = 1
+    for length in shape:
+        elements *= length
+        if not 0 < elements <= MAX_ELEMENTS:
+            raise GGUFError(f"tensor {name} has the impossible shape {list(shape)}", offset=offset)
+    return shape
+
+
+def _place(records: list[_Record], data_start: int, alignment: int, file_size: int) -> dict[str, TensorInfo]:
+    """Turn relative offsets into positions in the file; refuse what lies outside, across or upon something else."""
+    end = data_start
+    for record in sorted(records, key=lambda record: record.offset):
+        begin, nbytes = data_start + record.offset, tensor_bytes(record.type, record.shape)
+        if record.offset % alignment:
+            raise GGUFError(f"tensor {record.name} is not aligned to {alignment} bytes", offset=record.position)
+        if begin + nbytes > file_size:
+            raise GGUFError(
+                f"tensor {record.name} ends at byte {begin + nbytes:,}, but the file has {file_size:,}",
+                hint="the file is cut off: download or copy it again",
+                offset=record.position,
+            )
+        if begin < end:
+            raise GGUFError(f"tensor {record.name} overlaps the one before it", offset=record.position)
+        end = begin + nbytes
+    return {
+        record.name: TensorInfo(record.name, record.shape, record.type, data_start + record.offset)
+        for record in records
+    }

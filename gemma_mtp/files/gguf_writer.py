@@ -1,0 +1,89 @@
+"""A GGUF writer: the whole file is planned before its first byte is written, then the data is streamed in order."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.gguf_reader import DEFAULT_ALIGNMENT, MAGIC
+from gemma_mtp.files.gguf_values import Value, encode_strings
+from gemma_mtp.ggml import GGMLType, tensor_bytes
+
+VERSION = 3
+Buffer = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """A tensor to be written. `shape` is row-major (rows first)."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: GGMLType
+
+    @property
+    def nbytes(self) -> int:
+        return tensor_bytes(self.type, self.shape)
+
+
+class GGUFWriter:
+    """Writes one GGUF file; a context manager whose end puts the complete file in place (see `atomic_output`).
+
+    Tensors are written in the plan's order, each in one piece or in several. `size` is the finished file's, known
+    from the start.
+    """
+
+    def __init__(
+        self, path: str | Path, metadata: Mapping[str, Value], tensors: Sequence[TensorPlan], *, force: bool = False
+    ):
+        self.path, self.force = Path(path), force
+        self.tensors = list(tensors)
+        self._header = encode_header(metadata, self.tensors)
+        self.size = len(self._header) + sum(padded(tensor.nbytes) for tensor in self.tensors)
+        self._stack = ExitStack()
+        self._written = 0
+
+    def __enter__(self) -> GGUFWriter:
+        self._file: BinaryIO = self._stack.enter_context(atomic_output(self.path, size=self.size, force=self.force))
+        self._file.write(self._header)
+        return self
+
+    def write(self, tensor: TensorPlan, pieces: Iterable[Buffer]) -> None:
+        """Write the next tensor's data, then the padding behind it."""
+        assert tensor is self.tensors[self._written], f"{tensor.name} is not the next tensor of the plan"
+        written = 0
+        for piece in pieces:
+            written += self._file.write(piece)
+        assert written == tensor.nbytes, f"{tensor.name}: {written} bytes written, {tensor.nbytes} planned"
+        self._file.write(bytes(padded(written) - written))
+        self._written += 1
+
+    def __exit__(self, *exception: Any) -> None:
+        assert any(exception) or self._written == len(self.tensors), "not all planned tensors were written"
+        self._stack.__exit__(*exception)
+
+
+def padded(size: int) -> int:
+    return -(-size // DEFAULT_ALIGNMENT) * DEFAULT_ALIGNMENT
+
+
+def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorPlan]) -> bytes:
+    """Everything before the data, padded to its start."""
+    parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
+    for key, value in metadata.items():
+        parts += [encode_strings([key.encode()]), struct.pack("<I", value.type), value.encode()]
+    offset = 0
+    for tensor in tensors:
+        dimensions = tensor.shape[::-1]
+        parts += [
+            encode_strings([tensor.name.encode()]),
+            struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, tensor.type, offset),
+        ]
+        offset += padded(tensor.nbytes)
+    header = b"".join(parts)
+    return header + bytes(padded(len(header)) - len(header))
