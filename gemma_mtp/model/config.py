@@ -1,0 +1,287 @@
+"""config.json -> `Hyperparameters`: both config styles and all defaults end here and nowhere else.
+
+config.json comes in two styles: `global_head_dim` and `num_global_key_value_heads` in the text config, or (newer
+transformers) `per_layer_config: {"3": {"head_dim": 512, "num_key_value_heads": 2}}`. It also leans on the defaults of
+transformers' `Gemma4TextConfig`; those that are relied on are in `DEFAULTS`, everything else must be said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gemma_mtp.errors import CheckpointError
+
+#: HF class -> which part of a pair it is.
+ARCHITECTURES = {
+    "Gemma4AssistantForCausalLM": "assistant",
+    "Gemma4UnifiedAssistantForCausalLM": "assistant",
+    "Gemma4ForCausalLM": "target",
+    "Gemma4ForConditionalGeneration": "target",
+    "Gemma4UnifiedForConditionalGeneration": "target",
+}
+
+#: Defaults of transformers' Gemma4TextConfig and Gemma4AssistantConfig (5.22) that a config.json may rely on.
+#: `backbone_hidden_size` has one there too (1536), but a width that decides which target fits is never assumed.
+DEFAULTS: dict[str, Any] = {
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 131072,
+    "final_logit_softcapping": None,
+    "attention_k_eq_v": False,
+    "num_kv_shared_layers": 0,
+    "hidden_size_per_layer_input": 256,
+    "use_double_wide_mlp": False,
+    "enable_moe_block": False,
+    "num_experts": None,
+    "top_k_experts": None,
+    "moe_intermediate_size": None,
+    "num_global_key_value_heads": None,
+    "per_layer_config": None,
+    "use_ordered_embeddings": False,
+    "num_centroids": 2048,
+    "centroid_intermediate_top_k": 32,
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1_000_000.0},
+    },
+}
+
+#: Checkpoints whose weights are already packed: config key or value -> what it is.
+PACKED_FORMATS = {"quantization_config": "quantized weights", "quantization": "MLX-quantized weights"}
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """One model's text part. Per-layer values are tuples of `layers` entries; widths are numbers of elements."""
+
+    part: str  # "assistant" or "target"
+    architecture: str  # the HF class
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads_sliding: int
+    kv_heads_full: int | None  # None: the same as sliding
+    head_dim_sliding: int
+    head_dim_full: int
+    sliding: tuple[bool, ...]  # whether a layer sees only the window
+    sliding_window: int
+    context: int
+    norm_epsilon: float
+    rope_base_sliding: float
+    rope_base_full: float
+    rotary_share_full: float  # the share of a full layer's head that is rotated
+    vocabulary: int
+    logit_softcap: float | None
+    shared_kv_layers: int  # trailing layers without keys and values of their own
+    per_layer_input: int  # width of the per-layer embeddings, 0 without
+    double_wide_mlp: bool  # whether shared-KV layers have twice the intermediate width
+    values_are_keys: bool  # full layers without a v_proj (attention_k_eq_v)
+    experts: int
+    experts_used: int
+    expert_intermediate: int
+    # Assistants only:
+    backbone: int = 0  # the target's hidden width
+    centroids: int = 0  # clusters of the centroid head, 0 without
+    centroid_top_k: int = 0
+
+    def head_dim(self, layer: int) -> int:
+        return self.head_dim_sliding if self.sliding[layer] else self.head_dim_full
+
+    def kv_heads(self, layer: int) -> int:
+        full = self.kv_heads_sliding if self.kv_heads_full is None else self.kv_heads_full
+        return self.kv_heads_sliding if self.sliding[layer] else full
+
+    def shares_kv(self, layer: int) -> bool:
+        return layer >= self.layers - self.shared_kv_layers
+
+    def layer_intermediate(self, layer: int) -> int:
+        return self.intermediate * (2 if self.double_wide_mlp and self.shares_kv(layer) else 1)
+
+    def rope_factors(self) -> list[float]:
+        """Divisors of the full layers' rotary frequencies, [head_dim_full / 2]: 1 where rotated, 1e30 where not.
+
+        Gemma 4's "proportional" rope rotates the first share of a head's pairs; ggml rotates all of them, so the rest
+        get a frequency of practically zero (upstream's converter, `generate_extra_tensors`).
+        """
+        rotated = int(self.head_dim_full * self.rotary_share_full / 2)
+        return [1.0] * rotated + [1e30] * (self.head_dim_full // 2 - rotated)
+
+
+def read_config(folder: Path) -> Hyperparameters:
+    """The hyper-parameters of the checkpoint in `folder`.
+
+    Raises CheckpointError: no config.json, not JSON, another architecture, packed weights, a field missing or odd.
+    """
+    path = folder / "config.json"
+    return parse_config(read_json(path), path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises CheckpointError."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"there is no {path.name}", where=path.parent, hint="name a folder with a Hugging Face checkpoint in it"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"cannot be read: {error.strerror}", where=path) from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"is not JSON: {error}", where=path, hint="download it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError("is JSON, but no object", where=path)
+    return content
+
+
+def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
+    """See `read_config`; `path` is for messages."""
+    architecture = _architecture(config, path)
+    part = ARCHITECTURES[architecture]
+    for key, what in PACKED_FORMATS.items():
+        if config.get(key):
+            raise CheckpointError(
+                f"{key} says that this checkpoint has {what}", where=path, hint="start from the original checkpoint"
+            )
+    nested = config.get("text_config")
+    field = _Fields({**config, **(nested if isinstance(nested, Mapping) else {})}, path)
+    layers = field.count("num_hidden_layers")
+    sliding = _layer_types(field, layers)
+    full_layers = [layer for layer in range(layers) if not sliding[layer]]
+    rope = field.value("rope_parameters", _is_rope, "sliding_attention and full_attention with a rope_theta each")
+    experts = bool(field.flag("enable_moe_block"))
+    is_assistant = part == "assistant"
+    ordered = is_assistant and field.flag("use_ordered_embeddings")
+    return Hyperparameters(
+        part=part,
+        architecture=architecture,
+        layers=layers,
+        hidden=field.count("hidden_size"),
+        intermediate=field.count("intermediate_size"),
+        heads=field.count("num_attention_heads"),
+        kv_heads_sliding=field.count("num_key_value_heads"),
+        kv_heads_full=_full_kv_heads(field, full_layers),
+        head_dim_sliding=field.count("head_dim"),
+        head_dim_full=_full_layers_value(field, full_layers, "head_dim") or field.count("global_head_dim"),
+        sliding=sliding,
+        sliding_window=field.count("sliding_window"),
+        context=field.count("max_position_embeddings"),
+        norm_epsilon=field.number("rms_norm_eps"),
+        rope_base_sliding=float(rope["sliding_attention"]["rope_theta"]),
+        rope_base_full=float(rope["full_attention"]["rope_theta"]),
+        rotary_share_full=float(rope["full_attention"].get("partial_rotary_factor", 1.0)),
+        vocabulary=field.count("vocab_size"),
+        logit_softcap=field.optional_number("final_logit_softcapping"),
+        shared_kv_layers=layers if is_assistant else field.count("num_kv_shared_layers", least=0),
+        per_layer_input=0 if is_assistant else field.count("hidden_size_per_layer_input", least=0),
+        double_wide_mlp=field.flag("use_double_wide_mlp"),
+        values_are_keys=field.flag("attention_k_eq_v"),
+        experts=field.count("num_experts") if experts else 0,
+        experts_used=field.count("top_k_experts") if experts else 0,
+        expert_intermediate=field.count("moe_intermediate_size") if experts else 0,
+        backbone=field.count("backbone_hidden_size") if is_assistant else 0,
+        centroids=field.count("num_centroids") if ordered else 0,
+        centroid_top_k=field.count("centroid_intermediate_top_k") if ordered else 0,
+    )
+
+
+class _Fields:
+    """Typed access to a config's fields, with the documented defaults and one way to complain."""
+
+    def __init__(self, config: Mapping[str, Any], path: Path):
+        self.config, self.path = config, path
+
+    def value(self, key: str, fits: Callable[[Any], bool], wanted: str) -> Any:
+        """The field, or its default. Raises CheckpointError if it is absent without a default, or does not fit."""
+        value = self.config.get(key)
+        if value is None:
+            if key not in DEFAULTS:
+                raise CheckpointError(
+                    f"the field {key} is missing", where=self.path, hint="the checkpoint is incomplete"
+                )
+            value = DEFAULTS[key]
+        if not fits(value):
+            raise CheckpointError(f"{key} is {str(value)[:80]!r}, not {wanted}", where=self.path)
+        return value
+
+    def count(self, key: str, least: int = 1) -> int:
+        wanted = f"a whole number from {least} to 2^31"
+        return int(self.value(key, lambda value: _is_integer(value) and least <= value < 2**31, wanted))
+
+    def number(self, key: str) -> float:
+        return float(self.value(key, _is_number, "a number"))
+
+    def optional_number(self, key: str) -> float | None:
+        value = self.value(key, lambda value: value is None or _is_number(value), "a number")
+        return None if value is None else float(value)
+
+    def flag(self, key: str) -> bool:
+        return bool(self.value(key, lambda value: isinstance(value, bool), "true or false"))
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_rope(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    parts = [value.get("sliding_attention"), value.get("full_attention")]
+    return all(isinstance(part, Mapping) and _is_number(part.get("rope_theta")) for part in parts)
+
+
+def _architecture(config: Mapping[str, Any], path: Path) -> str:
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else None
+    if architecture in ARCHITECTURES:
+        return str(architecture)
+    known = ", ".join(ARCHITECTURES)
+    raise CheckpointError(
+        f"the architecture is {architecture or 'not named'}, which is neither a Gemma 4 assistant nor a Gemma 4 target "
+        f"({known})",
+        where=path,
+        hint="for other models use llama.cpp's convert_hf_to_gguf.py",
+    )
+
+
+def _layer_types(field: _Fields, layers: int) -> tuple[bool, ...]:
+    """Which layers are sliding. Without `layer_types`: five sliding, one full, and so on; the last is always full."""
+    kinds = field.config.get("layer_types")
+    if kinds is None:
+        kinds = ["full_attention" if (layer + 1) % 6 == 0 else "sliding_attention" for layer in range(layers)]
+        kinds[-1] = "full_attention"
+    known = ("sliding_attention", "full_attention")
+    if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in known for kind in kinds):
+        raise CheckpointError(f"layer_types must name {layers} layers as one of {', '.join(known)}", where=field.path)
+    return tuple(kind == "sliding_attention" for kind in kinds)
+
+
+def _full_layers_value(field: _Fields, full_layers: list[int], key: str) -> int | None:
+    """`key` as the newer config style gives it for the full layers; None if this config is of the older style."""
+    per_layer = field.config.get("per_layer_config")
+    if per_layer is None:
+        return None
+    if not isinstance(per_layer, Mapping) or not all(isinstance(layer, Mapping) for layer in per_layer.values()):
+        raise CheckpointError("per_layer_config must be an object of objects", where=field.path)
+    found = {per_layer.get(str(layer), per_layer.get(layer, {})).get(key) for layer in full_layers} - {None}
+    if len(found) > 1 or not all(_is_integer(value) and value > 0 for value in found):
+        raise CheckpointError(f"per_layer_config gives the full layers the odd {key} {found}", where=field.path)
+    return int(found.pop()) if found else None
+
+
+def _full_kv_heads(field: _Fields, full_layers: list[int]) -> int | None:
+    """The full layers' KV heads. In the older style transformers heeds them only together with attention_k_eq_v."""
+    if field.config.get("per_layer_config") is not None:
+        return _full_layers_value(field, full_layers, "num_key_value_heads")
+    if not field.flag("attention_k_eq_v") or field.config.get("num_global_key_value_heads") is None:
+        return None
+    return field.count("num_global_key_value_heads")

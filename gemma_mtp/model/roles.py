@@ -1,0 +1,243 @@
+"""The tensors of a Gemma 4 target and assistant by role: their names in a checkpoint, their shapes, their presence.
+
+A role is named as mainline llama.cpp names the tensor without `blk.N.` and `.weight`: `attn_q`, `ffn_down`, ... That
+makes mainline's dialect the plain one; `dialects.py` lists how the others differ. A tensor that has no role, a role
+without its tensor and a wrong shape are all errors: nothing is dropped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gemma_mtp.model.config import Hyperparameters
+
+#: Formulas take the hyper-parameters and the layer (-1 for tensors outside the layers).
+Shape = Callable[[Hyperparameters, int], tuple[int, ...]]
+Condition = Callable[[Hyperparameters, int], bool]
+
+
+def always(_: Hyperparameters, __: int) -> bool:
+    return True
+
+
+def never(_: Hyperparameters, __: int) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Role:
+    """One tensor, or one a layer.
+
+    name: the role.
+    source: its name in a checkpoint, less the prefix: inside `layers.N.` if `layered`.
+    shape: rows first, as in the checkpoint and in memory.
+    needed: whether a model has it. allowed: whether a model that needn't have it may.
+    plain: kept in F32 whatever the file's type (norms and scales; llama.cpp keeps all one-dimensional tensors so).
+    """
+
+    name: str
+    source: str
+    shape: Shape
+    layered: bool = True
+    needed: Condition = always
+    allowed: Condition = never
+    plain: bool = False
+
+
+def _hidden(h: Hyperparameters, _: int) -> tuple[int, ...]:
+    return (h.hidden,)
+
+
+def _head(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+    return (h.head_dim(layer),)
+
+
+def _query(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+    return (h.heads * h.head_dim(layer), h.hidden)
+
+
+def _key_value(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+    return (h.kv_heads(layer) * h.head_dim(layer), h.hidden)
+
+
+def _wide(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+    return (h.layer_intermediate(layer), h.hidden)
+
+
+def _owns_kv(h: Hyperparameters, layer: int) -> bool:
+    return not h.shares_kv(layer)
+
+
+def _has_values(h: Hyperparameters, layer: int) -> bool:
+    return _owns_kv(h, layer) and (h.sliding[layer] or not h.values_are_keys)
+
+
+def _may_have_values(h: Hyperparameters, layer: int) -> bool:
+    # Checkpoints of targets with shared KV hold the unused projections all the same, and upstream converts them.
+    return h.shares_kv(layer) and (h.sliding[layer] or not h.values_are_keys)
+
+
+def _shares_kv(h: Hyperparameters, layer: int) -> bool:
+    return h.shares_kv(layer)
+
+
+def _has_experts(h: Hyperparameters, _: int) -> bool:
+    return h.experts > 0
+
+
+def _has_per_layer_input(h: Hyperparameters, _: int) -> bool:
+    return h.per_layer_input > 0
+
+
+def _has_centroids(h: Hyperparameters, _: int) -> bool:
+    return h.centroids > 0
+
+
+EMBEDDING = Role("token_embd", "embed_tokens.weight", lambda h, _: (h.vocabulary, h.hidden), layered=False)
+OUTPUT_NORM = Role("output_norm", "norm.weight", _hidden, layered=False, plain=True)
+
+#: What every layer of both models has.
+LAYER = (
+    Role("attn_norm", "input_layernorm.weight", _hidden, plain=True),
+    Role("attn_q", "self_attn.q_proj.weight", _query),
+    Role("attn_q_norm", "self_attn.q_norm.weight", _head, plain=True),
+    Role("attn_output", "self_attn.o_proj.weight", lambda h, layer: (h.hidden, h.heads * h.head_dim(layer))),
+    Role("post_attention_norm", "post_attention_layernorm.weight", _hidden, plain=True),
+    Role("ffn_norm", "pre_feedforward_layernorm.weight", _hidden, plain=True),
+    Role("ffn_gate", "mlp.gate_proj.weight", _wide),
+    Role("ffn_up", "mlp.up_proj.weight", _wide),
+    Role("ffn_down", "mlp.down_proj.weight", lambda h, layer: (h.hidden, h.layer_intermediate(layer))),
+    Role("post_ffw_norm", "post_feedforward_layernorm.weight", _hidden, plain=True),
+    Role("layer_output_scale", "layer_scalar", lambda h, _: (1,), plain=True),
+)
+
+#: Keys and values, which an assistant reads from its target.
+TARGET_ATTENTION = (
+    Role("attn_k", "self_attn.k_proj.weight", _key_value, needed=_owns_kv, allowed=_shares_kv),
+    Role("attn_k_norm", "self_attn.k_norm.weight", _head, needed=_owns_kv, allowed=_shares_kv, plain=True),
+    Role("attn_v", "self_attn.v_proj.weight", _key_value, needed=_has_values, allowed=_may_have_values),
+)
+
+#: The mixture of experts beside the dense MLP (26B-A4B).
+TARGET_EXPERTS = (
+    Role("ffn_gate_inp", "router.proj.weight", lambda h, _: (h.experts, h.hidden), needed=_has_experts, plain=True),
+    Role("ffn_gate_inp.scale", "router.scale", _hidden, needed=_has_experts, plain=True),
+    Role(
+        "ffn_gate_up_exps",
+        "experts.gate_up_proj",
+        lambda h, _: (h.experts, 2 * h.expert_intermediate, h.hidden),
+        needed=_has_experts,
+    ),
+    Role(
+        "ffn_down_exps",
+        "experts.down_proj",
+        lambda h, _: (h.experts, h.hidden, h.expert_intermediate),
+        needed=_has_experts,
+    ),
+    Role("ffn_down_exps.scale", "router.per_expert_scale", lambda h, _: (h.experts,), needed=_has_experts, plain=True),
+    Role("pre_ffw_norm_2", "pre_feedforward_layernorm_2.weight", _hidden, needed=_has_experts, plain=True),
+    Role("post_ffw_norm_1", "post_feedforward_layernorm_1.weight", _hidden, needed=_has_experts, plain=True),
+    Role("post_ffw_norm_2", "post_feedforward_layernorm_2.weight", _hidden, needed=_has_experts, plain=True),
+)
+
+#: Per-layer embeddings (E2B, E4B).
+TARGET_PER_LAYER_INPUT = (
+    Role(
+        "per_layer_token_embd",
+        "embed_tokens_per_layer.weight",
+        lambda h, _: (h.vocabulary, h.layers * h.per_layer_input),
+        layered=False,
+        needed=_has_per_layer_input,
+    ),
+    Role(
+        "per_layer_model_proj",
+        "per_layer_model_projection.weight",
+        lambda h, _: (h.layers * h.per_layer_input, h.hidden),
+        layered=False,
+        needed=_has_per_layer_input,
+    ),
+    Role(
+        "per_layer_proj_norm",
+        "per_layer_projection_norm.weight",
+        lambda h, _: (h.per_layer_input,),
+        layered=False,
+        needed=_has_per_layer_input,
+        plain=True,
+    ),
+    Role(
+        "inp_gate",
+        "per_layer_input_gate.weight",
+        lambda h, _: (h.per_layer_input, h.hidden),
+        needed=_has_per_layer_input,
+    ),
+    Role(
+        "proj", "per_layer_projection.weight", lambda h, _: (h.hidden, h.per_layer_input), needed=_has_per_layer_input
+    ),
+    Role("post_norm", "post_per_layer_input_norm.weight", _hidden, needed=_has_per_layer_input, plain=True),
+)
+
+#: What makes an assistant one. `pre_projection` takes [target embedding, h]; `post_projection` gives the next h.
+ASSISTANT_HEAD = (
+    Role("nextn.pre_projection", "pre_projection.weight", lambda h, _: (h.hidden, 2 * h.backbone), layered=False),
+    Role("nextn.post_projection", "post_projection.weight", lambda h, _: (h.backbone, h.hidden), layered=False),
+    Role(
+        "centroids",
+        "masked_embedding.centroids.weight",
+        lambda h, _: (h.centroids, h.hidden),
+        layered=False,
+        needed=_has_centroids,
+    ),
+    Role(
+        "token_ordering",
+        "masked_embedding.token_ordering",
+        lambda h, _: (h.vocabulary,),
+        layered=False,
+        needed=_has_centroids,
+        plain=True,
+    ),
+)
+
+ROLES: dict[str, tuple[Role, ...]] = {
+    "assistant": (EMBEDDING, *LAYER, OUTPUT_NORM, *ASSISTANT_HEAD),
+    "target": (EMBEDDING, *TARGET_PER_LAYER_INPUT, *LAYER, *TARGET_ATTENTION, *TARGET_EXPERTS, OUTPUT_NORM),
+}
+
+#: In every GGUF but in no checkpoint, because it is computed: see `Hyperparameters.rope_factors`.
+ROPE_FREQS = Role("rope_freqs", "", lambda h, _: (h.head_dim_full // 2,), layered=False, plain=True)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A role at a layer (None outside the layers): the place of one tensor in a model."""
+
+    role: Role
+    layer: int | None
+
+    @property
+    def source(self) -> str:
+        """The tensor's name in a checkpoint, without a prefix."""
+        return self.role.source if self.layer is None else f"layers.{self.layer}.{self.role.source}"
+
+    @property
+    def mainline_name(self) -> str:
+        """The tensor's name in mainline's dialect. Scales keep their ending, everything else ends in `.weight`."""
+        prefix = "" if self.layer is None else f"blk.{self.layer}."
+        return prefix + (self.role.name if self.role.name.endswith(".scale") else f"{self.role.name}.weight")
+
+    def shape(self, model: Hyperparameters) -> tuple[int, ...]:
+        return self.role.shape(model, -1 if self.layer is None else self.layer)
+
+    def needed(self, model: Hyperparameters) -> bool:
+        return self.role.needed(model, -1 if self.layer is None else self.layer)
+
+    def allowed(self, model: Hyperparameters) -> bool:
+        return self.needed(model) or self.role.allowed(model, -1 if self.layer is None else self.layer)
+
+
+def slots(model: Hyperparameters) -> list[Slot]:
+    """All places for tensors that a model of this kind has or may have, in the order of the roles, layer by layer."""
+    roles = ROLES[model.part]
+    single = [Slot(role, None) for role in roles if not role.layered]
+    layered = [Slot(role, layer) for layer in range(model.layers) for role in roles if role.layered]
+    return [slot for slot in (*single, *layered) if slot.allowed(model)]
