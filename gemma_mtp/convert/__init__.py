@@ -1,0 +1,1 @@
+"""Checkpoint (or another dialect's GGUF) -> GGUF."""

@@ -1,0 +1,1 @@
+"""The shipped trained pair, and the demo that takes it through the whole toolkit."""

@@ -1,0 +1,35 @@
+# Each target sets up all that it needs: a virtual environment in .venv, the packages, llama.cpp (compiled once).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test quality bench clean
+
+demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair
+	$(BIN)/gemma-mtp demo
+
+test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine
+	$(BIN)/python -m pytest
+
+quality: $(VENV)/.dev  ## what CI asks of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## ratios against upstream, each measured in one run
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@

@@ -1,0 +1,71 @@
+"""Registration of the commands, and the one place where errors become sentences and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from gemma_mtp import __version__
+from gemma_mtp.errors import GemmaMtpError
+
+INTERRUPTED = 130
+
+#: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
+COMMANDS = ("convert", "quantize", "verify", "inspect", "run", "bench", "serve", "push", "make", "demo", "doctor")
+
+app = typer.Typer(
+    name="gemma-mtp",
+    help="Convert, quantize, verify, run and publish Gemma 4 MTP assistants.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gemma-mtp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with errors that are meant for people printed as such. Anything else is a bug and stays loud."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from gemma_mtp.cli.output import print_error
+
+        try:
+            command(*args, **kwargs)
+        except GemmaMtpError as error:
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
+for name in COMMANDS:
+    module = importlib.import_module(f"gemma_mtp.cli.{name}")
+    app.command(name)(guarded(getattr(module, name)))
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,80 @@
+"""Where output goes: results to stdout, everything else to stderr; a bar on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from gemma_mtp.errors import GemmaMtpError, LlamaError
+
+results = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+#: Called with the number of bytes that were just done.
+Advance = Callable[[int], None]
+
+
+def print_json(content: Any) -> None:
+    """One JSON object on stdout, and nothing else there."""
+    print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def print_note(text: str) -> None:
+    notes.print(escape(text), style="dim", soft_wrap=True)
+
+
+def print_warning(text: str) -> None:
+    notes.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+
+def print_error(error: GemmaMtpError) -> None:
+    """What is wrong and where, then what to do, then what llama.cpp last said."""
+    notes.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    if isinstance(error, LlamaError):
+        for line in error.log:
+            notes.print(f"  [dim]llama.cpp:[/] {escape(line)}", soft_wrap=True)
+    if error.hint:
+        notes.print(f"[bold]hint:[/] {escape(error.hint)}", soft_wrap=True)
+
+
+def human_size(count: float) -> str:
+    """12,345,678 -> '12.3 MB'."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            break
+        count /= 1000
+    else:
+        unit = "TB"
+    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+
+
+@contextmanager
+def byte_progress(what: str, total: int) -> Iterator[Advance]:
+    """A bar of bytes with rate and time left; on a pipe one line at the end."""
+    if not notes.is_terminal:
+        yield lambda _: None
+        print_note(f"{what}: {human_size(total)} done")
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,100 @@
+"""A checkpoint folder as a model: every tensor in its slot, none missing, none left over, all of the right shape."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemma_mtp.errors import CheckpointError
+from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
+from gemma_mtp.model.config import Hyperparameters, read_config
+from gemma_mtp.model.roles import Slot, slots
+
+#: Where a text model stands in a checkpoint: alone, or inside a multimodal one (two spellings).
+PREFIXES = ("model.language_model.", "language_model.model.", "model.", "")
+
+#: Parts of a multimodal checkpoint that a text GGUF leaves out.
+OTHER_MODALITIES = re.compile(
+    r"(model\.)?(vision_tower|vision_embedder|audio_tower|audio_embedder|embed_vision|embed_audio|multi_modal_projector)\."
+)
+
+#: Endings that betray packed weights.
+PACKED_ENDINGS = (".scales", ".biases", ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that is complete. `left_out` names tensors of other modalities."""
+
+    folder: Path
+    model: Hyperparameters
+    store: SafetensorsCheckpoint
+    tensors: dict[Slot, StoredTensor]
+    left_out: tuple[str, ...]
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read config and headers and check that they agree.
+
+    Raises CheckpointError with all that is missing, unknown or misshapen, and SafetensorsError for a damaged file.
+    """
+    if not folder.is_dir():
+        raise CheckpointError("there is no such folder", where=folder, hint="name a folder with config.json in it")
+    model = read_config(folder)
+    store = SafetensorsCheckpoint(folder)
+    _refuse_packed(store)
+    left_out = tuple(name for name in store if OTHER_MODALITIES.match(name))
+    by_source = {_strip_prefix(name): tensor for name, tensor in store.items() if name not in left_out}
+    if model.part == "assistant":
+        by_source.pop("lm_head.weight", None)  # tied: the embedding is the head
+    places = slots(model)
+    tensors = {slot: by_source[slot.source] for slot in places if slot.source in by_source}
+    _complain(model, folder, places, by_source, tensors)
+    return Checkpoint(folder, model, store, tensors, left_out)
+
+
+def _refuse_packed(store: SafetensorsCheckpoint) -> None:
+    packed = next((name for name in store if name.endswith(PACKED_ENDINGS)), None)
+    if packed:
+        raise CheckpointError(
+            f"tensor {packed} shows that the weights are quantized already",
+            where=store.folder,
+            hint="start from the original BF16 checkpoint",
+        )
+
+
+def _strip_prefix(name: str) -> str:
+    prefix = next(prefix for prefix in PREFIXES if name.startswith(prefix))
+    return name[len(prefix) :]
+
+
+def _complain(
+    model: Hyperparameters,
+    folder: Path,
+    places: list[Slot],
+    by_source: dict[str, StoredTensor],
+    tensors: dict[Slot, StoredTensor],
+) -> None:
+    known = {slot.source for slot in places}
+    misshapen = [
+        f"{tensor.name} is {list(tensor.shape)}, not {list(slot.shape(model))}"
+        for slot, tensor in tensors.items()
+        if tensor.shape != slot.shape(model)
+    ]
+    faults = {
+        "missing": [slot.source for slot in places if slot.needed(model) and slot not in tensors],
+        "unknown": [tensor.name for source, tensor in by_source.items() if source not in known],
+        "of the wrong shape": misshapen,
+    }
+    if any(faults.values()):
+        raise CheckpointError(
+            f"not a complete {model.architecture}: "
+            + "; ".join(f"{len(found)} tensors {what}: {_some(found)}" for what, found in faults.items() if found),
+            where=folder,
+            hint="download the checkpoint again; tensors and config.json must come from the same repo",
+        )
+
+
+def _some(names: list[str], count: int = 4) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
