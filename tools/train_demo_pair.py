@@ -3,12 +3,13 @@
     python tools/train_demo_pair.py --out gemma_mtp/demo/pair
 
 The text is the Python standard library, parsed and written back by `ast.unparse` without its docstrings: free to use,
-at hand on every machine, and regular enough for a model of a few million parameters. The work has four parts:
+at hand on every machine, and regular enough for a model of a few million parameters. The work has five parts:
 
 1. a byte-fallback BPE tokenizer of Gemma's form;
 2. the target, `Gemma4ForCausalLM`, on next-token prediction;
-3. greedy continuations written by that target (rounded to BF16, as it is shipped);
-4. the assistant, `Gemma4AssistantForCausalLM`, which learns to say what the target says there. A draft round is several
+3. the target again, against loops: models of this size, decoded greedily, repeat themselves;
+4. greedy continuations written by that target (rounded to BF16, as it is shipped);
+5. the assistant, `Gemma4AssistantForCausalLM`, which learns to say what the target says there. A draft round is several
    chained steps at ONE position: the first gets the target's hidden state, each later one the assistant's own, and all
    of them read the keys and values that the target has computed for the positions before.
 
@@ -66,6 +67,8 @@ class Settings:
     target_steps: int = 820
     target_batch: int = 24
     target_length: int = 320
+    loop_steps: int = 240
+    loop_batch: int = 24
     continuations: int = 2560
     continuation_length: int = 224
     assistant_steps: int = 700
@@ -170,13 +173,14 @@ def temper_attention(model: torch.nn.Module) -> None:
 class Optimizer:
     """Muon for the matrices inside the layers, AdamW for embeddings and norms; linear warm-up and decay to zero."""
 
-    def __init__(self, model: torch.nn.Module, settings: Settings, steps: int):
+    def __init__(self, model: torch.nn.Module, settings: Settings, steps: int, share: float = 1.0):
+        """`share` scales the learning rates: a part that only corrects takes smaller steps."""
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         matrices = [weight for name, weight in named if weight.ndim == 2 and "embed" not in name]
         others = [weight for name, weight in named if weight.ndim != 2 or "embed" in name]
         self.parts = [
-            torch.optim.Muon(matrices, lr=settings.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=settings.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
+            torch.optim.Muon(matrices, lr=share * settings.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=share * settings.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         warmup = max(1, min(40, steps // 10))
         self.schedules = [
@@ -233,6 +237,35 @@ def train_target(ids: torch.Tensor, settings: Settings, device: str) -> Gemma4Fo
         optimizer.step(loss)
         progress.update(step, loss.item())
     return model
+
+
+def train_against_loops(model: Gemma4ForCausalLM, ids: torch.Tensor, settings: Settings, device: str) -> None:
+    """Unlikelihood training on the target's own greedy text (Welleck et al., 2019, "Neural text generation with
+    unlikelihood training"): what completes an n-gram for the third time becomes less likely; next-token prediction
+    on the corpus goes on beside it."""
+    optimizer = Optimizer(model, settings, settings.loop_steps, share=0.2)
+    progress = Progress("against loops", settings.loop_steps)
+    for step in range(1, settings.loop_steps + 1):
+        prompts = windows(ids, settings.loop_batch, random.choice((12, 20, 32))).to(device)
+        written = continue_greedily(model, prompts, 128)
+        text = windows(ids, settings.target_batch // 2, settings.target_length).to(device)
+        with half_precision(device):
+            logits = model(input_ids=text, use_cache=False).logits.float()
+            chances = model(input_ids=written, use_cache=False).logits.float().softmax(-1)
+        prediction = F.cross_entropy(logits[:, :-1].flatten(0, 1), text[:, 1:].flatten())
+        chance = chances[:, :-1].gather(-1, written[:, 1:, None])[..., 0]
+        looping = third_repeats(written)[:, 1:].float()
+        unlikelihood = -((1 - chance).clamp(min=1e-4).log() * looping).sum() / looping.sum().clamp(min=1)
+        optimizer.step(prediction + unlikelihood)
+        progress.update(step, looping.mean().item())
+
+
+def third_repeats(ids: torch.Tensor, n: int = 5) -> torch.Tensor:
+    """Where a token completes an n-gram that its row of `ids` [B, L] has had twice already: [B, L], bool."""
+    grams = ids.unfold(1, n, 1)
+    same = (grams[:, :, None] == grams[:, None]).all(-1)
+    earlier = same.tril(-1).sum(-1)
+    return F.pad(earlier >= 2, (n - 1, 0))
 
 
 @torch.no_grad()
@@ -421,7 +454,10 @@ def main() -> None:
 
     if not args.keep_target:
         seed_all(settings.seed)
-        save(train_target(corpus, settings, args.device), tokenizer, args.out / "target")
+        target = train_target(corpus, settings, args.device)
+        seed_all(settings.seed + 3)
+        train_against_loops(target, corpus, settings, args.device)
+        save(target, tokenizer, args.out / "target")
     target = Gemma4ForCausalLM.from_pretrained(args.out / "target", dtype=torch.float32).to(args.device).eval()
     seed_all(settings.seed + 1)
     target_loss = evaluate(target, corpus, args.device)
