@@ -23,6 +23,7 @@ class Dialect:
     keys: how mainline's keys (without prefix) are called here; None: this dialect has no such key.
     tensors: the same for tensors outside the layers, whose names here are given in full.
     constants: keys that this dialect adds, with their value.
+    ordering_is_cluster_of_token: its token ordering is token -> cluster, not the permutation of tokens by cluster.
     runtimes: what loads it, for people.
     """
 
@@ -32,21 +33,21 @@ class Dialect:
     keys: Mapping[str, str | None] = field(default_factory=_table)
     tensors: Mapping[str, str | None] = field(default_factory=_table)
     constants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    ordering_is_cluster_of_token: bool = False
 
 
-#: Keys of the centroid head. Mainline has none of its own; these names are ours, and its loader skips them.
-CENTROID_KEYS = {
-    "count": "mtp.centroid_count",
-    "top_k": "mtp.centroid_top_k",
-    "centroids": "mtp.centroids",
-    "token_ordering": "mtp.token_ordering",
-}
+#: Mainline has no keys for a centroid head and its loader refuses the tensors, but it skips metadata that it does not
+#: know: there the head travels as arrays under these keys (ours), so that it can become tensors again.
+CENTROIDS, TOKEN_ORDERING = "mtp.centroids", "mtp.token_ordering"
+CENTROIDS_TYPE = "mtp.centroids_type"
+CENTROID_COUNT, CENTROID_TOP_K = "mtp.centroid_count", "mtp.centroid_top_k"
+#: The full layers' rope factors, kept this way where a dialect has no tensor and they are not the usual ones.
+ROPE_FACTORS = "mtp.rope_freqs"
 
 MAINLINE = Dialect(
     name="mainline",
     architecture="gemma4-assistant",
     runtimes="llama.cpp since June 2026 and what is built on it; ik_llama.cpp since June 19, 2026",
-    # Mainline's graph ignores the centroid head, and a file with its tensors does not load: metadata arrays carry it.
     tensors=_table(centroids=None, token_ordering=None),
 )
 
@@ -54,10 +55,13 @@ IK = Dialect(
     name="ik",
     architecture="gemma4_mtp",
     runtimes="ik_llama.cpp since May 10, 2026",
-    keys=_table(
-        embedding_length_out="backbone_embedding_length",
-        nextn_predict_layers=None,
-        **{CENTROID_KEYS["count"]: "centroid_count", CENTROID_KEYS["top_k"]: "centroid_top_k"},
+    keys=MappingProxyType(
+        {
+            "embedding_length_out": "backbone_embedding_length",
+            "nextn_predict_layers": None,
+            CENTROID_COUNT: "centroid_count",
+            CENTROID_TOP_K: "centroid_top_k",
+        }
     ),
     tensors=MappingProxyType(
         {
@@ -68,16 +72,20 @@ IK = Dialect(
             "rope_freqs": None,
         }
     ),
+    ordering_is_cluster_of_token=True,
 )
 
 ATOMIC = Dialect(
     name="atomic",
     architecture="gemma4_assistant",
     runtimes="AtomicChat's fork before b10018 (July 2026)",
-    keys=_table(
-        embedding_length_out="n_embd_backbone",
-        nextn_predict_layers=None,
-        **{CENTROID_KEYS["count"]: "n_centroids", CENTROID_KEYS["top_k"]: "centroid_top_k"},
+    keys=MappingProxyType(
+        {
+            "embedding_length_out": "n_embd_backbone",
+            "nextn_predict_layers": None,
+            CENTROID_COUNT: "n_centroids",
+            CENTROID_TOP_K: "centroid_top_k",
+        }
     ),
     tensors=MappingProxyType(
         {
@@ -92,3 +100,11 @@ ATOMIC = Dialect(
 
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (MAINLINE, IK, ATOMIC)}
 TARGET_ARCHITECTURE = "gemma4"
+
+#: Spellings that are read but never written: tensor -> the dialect's own name for it.
+ALIASES = MappingProxyType({"mtp.token_ordering": "mtp.token_ordering.weight"})
+
+
+def dialect_of(architecture: object) -> Dialect | None:
+    """The dialect whose `general.architecture` this is."""
+    return next((dialect for dialect in DIALECTS.values() if dialect.architecture == architecture), None)
