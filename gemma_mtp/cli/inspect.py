@@ -1,0 +1,29 @@
+"""`gemma-mtp inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemma_mtp.cli.options import Json
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Any GGUF file.", metavar="FILE")],
+    json: Json = False,
+) -> None:
+    """Print the metadata and the tensors of a GGUF file.
+
+    - `gemma-mtp inspect mtp-gemma-4-26B-A4B-it-Q4_0.gguf`
+    """
+    from gemma_mtp.cli.inspect_table import print_description
+    from gemma_mtp.cli.output import print_json
+    from gemma_mtp.validate import describe_file
+
+    description = describe_file(file)
+    if json:
+        print_json(description.to_json())
+    else:
+        print_description(description)

@@ -1,0 +1,42 @@
+"""A verification's report on the terminal: a line for each check, then what to do, then the verdict."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from gemma_mtp.cli.output import results
+from gemma_mtp.validate import Report, Status
+
+#: Status -> colour and sign (ASCII, for terminals without more).
+SIGNS = {
+    Status.OK: ("green", "ok"),
+    Status.NOTE: ("cyan", "note"),
+    Status.SKIPPED: ("dim", "skipped"),
+    Status.WARNING: ("yellow", "WARNING"),
+    Status.ERROR: ("bold red", "ERROR"),
+}
+
+
+def print_report(report: Report) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "check", "target", "assistant"):
+        table.add_column(heading, overflow="fold")
+    for result in report.results:
+        style, sign = SIGNS[result.status]
+        finding = result.finding
+        if result.status is Status.SKIPPED:
+            table.add_row(f"[{style}]{sign}[/]", f"[dim]{result.title}[/]", f"[dim]{escape(finding.message)}[/]", "")
+            continue
+        table.add_row(
+            f"[{style}]{sign}[/]", result.title, escape(finding.target or "-"), escape(finding.assistant or "-")
+        )
+    results.print(table)
+    for result in report.results:
+        if result.status in (Status.ERROR, Status.WARNING, Status.NOTE):
+            style, sign = SIGNS[result.status]
+            results.print(f"[{style}]{sign}[/] {escape(result.finding.message)}", soft_wrap=True)
+            if result.finding.remedy:
+                results.print(f"  what to do: {escape(result.finding.remedy)}", soft_wrap=True)
+    results.print(f"[{'bold green' if report.ok else 'bold red'}]{escape(report.verdict)}[/]", soft_wrap=True)

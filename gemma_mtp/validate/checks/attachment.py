@@ -1,0 +1,129 @@
+"""What the assistant reads from its target: hidden states, and the keys and values of two donor layers.
+
+llama.cpp binds the assistant's sliding layers to the target's layer n-2 and its full layer to n-1; where these share
+the KV cache of earlier layers, that is the last sliding and the last full layer of their own (src/llama-model.cpp,
+`create_memory`). A mismatch aborts the process or drafts noise without a word, so all of it is compared here.
+"""
+
+from __future__ import annotations
+
+from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.validate.findings import Finding, error, ok
+from gemma_mtp.validate.pair import Pair
+
+#: Hidden width of a target -> its size, as Google names them.
+SIZES = {1536: "E2B", 2560: "E4B", 3840: "12B", 2816: "26B-A4B", 5376: "31B"}
+
+OTHER_ASSISTANT = "use the assistant that belongs to this target: same size, same release"
+
+
+def sized(width: int) -> str:
+    return f"{SIZES[width]} ({width})" if width in SIZES else str(width)
+
+
+def width(pair: Pair) -> Finding:
+    """The hidden state that the target hands over is as wide as the assistant expects."""
+    has, wants = pair.target.hyper.hidden, pair.assistant.hyper.backbone
+    if has == wants:
+        return ok(sized(has), sized(wants))
+    return error(
+        f"this assistant is for a target {'of size ' if wants in SIZES else 'of width '}{sized(wants)}, the target is "
+        f"{sized(has)}; llama.cpp aborts at the first draft",
+        OTHER_ASSISTANT,
+        sized(has),
+        sized(wants),
+    )
+
+
+def donor_layers(pair: Pair) -> Finding:
+    """The target's last two layers, and the last two with a KV cache of their own, are sliding and full."""
+    target = pair.target.hyper
+    wrong = [layer for end in (target.layers, _own_layers(target)) for layer in _misplaced(target, end)]
+    value = "..., sliding, full" if target.layers > 2 else "sliding, full"
+    if not wrong:
+        return ok(value, "")
+    kinds = ", ".join("sliding" if flag else "full" for flag in target.sliding[-4:])
+    return error(
+        f"the target's layer {wrong[0]} of {target.layers} is {'sliding' if target.sliding[wrong[0]] else 'full'}; the "
+        "assistant takes its keys and values from a sliding layer n-2 and a full layer n-1, so it would draft noise",
+        "the target's layers were cut or merged; use the original model, an assistant cannot attach to this one",
+        f"..., {kinds}" if target.layers > 4 else kinds,
+    )
+
+
+def _own_layers(model: Hyperparameters) -> int:
+    return model.layers - model.shared_kv_layers
+
+
+def _misplaced(model: Hyperparameters, end: int) -> list[int]:
+    """Those of layers end-2 and end-1 that are not sliding and full."""
+    return [
+        layer for layer, kind in ((end - 2, True), (end - 1, False)) if layer < 0 or model.sliding[layer] is not kind
+    ]
+
+
+def kv_heads(pair: Pair) -> Finding:
+    """Donor layers have as many key/value heads as the assistant believes."""
+    target, assistant = pair.target.hyper, pair.assistant.hyper
+    has, wants = (
+        (model.kv_heads_sliding, model.kv_heads_sliding if model.kv_heads_full is None else model.kv_heads_full)
+        for model in (target, assistant)
+    )
+    values = (_by_kind(has), _by_kind(wants))
+    if has == wants:
+        return ok(*values)
+    return error(
+        f"the target's sliding / full layers have {values[0]} KV heads, the assistant expects {values[1]}; llama.cpp "
+        "aborts or drafts noise",
+        OTHER_ASSISTANT,
+        *values,
+    )
+
+
+def head_size(pair: Pair) -> Finding:
+    """Keys and values are as long in the donor layers as the assistant believes."""
+    has, wants = ((model.head_dim_sliding, model.head_dim_full) for model in (pair.target.hyper, pair.assistant.hyper))
+    values = (_by_kind(has), _by_kind(wants))
+    if has == wants:
+        return ok(*values)
+    effect = "aborts" if has[1] != wants[1] else "drafts noise without an error"
+    return error(
+        f"heads of the target's sliding / full layers are {values[0]} long, the assistant expects {values[1]}; "
+        f"llama.cpp {effect}",
+        OTHER_ASSISTANT,
+        *values,
+    )
+
+
+def query_heads(pair: Pair) -> Finding:
+    """In both models the query heads are a multiple of the key/value heads."""
+    values = []
+    for side in (pair.target, pair.assistant):
+        model = side.hyper
+        values.append(f"{model.heads} over {_by_kind((model.kv_heads_sliding, model.kv_heads_full or 0))}")
+        for kv in {model.kv_heads(layer) for layer in range(model.layers)}:
+            if model.heads % kv:
+                return error(
+                    f"the {side.part} has {model.heads} query heads over {kv} KV heads, which is no whole group",
+                    OTHER_ASSISTANT,
+                    **{side.part: f"{model.heads} over {kv}"},
+                )
+    return ok(*values)
+
+
+def sliding_window(pair: Pair) -> Finding:
+    """Both look equally far back in sliding layers."""
+    has, wants = pair.target.hyper.sliding_window, pair.assistant.hyper.sliding_window
+    if has == wants:
+        return ok(has, wants)
+    return error(
+        f"the target's sliding window is {has} tokens, the assistant's {wants}; past the smaller one the assistant "
+        "attends to the wrong tokens and drafts noise without an error",
+        OTHER_ASSISTANT,
+        has,
+        wants,
+    )
+
+
+def _by_kind(values: tuple[int, int]) -> str:
+    return f"{values[0]} / {values[1]}"

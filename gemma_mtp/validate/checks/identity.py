@@ -1,0 +1,95 @@
+"""Which file is which, and who can read it: failures that are otherwise reported as "unknown architecture"."""
+
+from __future__ import annotations
+
+from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.validate.findings import Finding, error, ok
+from gemma_mtp.validate.keys import ASSISTANT, TARGET
+from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.side import TQ3_KEY, Side
+
+RECONVERT = "convert Google's checkpoint with `gemma-mtp convert`, or download the file again"
+
+
+def two_files(pair: Pair) -> Finding:
+    """The same file twice: under one name, or a copy."""
+    target, assistant = pair.target, pair.assistant
+    if target.place == assistant.place or _same_content(target, assistant):
+        return error(
+            f"target and assistant are the same {target.actual_part or 'file'}",
+            "name the target first and its assistant (`...-it-assistant`, `mtp-...gguf`) second",
+            target.place,
+            assistant.place,
+        )
+    return ok(f"{target.header.size:,} bytes", f"{assistant.header.size:,} bytes")
+
+
+def _same_content(target: Side, assistant: Side) -> bool:
+    one, other = target.header, assistant.header
+    same_header = (one.size, one.tensors) == (other.size, other.tensors) and one.metadata == other.metadata
+    if not same_header or target.read is None or assistant.read is None:
+        return same_header
+    smallest = min(one.tensors.values(), key=lambda tensor: tensor.nbytes, default=None)
+    return smallest is None or bytes(target.read(smallest)) == bytes(assistant.read(smallest))
+
+
+def parts(pair: Pair) -> Finding:
+    """A target and an assistant, in this order."""
+    target, assistant = pair.target, pair.assistant
+    values = (_kind(target), _kind(assistant))
+    if (target.actual_part, assistant.actual_part) == (ASSISTANT, TARGET):
+        return error(
+            "the arguments are swapped: the first file is the assistant, the second the target",
+            f"gemma-mtp verify {assistant.place} {target.place}",
+            *values,
+        )
+    if target.actual_part == ASSISTANT:
+        return error(
+            "the target is an assistant: loaded as the main model it fails with `requires ctx_other to be set`",
+            "give the full model as target (llama-server: -m), the assistant as drafter (-md)",
+            *values,
+        )
+    if assistant.actual_part == TARGET:
+        return error(
+            "the assistant is a full chat model, not an MTP assistant",
+            "use the `...-it-assistant` model for this target, or llama.cpp's --spec-type draft-simple",
+            *values,
+        )
+    for side in (target, assistant):
+        if side.actual_part is None:
+            return error(_why_unknown(side), _remedy_unknown(side), *values)
+    return ok(*values)
+
+
+def _kind(side: Side) -> str:
+    return f"{side.architecture or 'no architecture'}{f' ({side.actual_part})' if side.actual_part else ''}"
+
+
+def _why_unknown(side: Side) -> str:
+    if TQ3_KEY in side.metadata:
+        return f"the {side.part} is an assistant in the form of the tq3 fork, which other runtimes take for a target"
+    if not side.architecture:
+        return f"the {side.part} does not say what it is: general.architecture is missing"
+    return f"the {side.part} is a {side.architecture} model; MTP assistants exist for Gemma 4 (gemma4) alone"
+
+
+def _remedy_unknown(side: Side) -> str:
+    if side.part == ASSISTANT or TQ3_KEY in side.metadata:
+        return RECONVERT
+    return "name a GGUF of Gemma 4's text model"
+
+
+def dialect(pair: Pair) -> Finding:
+    """Whether llama.cpp loads the assistant's dialect."""
+    found = pair.assistant.dialect
+    assert found is not None
+    value = f"{found.architecture} ({found.name})"
+    if found is MAINLINE:
+        return ok("", value, f"loads in {found.runtimes}")
+    return error(
+        f"the assistant is written for {found.runtimes}; llama.cpp stops with "
+        f"`unknown model architecture: '{found.architecture}'`",
+        f"gemma-mtp convert {pair.assistant.place} -o OUT.gguf",
+        "",
+        value,
+    )

@@ -1,0 +1,131 @@
+"""The tensors of one file: all there, nothing else there, of the right shape, of a type that llama.cpp can use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.validate.checks.identity import RECONVERT
+from gemma_mtp.validate.findings import Finding, error, ok
+from gemma_mtp.validate.keys import TARGET
+from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.side import Side
+from gemma_mtp.validate.tensor_names import expected, surplus
+
+#: Types for numbers that are no weights; no kernel multiplies with them.
+NO_WEIGHTS = frozenset({GGMLType.F64, GGMLType.I8, GGMLType.I16, GGMLType.I32, GGMLType.I64})
+
+#: Names that mainline's loader declares without dimensions, so that a file that HAS them fails to load.
+MASKED_EMBEDDINGS = ("masked_embd_centroids.weight", "masked_embd_ordering")
+LAYER_SCALE, TOKEN_ORDERING = "layer_output_scale", "token_ordering"
+#: Beginnings of the names of vision and audio tensors, which belong into a file of their own (mmproj).
+OTHER_SENSES = ("v.", "a.", "mm.")
+SHOWN = 3
+
+
+def present(side: Side) -> Finding:
+    """Every tensor that the model has is in the file."""
+    wanted = expected(side).needed
+    if side.part == TARGET:  # llama.cpp goes on without a target's layer scales: a check of its own
+        wanted = {name: slot for name, slot in wanted.items() if slot.role.name != LAYER_SCALE}
+    missing = [name for name in wanted if name not in side.tensors]
+    values = {side.part: f"{len(side.tensors)} tensors"}
+    if not missing:
+        return ok(**values)
+    return error(
+        f"the {side.part} lacks {_list(missing)}; llama.cpp stops with `missing tensor '{missing[0]}'`",
+        RECONVERT,
+        **values,
+    )
+
+
+def layer_scales(pair: Pair) -> Finding:
+    """The target's layer scales are there. llama.cpp takes 1 for a missing one, and computes nonsense."""
+    side = pair.target
+    wanted = [name for name, slot in expected(side).needed.items() if slot.role.name == LAYER_SCALE]
+    missing = [name for name in wanted if name not in side.tensors]
+    value = f"{len(wanted) - len(missing)} of {len(wanted)}"
+    if not missing:
+        return ok(value)
+    return error(
+        f"the target lacks {_list(missing)}; llama.cpp says nothing, takes 1 and computes another function",
+        "convert the target again",
+        value,
+    )
+
+
+def shapes(side: Side) -> Finding:
+    """Every tensor is as large as the header says."""
+    wrong = [
+        f"{name} is {list(side.tensors[name].shape)}, not {list(slot.shape(side.hyper))}"
+        for name, slot in expected(side).allowed.items()
+        if name in side.tensors and side.tensors[name].shape != slot.shape(side.hyper)
+    ]
+    if not wrong:
+        return ok()
+    return error(
+        f"in the {side.part} {_list(wrong)}: the file is damaged, or was made by a tool that mixed up widths",
+        RECONVERT,
+        **{side.part: f"{len(wrong)} wrong"},
+    )
+
+
+def types(side: Side) -> Finding:
+    """Weights are of a type that llama.cpp multiplies with; norms and scales are F32, which its kernels require."""
+    wrong = []
+    for name, slot in expected(side).allowed.items():
+        if name not in side.tensors:
+            continue
+        kind = side.tensors[name].type
+        if slot.role.name == TOKEN_ORDERING:
+            if kind is not GGMLType.I32:
+                wrong.append(f"{name} is {kind.name}, not I32")
+        elif slot.role.plain and kind is not GGMLType.F32:
+            wrong.append(f"{name} is {kind.name}, not F32")
+        elif kind in NO_WEIGHTS:
+            wrong.append(f"{name} is {kind.name}, which is no type for weights")
+    kinds = sorted({tensor.type.name for tensor in side.tensors.values()})
+    values = {side.part: ", ".join(kinds)}
+    if not wrong:
+        return ok(**values)
+    return error(f"in the {side.part} {_list(wrong)}; llama.cpp has no kernel for that", RECONVERT, **values)
+
+
+def unexpected(side: Side) -> Finding:
+    """Nothing is in the file that llama.cpp's loader does not know: it counts, and stops at one too many."""
+    extra = [name for name in surplus(side, expected(side)) if name not in MASKED_EMBEDDINGS]
+    values = {side.part: f"{len(extra)} unknown" if extra else ""}
+    if not extra:
+        return ok()
+    message = (
+        f"the {side.part} has tensors that llama.cpp does not know ({_list(extra)}); it stops with `wrong number of "
+        "tensors`"
+    )
+    if any(name.startswith(OTHER_SENSES) for name in extra):
+        return error(
+            f"{message}. Vision and audio are packed into this file, as Ollama's own engine wants it",
+            "use a GGUF made for llama.cpp, with vision and audio in a separate mmproj file",
+            **values,
+        )
+    return error(message, RECONVERT, **values)
+
+
+def masked_embeddings(pair: Pair) -> Finding:
+    """No `masked_embd_*`: the trap behind `vector::_M_range_check` and `invalid vector subscript`."""
+    side = pair.assistant
+    found = [name for name in MASKED_EMBEDDINGS if name in side.tensors]
+    if not found or side.dialect is not MAINLINE:
+        return ok("", "none")
+    return error(
+        f"the assistant has {_list(found)}: llama.cpp knows the name but fails on such a file, with "
+        "`vector::_M_range_check` or, on Windows, `invalid vector subscript`",
+        f"gemma-mtp convert {side.place} -o OUT.gguf moves the centroid head into metadata, which llama.cpp skips",
+        "",
+        ", ".join(found),
+    )
+
+
+def _list(items: Iterable[str]) -> str:
+    names = list(items)
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,122 @@
+"""What a check returns and what a verification adds up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Status(str, Enum):
+    """A check's verdict, from harmless to fatal; `SKIPPED` says nothing about the pair."""
+
+    OK = "ok"
+    NOTE = "note"
+    SKIPPED = "skipped"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check's outcome.
+
+    message: what is so, and for a warning or error what follows from it. remedy: what to do.
+    target, assistant: the values that were compared, as people read them.
+    """
+
+    status: Status
+    message: str = ""
+    remedy: str = ""
+    target: str = ""
+    assistant: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finding under the name of its check."""
+
+    id: str
+    title: str
+    finding: Finding
+
+    @property
+    def status(self) -> Status:
+        return self.finding.status
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "status": self.status.value,
+            "message": self.finding.message,
+            "remedy": self.finding.remedy,
+            "target": self.finding.target,
+            "assistant": self.finding.assistant,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """All results of one verification. `strict`: whether warnings count against the pair."""
+
+    results: tuple[Result, ...]
+    strict: bool = False
+
+    @property
+    def errors(self) -> list[Result]:
+        return [result for result in self.results if result.status is Status.ERROR]
+
+    @property
+    def warnings(self) -> list[Result]:
+        return [result for result in self.results if result.status is Status.WARNING]
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors and not (self.strict and self.warnings)
+
+    @property
+    def verdict(self) -> str:
+        """One line: whether the pair will work, and if not, the first reason."""
+        errors, warnings = self.errors, self.warnings
+        if errors:
+            more = f" (and {_count(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
+            return f"This pair will not work: {errors[0].finding.message}{more}"
+        if warnings:
+            return f"This pair will work, with {_count(len(warnings), 'warning')}: {warnings[0].finding.message}"
+        return "This pair fits together."
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "checks": [result.to_json() for result in self.results],
+        }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def ok(target: object = "", assistant: object = "", message: str = "") -> Finding:
+    return Finding(Status.OK, message, "", str(target), str(assistant))
+
+
+def note(message: str, target: object = "", assistant: object = "") -> Finding:
+    """True and harmless, but worth knowing."""
+    return Finding(Status.NOTE, message, "", str(target), str(assistant))
+
+
+def skipped(message: str) -> Finding:
+    """The check could not be made; `message` says why."""
+    return Finding(Status.SKIPPED, message)
+
+
+def warning(message: str, remedy: str, target: object = "", assistant: object = "") -> Finding:
+    """The pair runs, but worse than it could."""
+    return Finding(Status.WARNING, message, remedy, str(target), str(assistant))
+
+
+def error(message: str, remedy: str, target: object = "", assistant: object = "") -> Finding:
+    """The pair does not load, aborts, or drafts noise."""
+    return Finding(Status.ERROR, message, remedy, str(target), str(assistant))

@@ -1,0 +1,121 @@
+"""One side of a pair as the checks see it: a GGUF header read as a Gemma 4 target or assistant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect
+from gemma_mtp.model.roles import Slot
+from gemma_mtp.validate.keys import ASSISTANT, TARGET, ModelKeys, hyperparameters, read_keys, spelled
+
+#: A target is spelled as mainline spells everything.
+TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtimes="llama.cpp since April 2026")
+ASSISTANTS = {dialect.architecture: dialect for dialect in DIALECTS.values()}
+
+#: The rare fourth form of an assistant (the tq3 fork's), which looks like a broken target.
+TQ3_KEY = f"{TARGET_ARCHITECTURE}.assistant.type"
+TOKENS = "tokenizer.ggml.tokens"
+
+ReadData = Callable[[TensorInfo], "np.ndarray[Any, Any]"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model of the pair.
+
+    place: the path or address it came from. part: what it is meant as, `target` or `assistant`.
+    read: gives a tensor's bytes, uint8 [nbytes]; None where only the header is at hand.
+    """
+
+    place: str
+    part: str
+    header: GGUFHeader
+    read: ReadData | None = field(default=None, compare=False)
+
+    @property
+    def metadata(self) -> Mapping[str, Value]:
+        return self.header.metadata
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        return self.header.tensors
+
+    def text(self, key: str) -> str:
+        """A string of the metadata; empty if it is missing or no string."""
+        value = self.metadata.get(key)
+        return value.decode() if value is not None and value.type is ValueType.STRING else ""
+
+    @cached_property
+    def architecture(self) -> str:
+        return self.text("general.architecture")
+
+    @cached_property
+    def dialect(self) -> Dialect | None:
+        """The dialect of an assistant, `TARGET_DIALECT` for a target, None for anything else."""
+        if self.architecture == TARGET_ARCHITECTURE and TQ3_KEY not in self.metadata:
+            return TARGET_DIALECT
+        return ASSISTANTS.get(self.architecture)
+
+    @property
+    def actual_part(self) -> str | None:
+        """What the file is, whatever it is meant as."""
+        if self.dialect is None:
+            return None
+        return TARGET if self.dialect is TARGET_DIALECT else ASSISTANT
+
+    @cached_property
+    def keys(self) -> ModelKeys:
+        if self.dialect is None:
+            return ModelKeys({}, ())
+        return read_keys(self.metadata, self.dialect, self.part)
+
+    @cached_property
+    def model(self) -> Hyperparameters | str:
+        """The hyper-parameters, or why there are none."""
+        if self.keys.faults:
+            return self.keys.faults[0]
+        tokens = self.metadata.get(TOKENS)
+        if tokens is None or not tokens.is_array_of(ValueType.STRING):
+            return f"{TOKENS} is missing or no array of strings"
+        found = hyperparameters(self.keys, self.part, tokens.count, values_are_keys=False)
+        if isinstance(found, str) or self.part == ASSISTANT:
+            return found
+        full = [layer for layer in range(found.layers) if not found.sliding[layer] and not found.shares_kv(layer)]
+        without_values = bool(full) and not any(f"blk.{layer}.attn_v.weight" in self.tensors for layer in full)
+        return hyperparameters(self.keys, self.part, tokens.count, values_are_keys=without_values)
+
+    @property
+    def hyper(self) -> Hyperparameters:
+        """The hyper-parameters, for checks that run only after the keys were found right."""
+        model = self.model
+        assert isinstance(model, Hyperparameters), model
+        return model
+
+    def spelled(self, key: str) -> str:
+        """The full name in this file of a key that its dialect has."""
+        assert self.dialect is not None
+        return spelled(self.dialect, key) or key
+
+    def tensor_name(self, slot: Slot) -> str | None:
+        """The name in this file of the tensor for a slot; None if the dialect has no such tensor."""
+        assert self.dialect is not None
+        if slot.layer is None and slot.role.name in self.dialect.tensors:
+            return self.dialect.tensors[slot.role.name]
+        return slot.mainline_name
+
+
+@contextmanager
+def open_side(path: Path, part: str) -> Iterator[Side]:
+    """A local GGUF file as one side of a pair. Raises GGUFError."""
+    with GGUFFile(path) as file:
+        yield Side(str(path), part, file.header, file.data)

@@ -1,0 +1,39 @@
+"""Run the table of checks over a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from gemma_mtp.validate.checks import CHECKS, Check
+from gemma_mtp.validate.findings import Report, Result, Status, skipped
+from gemma_mtp.validate.keys import ASSISTANT, TARGET
+from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.side import open_side
+
+
+def verify_pair(target: Path, assistant: Path, *, deep: bool = False, strict: bool = False) -> Report:
+    """Whether the two GGUF files will work together in llama.cpp, from their headers and a look at their data.
+
+    deep: read every weight instead of a sample. strict: warnings count against the pair.
+
+    Raises GGUFError if one of the files cannot be read or breaks the format.
+    """
+    with ExitStack() as stack:
+        pair = Pair(
+            target=stack.enter_context(open_side(target, TARGET)),
+            assistant=stack.enter_context(open_side(assistant, ASSISTANT)),
+            deep=deep,
+        )
+        return Report(tuple(run_checks(pair)), strict)
+
+
+def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:
+    """The checks in order; one whose needs are not met is skipped."""
+    results: dict[str, Result] = {}
+    for check in checks:
+        unmet = [need for need in check.needs if results[need].status in (Status.ERROR, Status.SKIPPED)]
+        finding = skipped(f"depends on {unmet[0]}") if unmet else check.run(pair)
+        results[check.id] = Result(check.id, check.title, finding)
+    return list(results.values())
