@@ -67,7 +67,7 @@ class Settings:
     target_steps: int = 820
     target_batch: int = 24
     target_length: int = 320
-    loop_steps: int = 240
+    loop_steps: int = 80
     loop_batch: int = 24
     continuations: int = 2560
     continuation_length: int = 224
@@ -243,7 +243,7 @@ def train_against_loops(model: Gemma4ForCausalLM, ids: torch.Tensor, settings: S
     """Unlikelihood training on the target's own greedy text (Welleck et al., 2019, "Neural text generation with
     unlikelihood training"): what completes an n-gram for the third time becomes less likely; next-token prediction
     on the corpus goes on beside it."""
-    optimizer = Optimizer(model, settings, settings.loop_steps, share=0.2)
+    optimizer = Optimizer(model, settings, settings.loop_steps, share=0.1)
     progress = Progress("against loops", settings.loop_steps)
     for step in range(1, settings.loop_steps + 1):
         prompts = windows(ids, settings.loop_batch, random.choice((12, 20, 32))).to(device)
@@ -256,7 +256,7 @@ def train_against_loops(model: Gemma4ForCausalLM, ids: torch.Tensor, settings: S
         chance = chances[:, :-1].gather(-1, written[:, 1:, None])[..., 0]
         looping = third_repeats(written)[:, 1:].float()
         unlikelihood = -((1 - chance).clamp(min=1e-4).log() * looping).sum() / looping.sum().clamp(min=1)
-        optimizer.step(prediction + unlikelihood)
+        optimizer.step(prediction + 0.5 * unlikelihood)
         progress.update(step, looping.mean().item())
 
 

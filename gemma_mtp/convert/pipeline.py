@@ -7,19 +7,174 @@ One tensor at a time is in work, and of it only some blocks of rows are in memor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from gguf.constants import GGML_QUANT_VERSION
 
+from gemma_mtp.convert.centroids import CentroidHead
 from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
 from gemma_mtp.convert.metadata import general_metadata, model_metadata
+from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.convert.tokenizer import tokenizer_metadata
+from gemma_mtp.errors import CheckpointError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
+from gemma_mtp.quantize.mixes import mix_types
+from gemma_mtp.quantize.rows import RowEncoder
+from gemma_mtp.quantize.types import file_type
+
+SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
+HEAD_ROLES = ("centroids", "token_ordering")
+
+#: Called with the number of source bytes that were just done.
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to be made: its path, and its type or recipe by name."""
+
+    path: Path
+    type_name: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was done. `left_out` names the source's tensors of other modalities."""
+
+    architecture: str
+    files: dict[Path, int]
+    left_out: tuple[str, ...]
+
+
+def convert_checkpoint(
+    source: Path,
+    outputs: Sequence[Output],
+    *,
+    dialect: Dialect = MAINLINE,
+    force: bool = False,
+    threads: int | None = None,
+    advance: Advance = lambda _: None,
+) -> Conversion:
+    """Convert the checkpoint in the folder `source` to each of `outputs` in one pass.
+
+    threads: for encoding; all cores if None. `advance` hears of source bytes done.
+    Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
+    """
+    for output in outputs:
+        check_output(output.path, force)
+    checkpoint = open_checkpoint(source)
+    if checkpoint.model.part == "target" and dialect is not MAINLINE:
+        raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
+    plan = _plan(checkpoint)
+    with ExitStack() as stack:
+        encoder = stack.enter_context(RowEncoder(threads))
+        writers = [stack.enter_context(_writer(output, plan, dialect, force)) for output in outputs]
+        if dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name):
+            _write_same(writers, plan.rope_factors)
+        for slot, tensor in plan.tensors.items():
+            _write_encoded(writers, encoder, checkpoint, slot, tensor)
+            advance(tensor.nbytes)
+        for extra in head_tensors(plan.head, dialect):
+            _write_same(writers, extra)
+    sizes = {writer.path: writer.size for writer in writers}
+    return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What goes into every output, in mainline's spelling. Tensors of the centroid head stand in `head` alone."""
+
+    metadata: dict[str, Value]
+    rope_factors: NamedTensor
+    tensors: dict[Slot, StoredTensor]
+    head: CentroidHead | None
+
+    @property
+    def tensor_plans(self) -> list[TensorPlan]:
+        """In the order of writing; the type is that of tensors which keep plain numbers in every file."""
+        encoded = [TensorPlan(slot.mainline_name, tensor.shape, GGMLType.F32) for slot, tensor in self.tensors.items()]
+        return [self.rope_factors.plan, *encoded]
+
+
+def _plan(checkpoint: Checkpoint) -> _Plan:
+    model = checkpoint.model
+    factors = np.array(model.rope_factors(), "<f4")
+    plan = _Plan(
+        metadata=model_metadata(model),
+        rope_factors=NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.data.cast("B")),
+        tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name not in HEAD_ROLES},
+        head=_centroid_head(checkpoint),
+    )
+    metadata = {
+        **general_metadata(model, checkpoint.folder, plan.tensor_plans),
+        **plan.metadata,
+        "general.quantization_version": gv.u32(GGML_QUANT_VERSION),
+        **tokenizer_metadata(checkpoint.folder, model.vocabulary),
+    }
+    return replace(plan, metadata=metadata)
+
+
+def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFWriter:
+    kind = file_type(output.type_name)
+    types = mix_types(kind, plan.metadata, plan.tensor_plans)
+    metadata = {**plan.metadata, "general.file_type": gv.u32(kind.number)}
+    named = [
+        TensorPlan(name, tensor.shape, chosen)
+        for tensor, chosen in zip(plan.tensor_plans, types, strict=True)
+        if (name := spelled_name(tensor.name, dialect))
+    ]
+    extra = [tensor.plan for tensor in head_tensors(plan.head, dialect)]
+    return GGUFWriter(output.path, spelled_metadata(metadata, plan.head, dialect), named + extra, force=force)
+
+
+def _write_encoded(
+    writers: Sequence[GGUFWriter], encoder: RowEncoder, checkpoint: Checkpoint, slot: Slot, tensor: StoredTensor
+) -> None:
+    """The tensor into every file, encoded once for each type that is wanted."""
+    source, data = source_type(tensor), checkpoint.store.data(tensor)
+    for writer in writers:
+        writer.write_next(encoder.encode(tensor.name, data, tensor.shape, source, writer.next.type))
+
+
+def _write_same(writers: Sequence[GGUFWriter], tensor: NamedTensor) -> None:
+    for writer in writers:
+        writer.write_next([tensor.data])
+
+
+def _centroid_head(checkpoint: Checkpoint) -> CentroidHead | None:
+    """The centroid head of an assistant that has one. Its tensors are small and are held whole."""
+    by_role = {slot.role.name: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name in HEAD_ROLES}
+    if not by_role:
+        return None
+    centroids, ordering = (by_role[role] for role in HEAD_ROLES)
+    if ordering.dtype not in ("I64", "I32"):
+        raise CheckpointError(f"tensor {ordering.name} has dtype {ordering.dtype}, not I64", where=ordering.file)
+    return CentroidHead(
+        top_k=checkpoint.model.centroid_top_k,
+        shape=(checkpoint.model.centroids, checkpoint.model.hidden),
+        type=source_type(centroids),
+        centroids=checkpoint.store.data(centroids).tobytes(),
+        ordering=checkpoint.store.data(ordering).astype(np.int32),
+    )
+
+
+def source_type(tensor: StoredTensor) -> GGMLType:
+    """The ggml type of a checkpoint's tensor. Raises CheckpointError for what is not plain numbers."""
+    if tensor.dtype not in SOURCE_TYPES:
+        raise CheckpointError(
+            f"tensor {tensor.name} has dtype {tensor.dtype}; F32, F16 and BF16 can be converted",
+            where=tensor.file,
+            hint="start from the original BF16 checkpoint",
+        )
+    return SOURCE_TYPES[tensor.dtype]

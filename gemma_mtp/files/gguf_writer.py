@@ -34,7 +34,7 @@ class TensorPlan:
 class GGUFWriter:
     """Writes one GGUF file; a context manager whose end puts the complete file in place (see `atomic_output`).
 
-    Tensors are written in the plan's order, each in one piece or in several. `size` is the finished file's, known
+    Tensors are written in the plan's order (`write_next`), each in one piece or in several. `size` is the finished file's, known
     from the start.
     """
 
@@ -53,13 +53,17 @@ class GGUFWriter:
         self._file.write(self._header)
         return self
 
-    def write(self, tensor: TensorPlan, pieces: Iterable[Buffer]) -> None:
+    @property
+    def next(self) -> TensorPlan:
+        """The tensor whose turn it is."""
+        return self.tensors[self._written]
+
+    def write_next(self, pieces: Iterable[Buffer]) -> None:
         """Write the next tensor's data, then the padding behind it."""
-        assert tensor is self.tensors[self._written], f"{tensor.name} is not the next tensor of the plan"
         written = 0
         for piece in pieces:
             written += self._file.write(piece)
-        assert written == tensor.nbytes, f"{tensor.name}: {written} bytes written, {tensor.nbytes} planned"
+        assert written == self.next.nbytes, f"{self.next.name}: {written} bytes written, {self.next.nbytes} planned"
         self._file.write(bytes(padded(written) - written))
         self._written += 1
 

@@ -92,7 +92,9 @@ def read_header(path: Path) -> list[StoredTensor]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
     except (SafetensorError, OSError) as error:
-        raise SafetensorsError(f"not a whole safetensors file: {error}", where=path, hint="download it again") from error
+        raise SafetensorsError(
+            f"not a whole safetensors file: {error}", where=path, hint="download it again"
+        ) from error
     start = 8 + length
     return [
         StoredTensor(

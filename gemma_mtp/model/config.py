@@ -104,13 +104,18 @@ class Hyperparameters:
         return self.intermediate * (2 if self.double_wide_mlp and self.shares_kv(layer) else 1)
 
     def rope_factors(self) -> list[float]:
-        """Divisors of the full layers' rotary frequencies, [head_dim_full / 2]: 1 where rotated, 1e30 where not.
+        """Divisors of the full layers' rotary frequencies: see `proportional_rope_factors`."""
+        return proportional_rope_factors(self.head_dim_full, self.rotary_share_full)
 
-        Gemma 4's "proportional" rope rotates the first share of a head's pairs; ggml rotates all of them, so the rest
-        get a frequency of practically zero (upstream's converter, `generate_extra_tensors`).
-        """
-        rotated = int(self.head_dim_full * self.rotary_share_full / 2)
-        return [1.0] * rotated + [1e30] * (self.head_dim_full // 2 - rotated)
+
+def proportional_rope_factors(head_dim: int, share: float) -> list[float]:
+    """Divisors of a full layer's rotary frequencies, [head_dim / 2]: 1 where rotated, 1e30 where not.
+
+    Gemma 4's "proportional" rope rotates the first share of a head's pairs; ggml rotates all of them, so the rest get
+    a frequency of practically zero (upstream's converter, `generate_extra_tensors`).
+    """
+    rotated = int(head_dim * share / 2)
+    return [1.0] * rotated + [1e30] * (head_dim // 2 - rotated)
 
 
 def read_config(folder: Path) -> Hyperparameters:
