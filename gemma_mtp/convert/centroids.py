@@ -7,7 +7,6 @@ ordering lists the token ids cluster by cluster: a permutation of all tokens, `v
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +80,7 @@ def head_from_arrays(keys: dict[str, Value]) -> CentroidHead | None:
         return None
     try:
         count, top_k = (int(keys[key].decode()) for key in (dialects.CENTROID_COUNT, dialects.CENTROID_TOP_K))
-        kind = GGMLType[keys[dialects.CENTROIDS_TYPE].decode()]
+        kind = GGMLType.__members__[keys[dialects.CENTROIDS_TYPE].decode()]
         stored, ordering = keys[dialects.CENTROIDS], keys[dialects.TOKEN_ORDERING]
         hidden = int(keys["embedding_length"].decode())
     except (KeyError, ValueError, TypeError) as error:
@@ -100,7 +99,7 @@ def narrow(values: npt.NDArray[np.float32], kind: GGMLType) -> bytes:
     return values.astype({GGMLType.F32: "<f4", GGMLType.F16: "<f2"}[kind]).tobytes()
 
 
-def ordering_from_clusters(clusters: npt.NDArray[Any], count: int) -> Ordering:
+def ordering_from_clusters(clusters: Ordering, count: int) -> Ordering:
     """A permutation that gives these clusters. The order inside a cluster has no meaning: by token id.
 
     Raises BadFileError if the clusters are not all of one size.

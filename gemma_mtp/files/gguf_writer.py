@@ -34,8 +34,8 @@ class TensorPlan:
 class GGUFWriter:
     """Writes one GGUF file; a context manager whose end puts the complete file in place (see `atomic_output`).
 
-    Tensors are written in the plan's order (`write_next`), each in one piece or in several. `size` is the finished file's, known
-    from the start.
+    Tensors are written in the plan's order (`write_next`), each in one piece or in several. `size` is the finished
+    file's, known from the start.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
         self._maps: dict[Path, mmap.mmap] = {}
 
     def data(self, tensor: StoredTensor) -> np.ndarray[Any, Any]:
-        """A read-only view of the tensor, in the dtype that `DTYPES` names. Raises SafetensorsError for other dtypes."""
+        """A read-only view of the tensor in the dtype of `DTYPES`. Raises SafetensorsError for other dtypes."""
         if tensor.dtype not in DTYPES:
             raise SafetensorsError(
                 f"tensor {tensor.name} has dtype {tensor.dtype}; F32, F16 and BF16 can be converted",
