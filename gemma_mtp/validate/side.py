@@ -14,13 +14,12 @@ import numpy as np
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect
+from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dialect_of
 from gemma_mtp.model.roles import Slot
 from gemma_mtp.validate.keys import ASSISTANT, TARGET, ModelKeys, hyperparameters, read_keys, spelled
 
 #: A target is spelled as mainline spells everything.
 TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtimes="llama.cpp since April 2026")
-ASSISTANTS = {dialect.architecture: dialect for dialect in DIALECTS.values()}
 
 #: The rare fourth form of an assistant (the tq3 fork's), which looks like a broken target.
 TQ3_KEY = f"{TARGET_ARCHITECTURE}.assistant.type"
@@ -64,7 +63,7 @@ class Side:
         """The dialect of an assistant, `TARGET_DIALECT` for a target, None for anything else."""
         if self.architecture == TARGET_ARCHITECTURE and TQ3_KEY not in self.metadata:
             return TARGET_DIALECT
-        return ASSISTANTS.get(self.architecture)
+        return dialect_of(self.architecture)
 
     @property
     def actual_part(self) -> str | None:
@@ -109,9 +108,10 @@ class Side:
     def tensor_name(self, slot: Slot) -> str | None:
         """The name in this file of the tensor for a slot; None if the dialect has no such tensor."""
         assert self.dialect is not None
-        if slot.layer is None and slot.role.name in self.dialect.tensors:
-            return self.dialect.tensors[slot.role.name]
-        return slot.mainline_name
+        if slot.layer is not None or slot.role.name not in self.dialect.tensors:
+            return slot.mainline_name
+        name = self.dialect.tensors[slot.role.name]
+        return next((alias for alias, meant in ALIASES.items() if meant == name and alias in self.tensors), name)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gemma_mtp.validate.checks import attachment, header, identity, provenance, rope, tensors, vocabulary
+from gemma_mtp.validate.checks import attachment, header, identity, provenance, rope, tensors, vocabulary, weights
 from gemma_mtp.validate.findings import Finding
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import Side
@@ -68,7 +68,7 @@ CHECKS: tuple[Check, ...] = (
     Check("query-heads", "Query heads over KV heads", attachment.query_heads, KEYS),
     Check("sliding-window", "Sliding window", attachment.sliding_window, KEYS),
     Check("rope-base", "Rope base (sliding / full)", rope.rope_bases, KEYS),
-    Check("rope-dimensions", "Rotated dimensions (sliding / full)", rope.rope_dimensions, KEYS),
+    Check("rope-dimensions", "Rotated dimensions (sliding / full)", rope.rope_dimensions, (*KEYS, "head-size")),
     Check("tokenizer", "Tokenizer", vocabulary.tokenizer_model, PARTS),
     Check("vocabulary-size", "Vocabulary size", vocabulary.size, KEYS),
     Check("tokens", "Tokens", vocabulary.tokens, (*KEYS, "vocabulary-size")),
@@ -85,7 +85,11 @@ CHECKS: tuple[Check, ...] = (
     Check("assistant-types", "Assistant: tensor types", of_assistant(tensors.types), ASSISTANT_KEYS),
     Check("assistant-extra", "Assistant: no unknown tensors", of_assistant(tensors.unexpected), ASSISTANT_KEYS),
     Check("masked-embeddings", "Assistant: no masked_embd tensors", tensors.masked_embeddings, PARTS),
-    Check("rope-factors", "Rope factors of full layers", rope.rope_factors, KEYS),
+    Check("rope-factors", "Rope factors of full layers", rope.rope_factors, (*KEYS, "head-size")),
+    Check("centroids", "Assistant: centroid head in metadata", weights.centroids, ASSISTANT_KEYS),
+    Check("token-ordering", "Assistant: token ordering", weights.token_ordering, ASSISTANT_KEYS),
+    Check("target-finite", "Target: weights are finite", weights.target_finite, PARTS),
+    Check("assistant-finite", "Assistant: weights are finite", weights.assistant_finite, PARTS),
     Check("qat", "QAT on both sides or neither", provenance.qat, PARTS),
     Check("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
 )

@@ -27,7 +27,8 @@ def qat(pair: Pair) -> Finding:
     if has == wants:
         return ok(*values)
     return warning(
-        f"by their names only the {'target' if has else 'assistant'} is QAT; the pair works, but fewer drafts are accepted",
+        f"by their names only the {'target' if has else 'assistant'} is QAT; the pair works, but fewer drafts "
+        "are accepted",
         f"use the {'`-qat-...-assistant`' if has else 'assistant without `qat` in its name'}",
         *values,
     )

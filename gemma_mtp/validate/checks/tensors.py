@@ -13,8 +13,10 @@ from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.tensor_names import expected, surplus
 
-#: Types for numbers that are no weights; no kernel multiplies with them.
-NO_WEIGHTS = frozenset({GGMLType.F64, GGMLType.I8, GGMLType.I16, GGMLType.I32, GGMLType.I64})
+#: Types for other numbers than stored weights (Q8_1 and Q8_K are what activations become inside of a kernel).
+NO_WEIGHTS = frozenset(
+    {GGMLType.F64, GGMLType.I8, GGMLType.I16, GGMLType.I32, GGMLType.I64, GGMLType.Q8_1, GGMLType.Q8_K}
+)
 
 #: Names that mainline's loader declares without dimensions, so that a file that HAS them fails to load.
 MASKED_EMBEDDINGS = ("masked_embd_centroids.weight", "masked_embd_ordering")

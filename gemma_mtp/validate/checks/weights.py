@@ -1,0 +1,163 @@
+"""What the weights hold. These checks read tensor data, and are skipped where only headers are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from gemma_mtp.files.gguf_reader import TensorInfo
+from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.ggml import GGMLType, block_size, tensor_bytes
+from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
+from gemma_mtp.model.roles import slots
+from gemma_mtp.validate.checks.identity import RECONVERT
+from gemma_mtp.validate.findings import Finding, error, ok, skipped
+from gemma_mtp.validate.finite import as_blocks, first_spoilt
+from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.side import ReadData, Side
+
+NO_DATA = "needs the file's data; only its header was read"
+#: A sample is this many evenly spaced runs of blocks, a run this many bytes; smaller tensors are read in full.
+RUNS, RUN_BYTES = 8, 8192
+#: What is looked at in one piece when all is read, in blocks: bounds the memory that a check takes.
+PIECE = 1 << 18
+
+
+def target_finite(pair: Pair) -> Finding:
+    """No NaN and no infinity in the target's weights, quantization scales included: it would answer nonsense."""
+    return _finite(pair.target, pair.deep)
+
+
+def assistant_finite(pair: Pair) -> Finding:
+    """No NaN and no infinity in the assistant's weights: llama.cpp loads such a file and drafts noise."""
+    return _finite(pair.assistant, pair.deep)
+
+
+def _finite(side: Side, deep: bool) -> Finding:
+    if side.read is None:
+        return skipped(NO_DATA)
+    for tensor in side.tensors.values():
+        element = _first_spoilt_element(tensor, side.read, deep)
+        if element is not None:
+            what = "element" if block_size(tensor.type) == 1 else "the block at element"
+            return error(
+                f"in the {side.part} {tensor.name} ({tensor.type.name}) is NaN or infinite at {what} {element:,}: the "
+                "model computes nonsense, and llama.cpp does not notice",
+                "the file is damaged or was made from damaged weights: compare its SHA-256 with the publisher's, or "
+                "convert again",
+                **{side.part: tensor.name},
+            )
+    return ok(**{side.part: "all weights read" if deep else "a sample of the weights"})
+
+
+def _first_spoilt_element(tensor: TensorInfo, read: ReadData, deep: bool) -> int | None:
+    blocks = as_blocks(tensor.type, read(tensor))
+    count, nbytes = blocks.shape
+    for start, stop in _pieces(count, nbytes, deep):
+        found = first_spoilt(tensor.type, blocks[start:stop])
+        if found is not None:
+            return (start + found) * block_size(tensor.type)
+    return None
+
+
+def _pieces(blocks: int, nbytes: int, deep: bool) -> Iterator[tuple[int, int]]:
+    """Ranges of blocks to look at: all of them in pieces, or evenly spaced runs, the last block among them."""
+    run = max(1, RUN_BYTES // nbytes)
+    if deep or blocks <= RUNS * run:
+        yield from ((start, min(start + PIECE, blocks)) for start in range(0, blocks, PIECE))
+    else:
+        yield from ((start, start + run) for start in np.linspace(0, blocks - run, RUNS).astype(int).tolist())
+
+
+def token_ordering(pair: Pair) -> Finding:
+    """A centroid head's token ordering puts every token into one cluster, all clusters equally large."""
+    side = pair.assistant
+    clusters = side.keys.values.get(CENTROID_COUNT, 0)
+    if not clusters:
+        return ok("", "no centroid head")
+    vocabulary, value = side.hyper.vocabulary, f"{clusters} clusters"
+    if vocabulary % clusters:
+        return error(
+            f"{vocabulary:,} tokens cannot be divided into {clusters} equal clusters",
+            RECONVERT,
+            "",
+            value,
+        )
+    stored = _ordering(side)
+    if stored is None:
+        return skipped("no token ordering at hand")
+    fault = _ordering_fault(stored, vocabulary, clusters, _is_cluster_table(side))
+    if fault is None:
+        return ok("", value)
+    return error(
+        f"the assistant's token ordering {fault}: the centroid head would draft nonsense",
+        "it must be I32 and complete, and is never quantized; " + RECONVERT,
+        "",
+        value,
+    )
+
+
+def centroids(pair: Pair) -> Finding:
+    """A centroid head that travels in metadata is whole: both arrays, of the size that the counts say."""
+    side = pair.assistant
+    assert side.dialect is not None
+    clusters = side.keys.values.get(CENTROID_COUNT, 0)
+    if not clusters or side.dialect.tensors.get("centroids", "") is not None:
+        return ok("", "no centroid head in metadata")
+    for key, wanted in ((CENTROIDS, _centroids_length(side, clusters)), (TOKEN_ORDERING, side.hyper.vocabulary)):
+        stored = side.metadata.get(side.spelled(key))
+        found = stored.count if stored is not None and stored.type is ValueType.ARRAY else 0
+        if found != wanted:
+            return error(
+                f"{side.spelled(key)} has {found:,} entries, not {wanted:,}: the centroid head cannot be restored",
+                RECONVERT,
+                "",
+                f"{found:,} entries",
+            )
+    return ok("", f"{clusters} clusters in metadata")
+
+
+def _centroids_length(side: Side, clusters: int) -> int:
+    """Entries of the centroids' array: numbers, or the bytes of a quantized type."""
+    shape, stored = (clusters, side.hyper.hidden), side.metadata.get(side.spelled(CENTROIDS))
+    kind = GGMLType.__members__.get(side.text(side.spelled(CENTROIDS_TYPE)))
+    if stored is None or not stored.is_array_of(ValueType.UINT8) or kind is None or shape[1] % block_size(kind):
+        return shape[0] * shape[1]
+    return tensor_bytes(kind, shape)
+
+
+def _is_cluster_table(side: Side) -> bool:
+    return side.dialect is not None and side.dialect.ordering_is_cluster_of_token
+
+
+def _ordering(side: Side) -> np.ndarray[Any, Any] | None:
+    """The token ordering as integers, from the tensor or the metadata; None if it is not there or not readable."""
+    slot = next(slot for slot in slots(side.hyper) if slot.role.name == "token_ordering")
+    name = side.tensor_name(slot)
+    if name is None:
+        stored = side.metadata.get(side.spelled(TOKEN_ORDERING))
+        return stored.decode() if stored is not None and stored.is_array_of(ValueType.INT32) else None
+    tensor = side.tensors.get(name)
+    if tensor is None or tensor.type is not GGMLType.I32 or side.read is None:
+        return None
+    return side.read(tensor).view("<i4")
+
+
+def _ordering_fault(ordering: np.ndarray[Any, Any], vocabulary: int, clusters: int, cluster_table: bool) -> str | None:
+    if ordering.size != vocabulary:
+        return f"has {ordering.size:,} entries for {vocabulary:,} tokens"
+    if not ordering.any():
+        return "is all zeros"
+    limit = clusters if cluster_table else vocabulary
+    if ordering.min() < 0 or ordering.max() >= limit:
+        odd = ordering[(ordering < 0) | (ordering >= limit)][0]
+        return f"names {'cluster' if cluster_table else 'token'} {odd}, which does not exist"
+    counts = np.bincount(ordering, minlength=limit)
+    wanted = vocabulary // limit
+    if (counts != wanted).any():
+        worst = int((counts != wanted).argmax())
+        what = f"puts {counts[worst]} tokens into cluster" if cluster_table else f"has {counts[worst]} times the token"
+        return f"{what} {worst}, not {wanted}"
+    return None
