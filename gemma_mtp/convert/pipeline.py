@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from gguf.constants import GGML_QUANT_VERSION
 
 from gemma_mtp.convert.centroids import CentroidHead
 from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
@@ -21,7 +20,6 @@ from gemma_mtp.convert.metadata import general_metadata, model_metadata
 from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.convert.tokenizer import tokenizer_metadata
 from gemma_mtp.errors import CheckpointError, UsageError
-from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
@@ -29,9 +27,8 @@ from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
-from gemma_mtp.quantize.mixes import mix_types
+from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder
-from gemma_mtp.quantize.types import file_type
 
 SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
 HEAD_ROLES = ("centroids", "token_ordering")
@@ -119,16 +116,15 @@ def _plan(checkpoint: Checkpoint) -> _Plan:
     metadata = {
         **general_metadata(model, checkpoint.folder, plan.tensor_plans),
         **plan.metadata,
-        "general.quantization_version": gv.u32(GGML_QUANT_VERSION),
         **tokenizer_metadata(checkpoint.folder, model.vocabulary),
     }
     return replace(plan, metadata=metadata)
 
 
 def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFWriter:
-    kind = file_type(output.type_name)
-    types = mix_types(kind, plan.metadata, plan.tensor_plans)
-    metadata = {**plan.metadata, "general.file_type": gv.u32(kind.number)}
+    kind = find_kind(output.type_name)
+    types = plan_types(kind, plan.metadata, plan.tensor_plans)
+    metadata = file_metadata(kind, plan.metadata)
     named = [
         TensorPlan(name, tensor.shape, chosen)
         for tensor, chosen in zip(plan.tensor_plans, types, strict=True)
