@@ -1,0 +1,218 @@
+"""GGUF in -> one or several GGUFs out, in one reading.
+
+mapped tensor -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
+from gemma_mtp.files.gguf_values import Value
+from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
+from gemma_mtp.quantize.imatrix import ImportanceMatrix
+from gemma_mtp.quantize.mixes import SUBJECTS
+from gemma_mtp.quantize.names import ARCHITECTURES, llama_order, role_of
+from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
+from gemma_mtp.quantize.recipes import Override
+from gemma_mtp.quantize.rows import INTEGER_TYPES, RowEncoder
+
+Array = np.ndarray[Any, Any]
+#: Called with numbers of bytes that were just done, which add up to the source's size times the number of outputs.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to be made: its name, and the file type or recipe by name."""
+
+    path: Path
+    kind: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was made. `types`: how many tensors have which type."""
+
+    path: Path
+    kind: str
+    size: int
+    bits_per_weight: float
+    types: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    source: Path
+    source_size: int
+    requantized: tuple[str, ...]  # tensors that were quantized already
+    outputs: tuple[Written, ...]
+    seconds: float
+
+
+def quantize_file(
+    source: Path,
+    outputs: Sequence[Output],
+    *,
+    overrides: Sequence[Override] = (),
+    importance: ImportanceMatrix | None = None,
+    allow_requantize: bool = False,
+    force: bool = False,
+    threads: int | None = None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Quantize a GGUF to each of `outputs` in one reading.
+
+    Types and bytes are those of llama_model_quantize. progress is told the source's bytes, once for each output:
+    source size times the number of outputs in all. threads: None for all cores.
+
+    Raises UsageError (no such type, an output that exists, a quantized source without `allow_requantize`, an importance
+    matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem.
+    """
+    start = time.perf_counter()
+    for output in outputs:
+        _check_paths(source, output.path, force)
+    with GGUFFile(source) as file, RowEncoder(threads) as encoder, ExitStack() as stack:
+        check_architecture(file)
+        tensors = sorted(file.tensors.values(), key=lambda tensor: llama_order(tensor.name))
+        plans = [plan_output(output, file, tensors, overrides, importance) for output in outputs]
+        again = _requantized(tensors, plans)
+        if again and not allow_requantize:
+            raise UsageError(
+                f"{len(again)} tensors ({again[0]}, ...) are quantized already, and would lose more than from 16 bits",
+                where=source,
+                hint="start from the BF16 file, or add --allow-requantize",
+            )
+        writers = [
+            stack.enter_context(GGUFWriter(output.path, keys, planned, force=force))
+            for output, (keys, planned) in zip(outputs, plans, strict=True)
+        ]
+        progress((file.size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
+        for tensor in tensors:
+            for writer in writers:
+                _write_encoded(writer, encoder, file, tensor, importance, progress)
+        size = file.size
+    written = tuple(
+        _written(output, planned, writer.size)
+        for output, (_, planned), writer in zip(outputs, plans, writers, strict=True)
+    )
+    return Report(source, size, again, written, time.perf_counter() - start)
+
+
+def _write_encoded(
+    writer: GGUFWriter,
+    encoder: RowEncoder,
+    file: GGUFFile,
+    tensor: TensorInfo,
+    importance: ImportanceMatrix | None,
+    progress: Progress,
+) -> None:
+    plan = writer.next
+    pieces = encoder.encode(
+        f"{file.path}: {tensor.name}",
+        file.data(tensor),
+        tensor.shape,
+        tensor.type,
+        plan.type,
+        importance_of(plan, importance),
+    )
+    writer.write_next(_counted(pieces, tensor.nbytes / plan.nbytes, progress))
+
+
+def check_architecture(file: GGUFFile) -> None:
+    """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, of any dialect."""
+    found = file.metadata.get("general.architecture")
+    architecture = found.decode() if found else None
+    if architecture not in ARCHITECTURES:
+        raise BadFileError(
+            f"general.architecture is {architecture}, not one of {', '.join(ARCHITECTURES)}",
+            where=file.path,
+            hint="for other models use llama.cpp's llama-quantize",
+        )
+    parts = file.metadata.get("split.count")
+    if parts and parts.decode() > 1:
+        raise BadFileError(
+            f"this is one of {parts.decode()} parts of a split model", where=file.path, hint="llama-gguf-split --merge"
+        )
+
+
+def plan_output(
+    output: Output,
+    file: GGUFFile,
+    tensors: Sequence[TensorInfo],
+    overrides: Sequence[Override] = (),
+    importance: ImportanceMatrix | None = None,
+) -> tuple[dict[str, Value], list[TensorPlan]]:
+    """Keys and tensors of one output. Raises UsageError (see `plan_types`)."""
+    kind = find_kind(output.kind)
+    current = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in tensors]
+    names = importance.entries if importance else None
+    types = plan_types(kind, file.metadata, current, overrides=overrides, importance=names)
+    plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(current, types, strict=True)]
+    return file_metadata(kind, file.metadata, overrides=overrides, importance=importance), plans
+
+
+def importance_of(tensor: TensorPlan, importance: ImportanceMatrix | None) -> Array | None:
+    """The tensor's share of the matrix, float32 [experts * columns], or None.
+
+    Raises BadFileError if it has another size. Embeddings are excused: they are looked up, not multiplied, so where
+    a matrix has an entry for them it is of another shape (llama.cpp does the same).
+    """
+    values = importance.entries.get(tensor.name) if importance else None
+    if importance is None or values is None:
+        return None
+    wanted = tensor.shape[-1] * (tensor.shape[-3] if len(tensor.shape) > 2 else 1)
+    if values.size == wanted:
+        return values
+    if SUBJECTS.get(role_of(tensor.name)) == "embedding":
+        return None
+    raise BadFileError(
+        f"{tensor.name} has {values.size:,} importance values, {wanted:,} are wanted",
+        where=importance.path,
+        hint="this importance matrix belongs to another model",
+    )
+
+
+def _check_paths(source: Path, output: Path, force: bool) -> None:
+    check_output(output, force)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UsageError("input and output are the same file", where=source, hint="name another output")
+
+
+def _requantized(
+    tensors: Sequence[TensorInfo], plans: Sequence[tuple[dict[str, Value], list[TensorPlan]]]
+) -> tuple[str, ...]:
+    """The names of the tensors that are quantized and would get another type."""
+    return tuple(
+        old.name
+        for index, old in enumerate(tensors)
+        if is_quantized(old.type) and any(planned[index].type != old.type for _, planned in plans)
+    )
+
+
+def is_quantized(kind: GGMLType) -> bool:
+    return kind not in FLOAT_TYPES | INTEGER_TYPES
+
+
+def _counted(pieces: Iterable[memoryview], scale: float, progress: Progress) -> Iterator[memoryview]:
+    """The same pieces, told to `progress` in bytes of the source."""
+    for piece in pieces:
+        yield piece
+        progress(round(len(piece) * scale))
+
+
+def _written(output: Output, tensors: Sequence[TensorPlan], size: int) -> Written:
+    bits = 8 * sum(tensor.nbytes for tensor in tensors) / sum(prod(tensor.shape) for tensor in tensors)
+    return Written(output.path, output.kind, size, bits, dict(Counter(tensor.type.name for tensor in tensors)))
