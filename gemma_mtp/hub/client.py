@@ -1,0 +1,113 @@
+"""The connection to the Hub: huggingface_hub's client, with time-outs everywhere and retries for all calls.
+
+huggingface_hub 1.x talks through httpx and 2.x through httpx2; neither is imported here. Its shared client has no
+time-out, and several calls pass none, so that a silent server would hang them for ever; a hook on every request sets
+one. Some calls retry by themselves, model_info, create_repo, collections and plain commits do not: `retried` does.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from logging import ERROR
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, constants, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import _http, logging
+from huggingface_hub.utils._headers import build_hf_headers
+from huggingface_hub.utils._http import get_session, hf_raise_for_status
+
+from gemma_mtp import __version__
+from gemma_mtp.hub.problems import TransportError, status_of
+
+#: Seconds that a server may stay silent before a request is given up, where the client sets no limit itself.
+SILENCE_LIMIT = float(os.environ.get("GEMMA_MTP_HUB_TIMEOUT", "30"))
+#: Seconds between the attempts of a call; the last failure is final.
+DELAYS = (1.0, 2.0, 4.0, 8.0)
+#: The longest wait that a server may ask for; beyond it the user is told instead.
+LONGEST_WAIT = 60.0
+TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+USER_AGENT = f"gemma-mtp/{__version__}"
+
+#: Called with the number of bytes that were just done.
+Advance = Callable[[int], None]
+#: Opens a progress display for (what, total bytes); `gemma_mtp.cli.output.byte_progress` is one.
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+
+Result = TypeVar("Result")
+
+
+def silent_progress(_: str, __: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda _: None)
+
+
+def hub() -> HfApi:
+    """The Hub that HF_ENDPOINT names, with the user's token (HF_TOKEN or `hf auth login`) if there is one."""
+    prepare_client()
+    return HfApi(endpoint=constants.ENDPOINT, user_agent=USER_AGENT)
+
+
+@functools.cache
+def prepare_client() -> None:
+    """Give every request of this process a time-out, and keep the client's log lines (with signed addresses) out."""
+    set_client_factory(_client_with_time_outs)
+    if "HF_HUB_VERBOSITY" not in os.environ and "HF_DEBUG" not in os.environ:
+        logging.set_verbosity(ERROR)
+
+
+def _client_with_time_outs() -> Any:
+    client = _http.default_client_factory()
+    hooks = client.event_hooks
+    client.event_hooks = {**hooks, "request": [*hooks["request"], _limit_silence]}
+    return client
+
+
+def _limit_silence(request: Any) -> None:
+    asked = request.extensions.get("timeout") or {}
+    phases = ("connect", "read", "write", "pool")
+    request.extensions["timeout"] = {phase: asked.get(phase) or SILENCE_LIMIT for phase in phases}
+
+
+def retried(call: Callable[[], Result]) -> Result:
+    """The call's result, after new attempts where the network or the server had a passing problem."""
+    for delay in DELAYS:
+        try:
+            return call()
+        except TransportError as error:
+            wait = _wanted_wait(error, delay)
+            if not is_transient(error) or wait > LONGEST_WAIT:
+                raise
+        time.sleep(wait)
+    return call()
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed a little later: no answer at all, or one of `TRANSIENT_STATUS`."""
+    return not isinstance(error, HfHubHTTPError) or status_of(error) in TRANSIENT_STATUS
+
+
+def _wanted_wait(error: Exception, default: float) -> float:
+    """Seconds to wait: what the server asks for (Retry-After, or the reset time in RateLimit), else `default`."""
+    headers = error.response.headers if isinstance(error, HfHubHTTPError) else {}
+    asked = re.fullmatch(r"\d+", headers.get("Retry-After", "")) or re.search(
+        r"(?<=t=)\d+", headers.get("RateLimit", "")
+    )
+    return float(asked[0]) if asked else default
+
+
+@contextmanager
+def hub_stream(url: str, headers: dict[str, str]) -> Iterator[Any]:
+    """An open answer to a GET whose body is not read yet. Raises as huggingface_hub does for an error status."""
+    prepare_client()
+    # The client drops the authorization when a redirect leaves the Hub for its storage.
+    all_headers = {**build_hf_headers(user_agent=USER_AGENT), "Accept-Encoding": "identity", **headers}
+    with get_session().stream("GET", url, headers=all_headers, follow_redirects=True) as response:
+        if response.status_code >= 400:
+            response.read()
+        hf_raise_for_status(response)
+        yield response

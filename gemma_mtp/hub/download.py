@@ -1,0 +1,251 @@
+"""Repos and files from the Hub, into huggingface_hub's own cache: resumable, with the content's hash compared.
+
+huggingface_hub 2.x starts an interrupted file again from nothing and compares a file's length only; a checkpoint is
+too big for the one and too precious for the other. So the bytes are fetched here: an unfinished file stays as
+`<hash>.partial` and goes on where it ended, and takes its place in the cache when its hash is what the Hub says.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from huggingface_hub import constants, hf_hub_url
+from huggingface_hub.utils._fixes import WeakFileLock
+
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
+from gemma_mtp.hub.cache import RepoCache, content_hash
+from gemma_mtp.hub.client import Advance, Progress, hub, hub_stream, is_transient, retried, silent_progress
+from gemma_mtp.hub.problems import TransportError, explained
+from gemma_mtp.hub.source import Source, parse_source
+
+#: What `convert` reads, all at a repo's root: config, tokenizer, weights, and the card for the licence and the names.
+CHECKPOINT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "README.md",
+)
+_SPARE_ROOM = 64 << 20  # bytes that a download leaves free on the disk
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a repo. `etag` is the sha256 of a large (LFS) file, git's sha1 of a small one."""
+
+    name: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repo holds at a commit."""
+
+    repo: str
+    commit: str
+    files: dict[str, RemoteFile]
+
+
+@dataclass(frozen=True)
+class FetchedCheckpoint:
+    """A checkpoint on this machine. `repo`, `revision` (a commit) and `hashes` are those of the Hub; absent if local.
+
+    hashes: file name -> sha256, or git's sha1 for a small file.
+    """
+
+    folder: Path
+    repo: str | None = None
+    revision: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def fetch_checkpoint(source: Source | str, *, progress: Progress = silent_progress) -> FetchedCheckpoint:
+    """The folder of a checkpoint, downloaded if it is on the Hub.
+
+    Raises UsageError (a file, not a repo), EnvironmentProblem (Hub, network, disk), BadFileError (no checkpoint).
+    """
+    source = parse_source(source) if isinstance(source, str) else source
+    if source.path is not None:
+        return FetchedCheckpoint(source.path)
+    if source.file or source.quant:
+        raise UsageError("this names a GGUF file, not a checkpoint", where=str(source), hint=f"write {source.repo}")
+    listing = look_up(source)
+    wanted = [file for file in listing.files.values() if _belongs_to_checkpoint(file.name)]
+    _require_checkpoint(listing, [file.name for file in wanted])
+    folder = _fetch(listing, wanted, source.revision, progress)
+    return FetchedCheckpoint(folder, listing.repo, listing.commit, {file.name: file.etag for file in wanted})
+
+
+def fetch_file(source: Source | str, *, progress: Progress = silent_progress) -> Path:
+    """One file, downloaded if it is on the Hub (`hf://owner/repo/file`); a local path is returned as it is.
+
+    Raises UsageError (no file named), EnvironmentProblem (Hub, network, disk, or no such file there).
+    """
+    source = parse_source(source) if isinstance(source, str) else source
+    if source.path is not None:
+        return source.path
+    if source.file is None:
+        raise UsageError("name one file of the repo", where=str(source), hint=f"write hf://{source.repo}/file.gguf")
+    listing = look_up(source)
+    file = listing.files.get(source.file)
+    if file is None:
+        raise no_such_file(listing, source.file)
+    return _fetch(listing, [file], source.revision, progress) / file.name
+
+
+def look_up(source: Source) -> Listing:
+    """What the repo holds: on the Hub, or with HF_HUB_OFFLINE in the cache. Raises EnvironmentProblem."""
+    return _cached_listing(source) if constants.is_offline_mode() else list_repo(source)
+
+
+def list_repo(source: Source) -> Listing:
+    """What the repo holds at the source's revision, in one request. Raises EnvironmentProblem."""
+    repo = source.repo
+    assert repo is not None
+    with explained(repo):
+        info = retried(lambda: hub().model_info(repo, revision=source.revision, files_metadata=True))
+        assert info.sha is not None
+        files = {}
+        for entry in info.siblings or []:
+            etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
+            if entry.size is None or etag is None:
+                raise ValueError(f"no size or hash is given for {entry.rfilename}")
+            files[entry.rfilename] = RemoteFile(entry.rfilename, entry.size, etag)
+        return Listing(repo, info.sha, files)
+
+
+def no_such_file(listing: Listing, wanted: str) -> EnvironmentProblem:
+    """The complaint about a file that the repo does not have, with those of its kind that it has."""
+    ending = Path(wanted).suffix
+    there = [name for name in listing.files if name.endswith(ending)]
+    has = f"its {ending} files are: {', '.join(there[:8])}" if there else f"it has no {ending} files"
+    return EnvironmentProblem(f"the repo has no file {wanted}", where=listing.repo, hint=has)
+
+
+def _cached_listing(source: Source) -> Listing:
+    """What the cache holds of a repo. A blob's name is its hash; a file that is no link has none to compare with."""
+    assert source.repo is not None
+    cache, revision = RepoCache.of(source.repo), source.revision or constants.DEFAULT_REVISION
+    commit = cache.recall(revision)
+    if commit is None or not cache.snapshot(commit).is_dir():
+        raise EnvironmentProblem(
+            "HF_HUB_OFFLINE is set, and this is not in the cache",
+            where=str(source),
+            hint=f"unset HF_HUB_OFFLINE, or download it before: hf download {source.repo}",
+        )
+    snapshot, files = cache.snapshot(commit), {}
+    for path in sorted(snapshot.rglob("*")):
+        if path.is_file():
+            name, etag = path.relative_to(snapshot).as_posix(), path.resolve().name if path.is_symlink() else ""
+            files[name] = RemoteFile(name, path.stat().st_size, etag)
+    return Listing(source.repo, commit, files)
+
+
+def _belongs_to_checkpoint(name: str) -> bool:
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in CHECKPOINT_FILES)
+
+
+def _require_checkpoint(listing: Listing, wanted: list[str]) -> None:
+    for kind, ending in (("config.json", "config.json"), ("safetensors weights", ".safetensors")):
+        if not any(name.endswith(ending) for name in wanted):
+            ggufs = [name for name in listing.files if name.endswith(".gguf")]
+            hint = (
+                f"it has GGUF files; name one, as in hf://{listing.repo}/{ggufs[0]}"
+                if ggufs
+                else "name a repo with config.json and safetensors files at its root"
+            )
+            raise BadFileError(f"the repo is no checkpoint: it has no {kind}", where=listing.repo, hint=hint)
+
+
+def _fetch(listing: Listing, files: list[RemoteFile], revision: str | None, progress: Progress) -> Path:
+    """Bring the files into the cache, comparing the hash of those that are there already; the snapshot's folder."""
+    cache = RepoCache.of(listing.repo)
+    with explained(listing.repo):
+        missing = [file for file in files if file.etag and not _is_intact(cache.blob(file.etag), file)]
+        _require_room(cache, missing)
+        if missing:
+            with progress(f"downloading {listing.repo}", sum(file.size for file in missing)) as advance:
+                for file in missing:
+                    _fetch_blob(cache, listing, file, advance)
+        for file in files:
+            cache.link(listing.commit, file.name, file.etag)
+        cache.remember(revision or constants.DEFAULT_REVISION, listing.commit)
+    return cache.snapshot(listing.commit)
+
+
+def _is_intact(path: Path, file: RemoteFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and content_hash(path, file.etag) == file.etag
+
+
+def _require_room(cache: RepoCache, missing: list[RemoteFile]) -> None:
+    cache.blobs.mkdir(parents=True, exist_ok=True)
+    partial = (_partial(cache, file) for file in missing)
+    needed = sum(file.size for file in missing) - sum(path.stat().st_size for path in partial if path.exists())
+    free = shutil.disk_usage(cache.blobs).free
+    if missing and needed + _SPARE_ROOM > free:
+        raise EnvironmentProblem(
+            f"the download needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free",
+            where=cache.blobs,
+            hint="make room, or point HF_HOME to another disk",
+        )
+
+
+def _partial(cache: RepoCache, file: RemoteFile) -> Path:
+    return cache.blob(f"{file.etag}.partial")
+
+
+def _fetch_blob(cache: RepoCache, listing: Listing, file: RemoteFile, advance: Advance) -> None:
+    """One file's bytes into its blob, from where an earlier attempt ended; two processes take turns."""
+    blob, partial = cache.blob(file.etag), _partial(cache, file)
+    url = hf_hub_url(listing.repo, file.name, revision=listing.commit, endpoint=constants.ENDPOINT)
+    with WeakFileLock(cache.lock(file.etag)):
+        if _is_intact(blob, file):
+            advance(file.size)
+            return
+        if partial.exists():
+            advance(min(partial.stat().st_size, file.size))
+        _complete(partial, url, file.size, advance)
+        found = content_hash(partial, file.etag)
+        if found != file.etag:
+            partial.unlink()
+            raise EnvironmentProblem(
+                f"{file.name} arrived with other content than the Hub has: its hash is {found}, not {file.etag}",
+                where=listing.repo,
+                hint="run it again; if it persists, a proxy or mirror in between changes the content",
+            )
+        partial.replace(blob)
+
+
+def _complete(partial: Path, url: str, size: int, advance: Advance) -> None:
+    """Fetch what is missing of a file of `size` bytes; a connection that breaks is forgiven as long as bytes come."""
+    partial.touch()
+    while (before := partial.stat().st_size) < size:
+        try:
+            retried(lambda: _append_rest(partial, url, advance))
+        except TransportError as error:
+            if partial.stat().st_size == before or not is_transient(error):
+                raise
+
+
+def _append_rest(partial: Path, url: str, advance: Advance) -> None:
+    """Fetch from the end of `partial` to the end of the file. What has arrived stays if the connection breaks."""
+    start = partial.stat().st_size
+    with hub_stream(url, {"Range": f"bytes={start}-"} if start else {}) as response:
+        resumed = response.status_code == 206
+        if start and not resumed:  # the server ignores ranges and begins anew
+            advance(-start)
+        with partial.open("ab" if resumed else "wb") as file:
+            for chunk in response.iter_bytes():  # no size: what has arrived is not held back
+                file.write(chunk)
+                advance(len(chunk))
