@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import log10
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,8 @@ from gemma_mtp.errors import GemmaMtpError, LlamaError
 
 results = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
+
+UNITS = ("kB", "MB", "GB", "TB")
 
 #: Called with the number of bytes that were just done.
 Advance = Callable[[int], None]
@@ -52,13 +55,10 @@ def print_error(error: GemmaMtpError) -> None:
 
 def human_size(count: float) -> str:
     """12,345,678 -> '12.3 MB'."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            break
-        count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+    if count < 1000:
+        return f"{count:.0f} B"
+    power = min(int(log10(count)) // 3, len(UNITS))
+    return f"{count / 1000**power:.1f} {UNITS[power - 1]}"
 
 
 @contextmanager

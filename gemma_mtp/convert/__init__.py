@@ -1,5 +1,8 @@
 """Checkpoint (or another dialect's GGUF) -> GGUF."""
 
+from gemma_mtp.convert.naming import outputs_for
 from gemma_mtp.convert.pipeline import Conversion, Output, convert_checkpoint
+from gemma_mtp.convert.respell import convert_dialect
+from gemma_mtp.convert.spelling import dialect_named
 
-__all__ = ["Conversion", "Output", "convert_checkpoint"]
+__all__ = ["Conversion", "Output", "convert_checkpoint", "convert_dialect", "dialect_named", "outputs_for"]

@@ -21,8 +21,14 @@ def architecture(model: Hyperparameters) -> str:
     return MAINLINE.architecture if model.part == "assistant" else TARGET_ARCHITECTURE
 
 
-def general_metadata(model: Hyperparameters, folder: Path, tensors: Iterable[TensorPlan]) -> dict[str, Value]:
-    """`general.*` from the model card, config.json and the folder's name, by the rules of the gguf package itself.
+#: What the gguf package guesses from a model's name where the model card says nothing.
+GUESSED_FIELDS = ("name", "organization", "finetune", "basename", "version", "size_label")
+
+
+def general_metadata(
+    model: Hyperparameters, folder: Path, name: str, tensors: Iterable[TensorPlan]
+) -> dict[str, Value]:
+    """`general.*` from the model card, config.json and the model's name, by the rules of the gguf package itself.
 
     Raises CheckpointError if the model card's front matter is no YAML.
     """
@@ -32,9 +38,14 @@ def general_metadata(model: Hyperparameters, folder: Path, tensors: Iterable[Ten
     total, shared, expert, experts = writer.get_total_parameter_count()
     try:
         metadata = Metadata.load(None, folder, None, total)
+        card, config = Metadata.load_model_card(folder), Metadata.load_hf_parameters(folder)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CheckpointError(f"the front matter is no YAML: {error}", where=folder / "README.md") from error
-    metadata.name = metadata.name or folder.resolve().name
+    # `load` guesses from the folder's name, which in a download cache is a commit's hash.
+    guessed = Metadata.apply_metadata_heuristic(Metadata(), card, config, Path(name), total)
+    for field in GUESSED_FIELDS:
+        setattr(metadata, field, getattr(guessed, field))
+    metadata.name = metadata.name or name
     metadata.size_label = metadata.size_label or gguf.size_label(total, shared, expert, experts)
     writer.add_type(gguf.GGUFType.MODEL)
     metadata.set_gguf_meta_model(writer)

@@ -58,6 +58,7 @@ def convert_checkpoint(
     source: Path,
     outputs: Sequence[Output],
     *,
+    name: str | None = None,
     dialect: Dialect = MAINLINE,
     force: bool = False,
     threads: int | None = None,
@@ -65,7 +66,8 @@ def convert_checkpoint(
 ) -> Conversion:
     """Convert the checkpoint in the folder `source` to each of `outputs` in one pass.
 
-    threads: for encoding; all cores if None. `advance` hears of source bytes done.
+    name: the model's, for its metadata; the folder's if None. threads: for encoding; all cores if None.
+    advance: hears of source bytes done.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     for output in outputs:
@@ -73,7 +75,7 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source)
     if checkpoint.model.part == "target" and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
-    plan = _plan(checkpoint)
+    plan = _plan(checkpoint, name or source.resolve().name)
     with ExitStack() as stack:
         encoder = stack.enter_context(RowEncoder(threads))
         writers = [stack.enter_context(_writer(output, plan, dialect, force)) for output in outputs]
@@ -104,7 +106,7 @@ class _Plan:
         return [self.rope_factors.plan, *encoded]
 
 
-def _plan(checkpoint: Checkpoint) -> _Plan:
+def _plan(checkpoint: Checkpoint, name: str) -> _Plan:
     model = checkpoint.model
     factors = np.array(model.rope_factors(), "<f4")
     plan = _Plan(
@@ -114,7 +116,7 @@ def _plan(checkpoint: Checkpoint) -> _Plan:
         head=_centroid_head(checkpoint),
     )
     metadata = {
-        **general_metadata(model, checkpoint.folder, plan.tensor_plans),
+        **general_metadata(model, checkpoint.folder, name, plan.tensor_plans),
         **plan.metadata,
         **tokenizer_metadata(checkpoint.folder, model.vocabulary),
     }

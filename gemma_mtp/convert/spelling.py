@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gemma_mtp.convert.centroids import CentroidHead, head_from_arrays, ordering_from_clusters
-from gemma_mtp.errors import BadFileError
+from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import Buffer, TensorPlan
@@ -63,8 +63,8 @@ def spelled_metadata(metadata: Mapping[str, Value], head: CentroidHead | None, d
         renamed = dialect.keys.get(tail, tail)
         if renamed is not None:
             spelled[f"{dialect.architecture}.{renamed}" if tail != key else key] = value
-    spelled[ARCHITECTURE] = gv.string(dialect.architecture)
     if dialect is not MAINLINE:
+        spelled[ARCHITECTURE] = gv.string(dialect.architecture)
         spelled[f"{dialect.architecture}.{ORDERED}"] = gv.boolean(head is not None)
     for key, text in dialect.constants.items():
         spelled[f"{dialect.architecture}.{key}"] = gv.string(text)
@@ -185,8 +185,6 @@ def _default_factors(metadata: Mapping[str, Value]) -> np.ndarray[tuple[int], np
 
 def dialect_named(name: str) -> Dialect:
     """Raises UsageError for a name that is none."""
-    from gemma_mtp.errors import UsageError
-
     if name not in DIALECTS:
         raise UsageError(f"{name!r} is no dialect", hint=f"the dialects are {', '.join(DIALECTS)}")
     return DIALECTS[name]
