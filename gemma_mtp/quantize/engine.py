@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,13 @@ class Report:
     outputs: tuple[Written, ...]
     seconds: float
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self, dict_factory=_with_plain_paths)
+
+
+def _with_plain_paths(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in items}
+
 
 def quantize_file(
     source: Path,
@@ -86,7 +93,8 @@ def quantize_file(
         _check_paths(source, output.path, force)
     with GGUFFile(source) as file, RowEncoder(threads) as encoder, ExitStack() as stack:
         check_architecture(file)
-        tensors = sorted(file.tensors.values(), key=lambda tensor: llama_order(tensor.name))
+        tensors = in_llama_order(file)
+        _check_importance(file, importance)
         plans = [plan_output(output, file, tensors, overrides, importance) for output in outputs]
         again = _requantized(tensors, plans)
         if again and not allow_requantize:
@@ -131,6 +139,10 @@ def _write_encoded(
     writer.write_next(_counted(pieces, tensor.nbytes / plan.nbytes, progress))
 
 
+def in_llama_order(file: GGUFFile) -> list[TensorInfo]:
+    return sorted(file.tensors.values(), key=lambda tensor: llama_order(tensor.name))
+
+
 def check_architecture(file: GGUFFile) -> None:
     """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, of any dialect."""
     found = file.metadata.get("general.architecture")
@@ -164,6 +176,14 @@ def plan_output(
     return file_metadata(kind, file.metadata, overrides=overrides, importance=importance), plans
 
 
+def _check_importance(file: GGUFFile, importance: ImportanceMatrix | None) -> None:
+    """Raises BadFileError for an importance matrix that has nothing to say about this model."""
+    if importance and not importance.entries.keys() & file.tensors.keys():
+        raise BadFileError(
+            f"names no tensor of {file.path}", where=importance.path, hint="this importance matrix is of another model"
+        )
+
+
 def importance_of(tensor: TensorPlan, importance: ImportanceMatrix | None) -> Array | None:
     """The tensor's share of the matrix, float32 [experts * columns], or None.
 
@@ -181,7 +201,7 @@ def importance_of(tensor: TensorPlan, importance: ImportanceMatrix | None) -> Ar
     raise BadFileError(
         f"{tensor.name} has {values.size:,} importance values, {wanted:,} are wanted",
         where=importance.path,
-        hint="this importance matrix belongs to another model",
+        hint="this importance matrix is of another model",
     )
 
 

@@ -1,0 +1,81 @@
+"""What can be asked for, and what it would give: the kinds on offer, and names and sizes of files not yet made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gemma_mtp.errors import UsageError
+from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.quantize.engine import Output, check_architecture, in_llama_order
+from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, is_kind, plan_types
+from gemma_mtp.quantize.recipes import RECIPES, Recipe
+from gemma_mtp.quantize.types import FILE_TYPES
+
+KINDS: tuple[Kind, ...] = (*FILE_TYPES.values(), *RECIPES.values())
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A kind, with the size in bytes that a given source's file would have; None without a source."""
+
+    name: str
+    bits: float
+    is_recipe: bool
+    needs_importance: bool
+    summary: str
+    size: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def offers(source: Path | None = None) -> list[Offer]:
+    """Everything on offer, with sizes for `source` if one is given. Raises BadFileError."""
+    if source is None:
+        return [_offer(kind, None) for kind in KINDS]
+    with GGUFFile(source) as file:
+        check_architecture(file)
+        return [_offer(kind, _size(kind, file)) for kind in KINDS]
+
+
+def default_output(source: Path, kind: str) -> Path:
+    """`mtp-x-BF16.gguf`, Q4_0 -> `mtp-x-Q4_0.gguf` beside it: the kind at the end of the name is replaced."""
+    name = find_kind(kind).name
+    stem = source.name.removesuffix(".gguf")
+    base = next((stem[:at] for at in range(len(stem)) if stem[at] in "-." and is_kind(stem[at + 1 :])), stem)
+    return source.with_name(f"{base}-{name}.gguf")
+
+
+def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
+    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`, as outputs.
+
+    Raises UsageError: no type, an unknown one, an output's name with several.
+    """
+    named = bool(words) and words[0].endswith(".gguf")
+    path, kinds = (Path(words[0]), words[1:]) if named else (None, words)
+    kinds = list(dict.fromkeys(find_kind(kind).name for kind in kinds))
+    if not kinds:
+        raise UsageError("no type is given", hint="gemma-mtp quantize --list shows what there is")
+    if path and len(kinds) > 1:
+        raise UsageError(
+            f"one output, {path}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
+        )
+    return [Output(path or default_output(source, kind), kind) for kind in kinds]
+
+
+def _offer(kind: Kind, size: int | None) -> Offer:
+    if isinstance(kind, Recipe):
+        return Offer(kind.name, kind.bits, True, False, kind.summary, size)
+    return Offer(kind.name, kind.bits, False, kind.needs_importance, "", size)
+
+
+def _size(kind: Kind, file: GGUFFile) -> int:
+    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(file)]
+    names = None if isinstance(kind, Recipe) or not kind.needs_importance else file.tensors.keys()
+    types = plan_types(kind, file.metadata, tensors, importance=names)
+    plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
+    return GGUFWriter(file.path, file_metadata(kind, file.metadata), plans).size
