@@ -3,6 +3,6 @@
 from gemma_mtp.convert.naming import outputs_for
 from gemma_mtp.convert.pipeline import Conversion, Output, convert_checkpoint
 from gemma_mtp.convert.respell import convert_dialect
-from gemma_mtp.convert.spelling import dialect_named
+from gemma_mtp.convert.spelling import OWN_KEYS, dialect_named
 
-__all__ = ["Conversion", "Output", "convert_checkpoint", "convert_dialect", "dialect_named", "outputs_for"]
+__all__ = ["OWN_KEYS", "Conversion", "Output", "convert_checkpoint", "convert_dialect", "dialect_named", "outputs_for"]

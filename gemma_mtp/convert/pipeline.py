@@ -24,11 +24,12 @@ from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.files.safetensors_file import StoredTensor
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
-from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
+from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder
+from gemma_mtp.quantize.types import FileType
 
 SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
 HEAD_ROLES = ("centroids", "token_ordering")
@@ -101,9 +102,12 @@ class _Plan:
 
     @property
     def tensor_plans(self) -> list[TensorPlan]:
-        """In the order of writing; the type is that of tensors which keep plain numbers in every file."""
-        encoded = [TensorPlan(slot.mainline_name, tensor.shape, GGMLType.F32) for slot, tensor in self.tensors.items()]
-        return [self.rope_factors.plan, *encoded]
+        """In the order of writing, with the types that tensors have which are never quantized."""
+        return [self.rope_factors.plan, *(_unquantized(slot, tensor) for slot, tensor in self.tensors.items())]
+
+
+def _unquantized(slot: Slot, tensor: StoredTensor) -> TensorPlan:
+    return TensorPlan(slot.mainline_name, tensor.shape, GGMLType.F32 if slot.role.plain else source_type(tensor))
 
 
 def _plan(checkpoint: Checkpoint, name: str) -> _Plan:
@@ -125,7 +129,7 @@ def _plan(checkpoint: Checkpoint, name: str) -> _Plan:
 
 def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFWriter:
     kind = find_kind(output.type_name)
-    types = plan_types(kind, plan.metadata, plan.tensor_plans)
+    types = _types(kind, plan)
     metadata = file_metadata(kind, plan.metadata)
     named = [
         TensorPlan(name, tensor.shape, chosen)
@@ -134,6 +138,15 @@ def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFW
     ]
     extra = [tensor.plan for tensor in head_tensors(plan.head, dialect)]
     return GGUFWriter(output.path, spelled_metadata(metadata, plan.head, dialect), named + extra, force=force)
+
+
+def _types(kind: Kind, plan: _Plan) -> list[GGMLType]:
+    """Each tensor's type. F32, F16 and BF16 are for all but norms and scales, as upstream's converter has it."""
+    tensors = plan.tensor_plans
+    if isinstance(kind, FileType) and kind.base in FLOAT_TYPES:
+        plain = {slot.mainline_name for slot in plan.tensors if slot.role.plain} | {ROPE_FREQS_NAME}
+        return [GGMLType.F32 if tensor.name in plain else kind.base for tensor in tensors]
+    return plan_types(kind, plan.metadata, tensors)
 
 
 def _write_encoded(

@@ -22,6 +22,18 @@ from gemma_mtp.model.dialects import ALIASES, DIALECTS, MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS
 
 ARCHITECTURE = "general.architecture"
+
+#: What carries a centroid head in mainline metadata.
+HEAD_KEYS = (
+    dialects.CENTROID_COUNT,
+    dialects.CENTROID_TOP_K,
+    dialects.CENTROIDS,
+    dialects.CENTROIDS_TYPE,
+    dialects.TOKEN_ORDERING,
+)
+
+#: Keys that our files have beside those of upstream's converter; its loader skips them.
+OWN_KEYS = frozenset(f"{MAINLINE.architecture}.{key}" for key in (*HEAD_KEYS, dialects.ROPE_FACTORS))
 ORDERED = "use_ordered_embeddings"
 
 
@@ -155,15 +167,6 @@ def _take_head(tensors: dict[str, NamedTensor], metadata: dict[str, Value], dial
     elif dialect.ordering_is_cluster_of_token:
         order = ordering_from_clusters(order, count)
     return CentroidHead(top_k, (count, centroids.plan.shape[1]), centroids.plan.type, bytes(centroids.data), order)
-
-
-HEAD_KEYS = (
-    dialects.CENTROID_COUNT,
-    dialects.CENTROID_TOP_K,
-    dialects.CENTROIDS,
-    dialects.CENTROIDS_TYPE,
-    dialects.TOKEN_ORDERING,
-)
 
 
 def _rope_freqs(metadata: dict[str, Value]) -> NamedTensor:

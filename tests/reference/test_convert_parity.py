@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from families import FAMILIES, make_checkpoint
 from upstream import convert as convert_upstream
 
-from gemma_mtp.convert import OWN_KEYS
+from gemma_mtp.convert import OWN_KEYS, Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.files.gguf_reader import GGUFFile
 
@@ -31,3 +32,12 @@ def test_demo_pair(part, type_name, target_gguf, assistant_gguf, tmp_path):
     ours = {"target": target_gguf, "assistant": assistant_gguf}[part](type_name)
     theirs = convert_upstream(PAIR / part, tmp_path / "upstream.gguf", type_name.lower())
     assert_same_gguf(ours, theirs)
+
+
+@pytest.mark.parametrize("type_name", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(family, type_name, tmp_path):
+    checkpoint = make_checkpoint(family, tmp_path / family)
+    convert_checkpoint(checkpoint, [Output(tmp_path / "ours.gguf", type_name)])
+    theirs = convert_upstream(checkpoint, tmp_path / "upstream.gguf", type_name.lower())
+    assert_same_gguf(tmp_path / "ours.gguf", theirs)
