@@ -18,9 +18,11 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     LocalTokenNotFoundError,
+    NotASafetensorsRepoError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    SafetensorsParsingError,
 )
 
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError
@@ -80,6 +82,8 @@ BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
         ),
     ),
     (RevisionNotFoundError, Problem("the repo has no such revision", "check the branch, tag or commit after the @")),
+    (NotASafetensorsRepoError, Problem("the repo has no safetensors files", "name a repo with an original checkpoint")),
+    (SafetensorsParsingError, Problem("a safetensors file's header is damaged", "use another repo")),
     (EntryNotFoundError, Problem("the repo has no such file", "look at {url}/{repo}/tree/main for what it has")),
 )
 
@@ -95,11 +99,19 @@ BY_STATUS: dict[int, Problem] = {
     409: Problem("something else is changing it at this moment", "wait a little and run it again"),
     412: Problem("the repo has changed in the meantime", "run it again: it starts from the new state"),
     413: Problem("the Hub says that this is too large", "publish fewer or smaller files"),
+    416: Problem("the file is empty", "use another repo, or tell its owner"),
     429: Problem(
         "the Hub's rate limit is reached", "wait some minutes and run it again; being logged in raises the limit"
     ),
 }
 SERVER_TROUBLE = Problem("the Hub has a problem of its own", "wait a little and run it again: what was done is kept")
+
+
+#: Everything that a call to the Hub is known to raise.
+FROM_THE_HUB: tuple[type[Exception], ...] = (
+    *(kind for kind, _ in BY_CLASS),
+    *(TransportError, OSError, RuntimeError, ValueError, KeyError),
+)
 
 
 @contextmanager
@@ -109,7 +121,7 @@ def explained(repo: str | None = None) -> Iterator[None]:
         yield
     except GemmaMtpError:
         raise
-    except (TransportError, OSError, RuntimeError, ValueError, KeyError) as error:
+    except FROM_THE_HUB as error:
         raise explain(error, repo) from error
 
 

@@ -63,6 +63,7 @@ class HubStub:
         self.log, self.faults = [], []
         self.lock = threading.RLock()
         self.serial = 0
+        self.ranges = True  # whether a Range header is heeded
         self.stopped = threading.Event()
 
     # ------------------------------------------------------------------ lifecycle
@@ -354,7 +355,7 @@ class Handler(BaseHTTPRequestHandler):
         size = os.path.getsize(path)
         start, end, status = 0, size - 1, 200
         m = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "").strip())
-        if m and (m[1] or m[2]):
+        if m and (m[1] or m[2]) and self.stub.ranges:
             start, end = (max(size - int(m[2]), 0), size - 1) if not m[1] else (int(m[1]), int(m[2] or size - 1))
             if start >= size:
                 return self.send(416, b"", {"Content-Range": f"bytes */{size}"}, "text/plain")
