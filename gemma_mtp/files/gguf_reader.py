@@ -23,10 +23,12 @@ from gemma_mtp.ggml import GGMLType, block_size, tensor_bytes
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-DEFAULT_ALIGNMENT = 32
+ALIGNMENT, DEFAULT_ALIGNMENT = "general.alignment", 32
 MAX_DIMENSIONS = 4
 MAX_NAME = 63  # ggml's GGML_MAX_NAME, less the closing zero
 MAX_ELEMENTS = 2**62
+#: Far above any model's; a header of millions of records would only serve to fill the reader's memory.
+MAX_TENSORS, MAX_PAIRS = 1 << 17, 1 << 16
 #: The least bytes that one key-value pair (key length, type, a one-byte value) or tensor record can take.
 SMALLEST_PAIR, SMALLEST_TENSOR = 8 + 4 + 1, 8 + 4 + 8 + 4 + 8
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
@@ -72,6 +74,8 @@ class GGUFFile:
     def __init__(self, path: str | Path):
         """Raises GGUFError if the file cannot be read or breaks the format."""
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_file():
+            raise GGUFError("this is no file", where=path, hint="name a .gguf file")
         try:
             with self.path.open("rb") as file:
                 self.size = os.fstat(file.fileno()).st_size
@@ -83,8 +87,9 @@ class GGUFFile:
         try:
             self.header = parse_header(memoryview(self._map), self.size)
         except GGUFError as error:
-            error.where = str(path)
-            raise GGUFError(error.what, where=path, hint=error.hint) from error
+            located = GGUFError(error.what, where=path, hint=error.hint)
+            located.offset = error.offset
+            raise located from error
 
     @property
     def metadata(self) -> dict[str, Value]:
@@ -124,7 +129,7 @@ def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
     cursor = _Cursor(buffer, file_size)
     n_tensors, n_pairs, version = _preamble(cursor)
     metadata = dict(_pairs(cursor, n_pairs))
-    alignment = _alignment(metadata)
+    alignment = int(metadata[ALIGNMENT].decode()) if ALIGNMENT in metadata else DEFAULT_ALIGNMENT
     records = list(_records(cursor, n_tensors))
     data_start = -(-cursor.position // alignment) * alignment
     tensors = _place(records, data_start, alignment, file_size)
@@ -153,9 +158,11 @@ class _Cursor:
     def u64(self, what: str) -> int:
         return int(_U64.unpack(self.take(8, what))[0])
 
-    def count(self, what: str, smallest: int) -> int:
+    def count(self, what: str, smallest: int, most: int | None = None) -> int:
         """A number of things of at least `smallest` bytes each, which must fit into the rest of the file."""
         offset, count = self.position, self.u64(what)
+        if most is not None and count > most:
+            raise GGUFError(f"{what} is {count:,}, more than {most:,}", offset=offset)
         room = self.file_size - self.position
         if count * smallest > room:
             raise GGUFError(f"{what} is {count:,}, more than the {room:,} bytes that are left can hold", offset=offset)
@@ -179,8 +186,8 @@ def _preamble(cursor: _Cursor) -> tuple[int, int, int]:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
         what = "a big-endian file" if swapped in VERSIONS else f"GGUF version {version}"
         raise GGUFError(f"{what} is not supported, only little-endian version 2 and 3", offset=4)
-    n_tensors = cursor.count("the number of tensors", SMALLEST_TENSOR)
-    n_pairs = cursor.count("the number of key-value pairs", SMALLEST_PAIR)
+    n_tensors = cursor.count("the number of tensors", SMALLEST_TENSOR, MAX_TENSORS)
+    n_pairs = cursor.count("the number of key-value pairs", SMALLEST_PAIR, MAX_PAIRS)
     return n_tensors, n_pairs, version
 
 
@@ -192,7 +199,10 @@ def _pairs(cursor: _Cursor, count: int) -> Iterator[tuple[str, Value]]:
         if not key or key in seen:
             raise GGUFError(f"key {index} ({key!r}) " + ("stands twice" if key else "is empty"), offset=offset)
         seen.add(key)
-        yield key, _value(cursor, key)
+        value = _value(cursor, key)
+        if key == ALIGNMENT and not _is_alignment(value):
+            raise GGUFError(f"{key} is no UINT32 that is a power of two", offset=offset)
+        yield key, value
 
 
 def _value(cursor: _Cursor, key: str) -> Value:
@@ -226,23 +236,15 @@ def _payload(cursor: _Cursor, kind: ValueType, count: int, key: str) -> memoryvi
     buffer, limit, position, unpack = cursor.buffer, len(cursor.buffer), start, _U64.unpack_from
     for _ in range(count):
         if position + 8 > limit:
+            position += 8  # more is wanted than is there: `take` tells whether the file or the buffer is too short
             break
         position += 8 + unpack(buffer, position)[0]
-    cursor.take(max(position, start + 8 * count) - start, key)
-    if position > limit:
-        raise HeaderIncomplete(position)
-    cursor.position = position
-    return buffer[start:position]
+    return cursor.take(position - start, key)
 
 
-def _alignment(metadata: dict[str, Value]) -> int:
-    value = metadata.get("general.alignment")
-    if value is None:
-        return DEFAULT_ALIGNMENT
-    alignment = value.decode() if value.type is ValueType.UINT32 else None
-    if not alignment or alignment & (alignment - 1):
-        raise GGUFError(f"general.alignment is {alignment}, not a power of two")
-    return int(alignment)
+def _is_alignment(value: Value) -> bool:
+    number = int(value.decode()) if value.type is ValueType.UINT32 else 0
+    return number > 0 and not number & (number - 1)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.ggml import GGMLType, block_size, row_bytes
+from gemma_mtp.ggml import GGMLType
 
 Array = np.ndarray[Any, Any]
 
@@ -106,8 +106,3 @@ def first_spoilt(kind: GGMLType, blocks: Array) -> int | None:
         if bad.any():
             return int(bad.argmax())
     return None
-
-
-def as_blocks(kind: GGMLType, raw: Array) -> Array:
-    """A tensor's bytes as uint8 [blocks, bytes of a block]."""
-    return raw.reshape(-1, row_bytes(kind, block_size(kind)))

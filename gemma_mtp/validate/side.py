@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
@@ -25,7 +26,8 @@ TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtim
 TQ3_KEY = f"{TARGET_ARCHITECTURE}.assistant.type"
 TOKENS = "tokenizer.ggml.tokens"
 
-ReadData = Callable[[TensorInfo], "np.ndarray[Any, Any]"]
+#: Gives the bytes from the second to the third argument of a tensor's data, as uint8.
+ReadData = Callable[[TensorInfo, int, int], "np.ndarray[Any, Any]"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Side:
     """A model of the pair.
 
     place: the path or address it came from. part: what it is meant as, `target` or `assistant`.
-    read: gives a tensor's bytes, uint8 [nbytes]; None where only the header is at hand.
+    read: gives bytes of a tensor; None where only the header is at hand.
     """
 
     place: str
@@ -48,6 +50,11 @@ class Side:
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
         return self.header.tensors
+
+    def data(self, tensor: TensorInfo) -> np.ndarray[Any, Any]:
+        """All bytes of a tensor, where `read` is at hand."""
+        assert self.read is not None
+        return self.read(tensor, 0, tensor.nbytes)
 
     def text(self, key: str) -> str:
         """A string of the metadata; empty if it is missing or no string."""
@@ -117,5 +124,14 @@ class Side:
 @contextmanager
 def open_side(path: Path, part: str) -> Iterator[Side]:
     """A local GGUF file as one side of a pair. Raises GGUFError."""
-    with GGUFFile(path) as file:
-        yield Side(str(path), part, file.header, file.data)
+    with GGUFFile(path) as file, path.open("rb", buffering=0) as data:
+
+        def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
+            # Not through the map: thousands of small samples would each pull in the kernel's read-ahead.
+            data.seek(tensor.offset + start)
+            raw = data.read(stop - start)
+            if len(raw) < stop - start:
+                raise GGUFError("the file became shorter while it was read", where=path)
+            return np.frombuffer(raw, np.uint8)
+
+        yield Side(str(path), part, file.header, read)

@@ -30,7 +30,7 @@ def _same_content(target: Side, assistant: Side) -> bool:
     if not same_header or target.read is None or assistant.read is None:
         return same_header
     smallest = min(one.tensors.values(), key=lambda tensor: tensor.nbytes, default=None)
-    return smallest is None or bytes(target.read(smallest)) == bytes(assistant.read(smallest))
+    return smallest is None or bytes(target.data(smallest)) == bytes(assistant.data(smallest))
 
 
 def parts(pair: Pair) -> Finding:

@@ -68,7 +68,7 @@ def _factors(side: Side) -> np.ndarray | None:
     tensor = side.tensors.get(ROPE_FREQS)
     if tensor is None or tensor.type is not GGMLType.F32 or side.read is None:
         return None
-    return side.read(tensor).view(np.float32)
+    return side.data(tensor).view(np.float32)
 
 
 def _describe(factors: np.ndarray) -> str:

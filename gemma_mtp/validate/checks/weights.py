@@ -9,20 +9,20 @@ import numpy as np
 
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.gguf_values import ValueType
-from gemma_mtp.ggml import GGMLType, block_size, tensor_bytes
+from gemma_mtp.ggml import GGMLType, block_size, row_bytes, tensor_bytes
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
 from gemma_mtp.model.roles import slots
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
-from gemma_mtp.validate.finite import as_blocks, first_spoilt
+from gemma_mtp.validate.finite import first_spoilt
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import ReadData, Side
 
 NO_DATA = "needs the file's data; only its header was read"
 #: A sample is this many evenly spaced runs of blocks, a run this many bytes; smaller tensors are read in full.
-RUNS, RUN_BYTES = 8, 8192
-#: What is looked at in one piece when all is read, in blocks: bounds the memory that a check takes.
-PIECE = 1 << 18
+RUNS, RUN_BYTES = 4, 8192
+#: What is looked at in one piece when all is read: bounds the memory that a check takes.
+PIECE_BYTES = 1 << 23
 
 
 def target_finite(pair: Pair) -> Finding:
@@ -53,10 +53,10 @@ def _finite(side: Side, deep: bool) -> Finding:
 
 
 def _first_spoilt_element(tensor: TensorInfo, read: ReadData, deep: bool) -> int | None:
-    blocks = as_blocks(tensor.type, read(tensor))
-    count, nbytes = blocks.shape
-    for start, stop in _pieces(count, nbytes, deep):
-        found = first_spoilt(tensor.type, blocks[start:stop])
+    nbytes = row_bytes(tensor.type, block_size(tensor.type))
+    for start, stop in _pieces(tensor.nbytes // nbytes, nbytes, deep):
+        piece = read(tensor, start * nbytes, stop * nbytes)
+        found = first_spoilt(tensor.type, piece.reshape(-1, nbytes))
         if found is not None:
             return (start + found) * block_size(tensor.type)
     return None
@@ -64,9 +64,9 @@ def _first_spoilt_element(tensor: TensorInfo, read: ReadData, deep: bool) -> int
 
 def _pieces(blocks: int, nbytes: int, deep: bool) -> Iterator[tuple[int, int]]:
     """Ranges of blocks to look at: all of them in pieces, or evenly spaced runs, the last block among them."""
-    run = max(1, RUN_BYTES // nbytes)
+    run, piece = max(1, RUN_BYTES // nbytes), PIECE_BYTES // nbytes
     if deep or blocks <= RUNS * run:
-        yield from ((start, min(start + PIECE, blocks)) for start in range(0, blocks, PIECE))
+        yield from ((start, min(start + piece, blocks)) for start in range(0, blocks, piece))
     else:
         yield from ((start, start + run) for start in np.linspace(0, blocks - run, RUNS).astype(int).tolist())
 
@@ -142,7 +142,7 @@ def _ordering(side: Side) -> np.ndarray[Any, Any] | None:
     tensor = side.tensors.get(name)
     if tensor is None or tensor.type is not GGMLType.I32 or side.read is None:
         return None
-    return side.read(tensor).view("<i4")
+    return side.data(tensor).view("<i4")
 
 
 def _ordering_fault(ordering: np.ndarray[Any, Any], vocabulary: int, clusters: int, cluster_table: bool) -> str | None:
