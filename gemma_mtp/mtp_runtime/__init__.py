@@ -1,0 +1,36 @@
+"""The runtime: MTP drafting on llama.cpp's low-level API, for reading, for trusting and for measuring.
+
+    from gemma_mtp.mtp_runtime import MtpEngine
+
+    with MtpEngine("target.gguf", "assistant.gguf") as engine:
+        for token in engine.generate("def main():", max_tokens=100, draft_max=3):
+            print(token.text, end="")
+
+The names below are loaded when they are first used: the modules that need no llama.cpp do not pay for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
+    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+    from gemma_mtp.mtp_runtime.stats import Statistics
+
+__all__ = ["ContextSettings", "Generation", "ModelSettings", "MtpEngine", "Statistics"]
+
+_HOMES = {
+    "Generation": "engine",
+    "MtpEngine": "engine",
+    "ContextSettings": "settings",
+    "ModelSettings": "settings",
+    "Statistics": "stats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,194 @@
+"""Native code at arm's length: a function runs in a child process, and what kills the child becomes an error here.
+
+llama.cpp aborts the process on some broken files (GGML_ASSERT), and some builds crash on some machines. A command that
+loads a user's file therefore iterates over `in_child(function, ...)`: the generator function runs in a fresh
+interpreter, its items arrive one by one, its exceptions are raised here, and a death by signal becomes a LlamaError
+that names the signal, the Python call that was running and llama.cpp's last words. Starting the child costs about
+0.2 s; the parent itself needs neither NumPy nor llama.cpp.
+
+Protocol: pickles over the child's stdin (the call) and a private copy of its stdout (items, then the end). Both ends
+are this program, so unpickling is safe. The child's stdout and stderr go to a temporary file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import linecache
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Generator
+from typing import Any, BinaryIO
+
+from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
+
+ITEM, RETURNED, RAISED = "item", "returned", "raised"
+#: How long a child may take to end by itself when nobody listens any more, in seconds.
+PATIENCE = 2.0
+#: What a crash on Windows leaves as exit code (ntstatus.h).
+WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC000001D: "illegal instruction", 0xC0000409: "abort"}
+_FRAME = re.compile(r'File "(.+)", line (\d+) in \w+$')
+_NATIVE_CALL = re.compile(r"\b(?:llama|ggml)_\w+(?=\()")
+
+
+class NativeCrash(LlamaError):
+    """The child died of a signal. `signal_name`: SIGSEGV, SIGABRT, ..."""
+
+    def __init__(self, what: str, *, signal_name: str, hint: str | None = None, log: tuple[str, ...] = ()):
+        self.signal_name = signal_name
+        super().__init__(what, hint=hint, log=log)
+
+
+def in_child(function: str, *arguments: Any) -> Generator[Any, None, Any]:
+    """Iterate over the generator function "module:name" called with `arguments` in a child process.
+
+    The generator's return value is this one's too. Closing this generator ends the child.
+    Raises what the function raises (GemmaMtpError and the like), NativeCrash, EnvironmentProblem.
+    """
+    with tempfile.TemporaryFile() as words, _start(words) as child:
+        assert child.stdin
+        assert child.stdout
+        try:
+            with contextlib.suppress(BrokenPipeError), child.stdin as call:
+                pickle.dump((function, arguments), call)
+            kind, content = yield from _items(child.stdout)
+        finally:
+            _end(child)
+        if kind == RETURNED:
+            return content
+        if kind == RAISED:
+            raise _rebuilt(*content)
+        raise _death(child.returncode, _tail(words))
+
+
+def _items(stream: Any) -> Generator[Any, None, tuple[str, Any]]:
+    """Pass items on until the child says how it ended, or falls silent."""
+    while True:
+        try:
+            kind, content = pickle.load(stream)
+        except (EOFError, pickle.UnpicklingError):
+            return "", None
+        if kind != ITEM:
+            return kind, content
+        yield content
+
+
+def _rebuilt(kind: type[Exception], arguments: tuple[Any, ...], fields: dict[str, Any]) -> Exception:
+    """The child's exception. Its constructor is not called: its arguments may be others than `Exception.args`."""
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(fields)
+    return error
+
+
+def _start(words: BinaryIO) -> subprocess.Popen[bytes]:
+    search_path = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            env=os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1"},
+        )
+    except OSError as error:
+        raise EnvironmentProblem(f"no child process can be started: {error.strerror}") from error
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """The child ends when it notices that its pipe is closed; one that computes for long is told twice."""
+    assert child.stdout
+    child.stdout.close()
+    try:
+        child.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _tail(words: BinaryIO, size: int = 20_000) -> str:
+    words.seek(max(0, words.seek(0, os.SEEK_END) - size))
+    return words.read().decode("utf-8", errors="replace")
+
+
+def _death(code: int, words: str) -> LlamaError:
+    name = _signal_name(code)
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    if name is None:
+        return LlamaError(f"the child process ended with code {code} without a word", log=tuple(lines[-8:]))
+    call = next((call for call in map(_native_call, lines) if call), None)
+    said = tuple(line for line in lines if not _is_stack(line))
+    return NativeCrash(
+        f"llama.cpp crashed{f' in {call}' if call else ''} ({name})",
+        signal_name=name,
+        log=said[-8:],
+        hint="the file may be broken (gemma-mtp verify), or the build of llama.cpp (gemma-mtp doctor)",
+    )
+
+
+def _native_call(line: str) -> str | None:
+    """The C function that the Python line named in a line of faulthandler's report calls."""
+    frame = _FRAME.search(line)
+    call = _NATIVE_CALL.search(linecache.getline(frame[1], int(frame[2]))) if frame else None
+    return call[0] if call else None
+
+
+def _is_stack(line: str) -> bool:
+    """Whether this is a line of faulthandler's report, which `_FRAME` has been read from."""
+    return line.startswith(("Fatal Python error", "Current thread", "Thread 0x", "File ", "Extension modules"))
+
+
+def _signal_name(code: int) -> str | None:
+    if code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return f"signal {-code}"
+    return WINDOWS_CRASHES.get(code & 0xFFFFFFFF)
+
+
+def _serve(call: BinaryIO, answers: BinaryIO) -> None:
+    """The child: run the function, send its items and its end."""
+
+    def send(kind: str, content: Any) -> None:
+        pickle.dump((kind, content), answers)
+        answers.flush()
+
+    name, arguments = pickle.load(call)
+    try:
+        module, _, attribute = name.partition(":")
+        generator = getattr(importlib.import_module(module), attribute)(*arguments)
+        with contextlib.closing(generator):
+            try:
+                while True:
+                    send(ITEM, next(generator))
+            except StopIteration as stop:
+                send(RETURNED, stop.value)
+    except BrokenPipeError:
+        return
+    except GemmaMtpError as error:
+        send(RAISED, (type(error), error.args, vars(error)))
+    except Exception:
+        send(RAISED, (RuntimeError, ("in the child process:\n" + traceback.format_exc(),), {}))
+
+
+def main() -> None:
+    """Serve one call. The parent alone answers to Ctrl-C: it closes the pipe, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing that native code prints may get between the answers
+    with contextlib.suppress(BrokenPipeError):
+        _serve(sys.stdin.buffer, answers)
+    # Closed pipe or not, nothing is left to flush: llama.cpp's objects were released with the generator.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The loop: draft, verify, accept, again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple
+
+from gemma_mtp.mtp_runtime.drafter import Drafter
+from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.mtp_runtime.verifier import Verifier
+
+#: Says how many tokens to draft in the next round.
+DraftLength = Callable[[], int]
+
+
+class Step(NamedTuple):
+    """A generated token, and whether it was drafted (or chosen by the target without a draft)."""
+
+    token: int
+    drafted: bool
+
+
+def generate(
+    verifier: Verifier,
+    drafter: Drafter | None,
+    sampler: Sampler,
+    prompt: Sequence[int],
+    statistics: Statistics,
+    *,
+    max_tokens: int,
+    draft_length: DraftLength,
+    reuse: bool = False,
+) -> Generator[Step, None, None]:
+    """Generated tokens, one by one, until `max_tokens` or a full context; without a drafter plain decoding.
+
+    Invariant at the head of the loop: with p tokens in the target's KV cache (positions 0 .. p-1), `newest` has been
+    emitted, belongs at position p and is not in the cache; `verifier.hidden` is the row of p-1, the one that gave
+    `newest`. A round that accepts a of k drafts emits a + 1 tokens, and p grows by a + 1.
+
+    Stopping early is fine at any token: the KV cache is cut to what was emitted. Raises UsageError, LlamaError.
+    """
+    emitted = 0
+    try:
+        with statistics.timed("prompt_seconds"):
+            newest = verifier.prefill(prompt, sampler, reuse=reuse)
+        statistics.prompt_tokens = len(prompt)
+        statistics.tokens = emitted = 1
+        yield Step(newest, drafted=False)
+        while emitted < max_tokens and verifier.room:
+            # A round emits at most one token more than it drafts, and needs the room to verify them all.
+            length = min(draft_length(), max_tokens - emitted - 1, verifier.room - 1) if drafter else 0
+            drafts: list[int] = []
+            if drafter and length > 0:
+                with statistics.timed("draft_seconds"):
+                    drafts = drafter.draft(newest, verifier.hidden, len(verifier.tokens), length, sampler, emitted)
+            with statistics.timed("verify_seconds"):
+                accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
+            statistics.count_round(len(drafts), accepted)
+            for place, token in enumerate((*drafts[:accepted], newest)):
+                statistics.tokens = emitted = emitted + 1
+                yield Step(token, drafted=place < accepted)
+    finally:
+        verifier.rewind(len(prompt) + emitted)

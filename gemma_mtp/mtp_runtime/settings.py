@@ -1,0 +1,74 @@
+"""What a user can choose about models and contexts. Plain data: nothing native is imported for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from gemma_mtp.errors import UsageError
+
+#: KV cache types on offer -> ggml's type id (ggml.h, `enum ggml_type`).
+CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2}
+
+#: --flash-attention's choices -> llama.cpp's `enum llama_flash_attn_type`.
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+
+
+def available_cores() -> int:
+    """The CPU cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity call
+        return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """How a model file is loaded.
+
+    gpu_layers: layers kept in GPU memory, -1: all. Without a GPU it has no effect.
+    extra_buffers: allow llama.cpp's extra buffer types, which repack weights for the CPU (AMX, interleaved blocks). On
+        some machines they crash; `backend.settings_for_this_machine` knows.
+    """
+
+    gpu_layers: int = -1
+    extra_buffers: bool = True
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """How a context is made. The assistant's is made alike, because it reads the target's KV cache.
+
+    size: tokens that fit into the KV cache, at most the model's own limit.
+    batch: tokens of a prompt that are decoded in one call (llama.cpp's logical and physical batch).
+    outputs: rows of logits that one call may ask for: the longest draft and one.
+    threads: for one token and for batches; None: all cores this process may use.
+    cache_k, cache_v: keys of CACHE_TYPES. flash_attention: a key of FLASH_ATTENTION.
+    """
+
+    size: int = 4096
+    batch: int = 512
+    outputs: int = 17
+    threads: int | None = None
+    cache_k: str = "f16"
+    cache_v: str = "f16"
+    flash_attention: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        for name, value, known in (
+            ("K cache type", self.cache_k, CACHE_TYPES),
+            ("V cache type", self.cache_v, CACHE_TYPES),
+            ("flash attention", self.flash_attention, FLASH_ATTENTION),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} {value!r} is unknown", hint="choose one of " + ", ".join(known))
+        for name, count in (("context size", self.size), ("batch", self.batch), ("outputs", self.outputs)):
+            if count < 1:
+                raise UsageError(f"the {name} is {count}, at least 1 is needed")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"{self.threads} threads, at least 1 is needed")
+        if CACHE_TYPES[self.cache_v] not in (0, 1, 30) and self.flash_attention == "off":
+            raise UsageError(
+                f"a V cache of type {self.cache_v} needs flash attention", hint="drop --flash-attention off, or use f16"
+            )
