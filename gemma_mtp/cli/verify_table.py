@@ -6,7 +6,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from gemma_mtp.cli.output import results
+from gemma_mtp.cli.output import print_note, results
 from gemma_mtp.validate import Report, Status
 
 #: Status -> colour and sign (ASCII, for terminals without more).
@@ -20,6 +20,8 @@ SIGNS = {
 
 
 def print_report(report: Report) -> None:
+    for note in report.notes:
+        print_note(note)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "check", "target", "assistant"):
         table.add_column(heading, overflow="fold")

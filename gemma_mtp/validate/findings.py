@@ -58,10 +58,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """All results of one verification. `strict`: whether warnings count against the pair."""
+    """All results of one verification.
+
+    strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
+    """
 
     results: tuple[Result, ...]
     strict: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> list[Result]:
@@ -90,6 +94,7 @@ class Report:
         return {
             "ok": self.ok,
             "verdict": self.verdict,
+            "notes": list(self.notes),
             "checks": [result.to_json() for result in self.results],
         }
 

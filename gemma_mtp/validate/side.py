@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gemma_mtp.errors import GGUFError
-from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dialect_of
@@ -36,12 +33,14 @@ class Side:
 
     place: the path or address it came from. part: what it is meant as, `target` or `assistant`.
     read: gives bytes of a tensor; None where only the header is at hand.
+    note: what there is to say about how it was read.
     """
 
     place: str
     part: str
     header: GGUFHeader
     read: ReadData | None = field(default=None, compare=False)
+    note: str = ""
 
     @property
     def metadata(self) -> Mapping[str, Value]:
@@ -119,19 +118,3 @@ class Side:
             return slot.mainline_name
         name = self.dialect.tensors[slot.role.name]
         return next((alias for alias, meant in ALIASES.items() if meant == name and alias in self.tensors), name)
-
-
-@contextmanager
-def open_side(path: Path, part: str) -> Iterator[Side]:
-    """A local GGUF file as one side of a pair. Raises GGUFError."""
-    with GGUFFile(path) as file, path.open("rb", buffering=0) as data:
-
-        def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-            # Not through the map: thousands of small samples would each pull in the kernel's read-ahead.
-            data.seek(tensor.offset + start)
-            raw = data.read(stop - start)
-            if len(raw) < stop - start:
-                raise GGUFError("the file became shorter while it was read", where=path)
-            return np.frombuffer(raw, np.uint8)
-
-        yield Side(str(path), part, file.header, read)

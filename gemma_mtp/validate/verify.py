@@ -10,15 +10,17 @@ from gemma_mtp.validate.checks import CHECKS, Check
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import open_side
+from gemma_mtp.validate.places import open_side
 
 
-def verify_pair(target: Path, assistant: Path, *, deep: bool = False, strict: bool = False) -> Report:
-    """Whether the two GGUF files will work together in llama.cpp, from their headers and a look at their data.
+def verify_pair(target: str | Path, assistant: str | Path, *, deep: bool = False, strict: bool = False) -> Report:
+    """Whether two models will work together in llama.cpp, from their headers and a look at their data.
 
-    deep: read every weight instead of a sample. strict: warnings count against the pair.
+    target, assistant: a GGUF file (or the first part of a split one), a checkpoint's folder, or a GGUF on the Hub, of
+    which only the header is read. deep: read every weight instead of a sample. strict: warnings count against the pair.
 
-    Raises GGUFError if one of the files cannot be read or breaks the format.
+    Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
+    UsageError and EnvironmentProblem for places that cannot be understood or reached.
     """
     with ExitStack() as stack:
         pair = Pair(
@@ -26,7 +28,8 @@ def verify_pair(target: Path, assistant: Path, *, deep: bool = False, strict: bo
             assistant=stack.enter_context(open_side(assistant, ASSISTANT)),
             deep=deep,
         )
-        return Report(tuple(run_checks(pair)), strict)
+        notes = tuple(side.note for side in (pair.target, pair.assistant) if side.note)
+        return Report(tuple(run_checks(pair)), strict, notes)
 
 
 def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:

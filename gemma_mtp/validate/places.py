@@ -1,0 +1,173 @@
+"""From what a user names to a side of a pair: a GGUF, a split GGUF, a checkpoint's folder, a GGUF on the Hub.
+
+Wherever a model comes from, the checks see a GGUF header. Of a remote file that is all that is read; a checkpoint is
+looked at as the GGUF that it would be converted to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gemma_mtp.errors import GGUFError
+from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
+from gemma_mtp.ggml import GGMLType
+from gemma_mtp.hub.source import Source, parse_source
+from gemma_mtp.validate.side import ReadData, Side
+
+if TYPE_CHECKING:
+    from gemma_mtp.convert.checkpoint import Checkpoint
+
+#: The name of a part of a split GGUF, as llama.cpp writes and demands it.
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+ROPE_FREQS = "rope_freqs.weight"
+
+
+@contextmanager
+def open_side(place: str | Path, part: str) -> Iterator[Side]:
+    """The model at `place` as one side of a pair; its data can be read inside of the context only.
+
+    part: "target" or "assistant". Raises what the reader of the place raises: see `verify_pair`.
+    """
+    source = parse_source(place)
+    if source.path is None:
+        yield _remote_side(source, part)
+    elif source.path.is_dir():
+        yield _checkpoint_side(source.path, part)
+    else:
+        with ExitStack() as stack:
+            parts = [_open_file(stack, path) for path in split_parts(source.path)]
+            yield Side(str(source.path), part, *merge(str(source.path), parts))
+
+
+def _open_file(stack: ExitStack, path: Path) -> tuple[GGUFHeader, ReadData]:
+    file = stack.enter_context(GGUFFile(path))
+    data = stack.enter_context(path.open("rb", buffering=0))
+
+    def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
+        # Not through the map: thousands of small samples would each pull in the kernel's read-ahead.
+        data.seek(tensor.offset + start)
+        raw = data.read(stop - start)
+        if len(raw) < stop - start:
+            raise GGUFError("the file became shorter while it was read", where=path)
+        return np.frombuffer(raw, np.uint8)
+
+    return file.header, read
+
+
+def split_parts(path: Path) -> list[Path]:
+    """All files of the model that `path` is, or is the first part of. Raises GGUFError: not the first, one missing."""
+    match = PART.fullmatch(path.name)
+    if match is None:
+        return [path]
+    number, count = int(match["number"]), int(match["count"])
+    parts = [path.with_name(f"{match['stem']}-{index:05}-of-{match['count']}.gguf") for index in range(1, count + 1)]
+    if number != 1:
+        raise GGUFError(
+            f"this is part {number} of {count} of a split model", where=path, hint=f"name the first: {parts[0]}"
+        )
+    missing = [part.name for part in parts if not part.exists()]
+    if missing:
+        raise GGUFError(
+            f"{len(missing)} of {count} parts are missing: {', '.join(missing[:3])}",
+            where=path,
+            hint="put all parts into one folder, under their own names",
+        )
+    return parts
+
+
+def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tuple[GGUFHeader, ReadData | None]:
+    """The parts of a split model as one header: the first one's metadata, everybody's tensors.
+
+    Raises GGUFError if the parts do not belong together.
+    """
+    first, read = parts[0]
+    promised = first.metadata.get("split.count")
+    if promised is not None and promised.decode() not in (0, 1, len(parts)):
+        raise GGUFError(
+            f"the file is one of {promised.decode()} parts of a split model, {len(parts)} are here",
+            where=place,
+            hint="put all parts into one folder, under their own names (...-00001-of-0000N.gguf)",
+        )
+    if len(parts) == 1:
+        return first, read
+    readers: dict[str, ReadData | None] = {}
+    tensors: dict[str, TensorInfo] = {}
+    for header, reader in parts:
+        twice = next(iter(header.tensors.keys() & tensors.keys()), None)
+        if twice is not None:
+            raise GGUFError(f"tensor {twice} is in two parts of the split model", where=place)
+        tensors.update(header.tensors)
+        readers.update(dict.fromkeys(header.tensors, reader))
+
+    def read_part(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
+        reader = readers[tensor.name]
+        assert reader is not None
+        return reader(tensor, start, stop)
+
+    whole = replace(first, tensors=tensors, size=sum(header.size for header, _ in parts))
+    return whole, None if read is None else read_part
+
+
+def _remote_side(source: Source, part: str) -> Side:
+    from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
+
+    found = [read_remote_header(file) for file in find_remote_gguf(source, part)]
+    place = str(found[0].source)
+    header, _ = merge(place, [(remote.header, None) for remote in found])
+    got, requests = sum(remote.bytes_read for remote in found), sum(remote.requests for remote in found)
+    note = f"{place}: {got:,} of {header.size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
+    return Side(place, part, header, None, note)
+
+
+def _checkpoint_side(folder: Path, part: str) -> Side:
+    """A checkpoint's folder as the GGUF that `convert` makes of it, without its centroid head."""
+    from gemma_mtp.convert.checkpoint import open_checkpoint
+    from gemma_mtp.convert.metadata import general_metadata, model_metadata
+    from gemma_mtp.convert.tokenizer import tokenizer_metadata
+    from gemma_mtp.files.gguf_writer import TensorPlan
+
+    checkpoint = open_checkpoint(folder)
+    data = dict(_checkpoint_data(checkpoint))
+    tensors = {name: TensorInfo(name, shape, kind, 0) for name, (kind, shape, _) in data.items()}
+    plans = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in tensors.values()]
+    metadata = {
+        **general_metadata(checkpoint.model, folder, folder.resolve().name, plans),
+        **model_metadata(checkpoint.model),
+        **tokenizer_metadata(folder, checkpoint.model.vocabulary),
+    }
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    header = GGUFHeader(3, metadata, tensors, 32, 0, size)
+    return Side(str(folder), part, header, _reader_of(data), f"{folder}: a checkpoint, seen as the GGUF it converts to")
+
+
+def _checkpoint_data(
+    checkpoint: Checkpoint,
+) -> Iterator[tuple[str, tuple[GGMLType, tuple[int, ...], np.ndarray[Any, Any]]]]:
+    """Each tensor by its name in a GGUF: type, shape, data. Norms and scales count as the F32 that they become."""
+    from gemma_mtp.convert.pipeline import HEAD_ROLES, source_type
+
+    factors = np.array(checkpoint.model.rope_factors(), "<f4")
+    yield ROPE_FREQS, (GGMLType.F32, factors.shape, factors)
+    for slot, tensor in checkpoint.tensors.items():
+        if slot.role.name in HEAD_ROLES:
+            continue
+        kind, data = source_type(tensor), checkpoint.store.data(tensor)
+        if slot.role.plain and kind is GGMLType.BF16:
+            kind, data = GGMLType.F32, (data.astype("<u4") << 16).view("<f4")
+        elif slot.role.plain:
+            kind, data = GGMLType.F32, data.astype("<f4")
+        yield slot.mainline_name, (kind, tensor.shape, data)
+
+
+def _reader_of(data: Mapping[str, tuple[GGMLType, tuple[int, ...], np.ndarray[Any, Any]]]) -> ReadData:
+    def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
+        return data[tensor.name][2].reshape(-1).view(np.uint8)[start:stop]
+
+    return read
