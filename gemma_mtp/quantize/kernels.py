@@ -16,9 +16,10 @@ from pathlib import Path
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.ggml import GGMLType
 
-#: File names of the library by platform, in the order in which llama-cpp-python itself looks for them.
+#: File names of the library by platform. On Linux first the one that libllama is linked to: where both are loaded
+#: they then share one copy, and with it the tables that take seconds to build for the IQ types.
 LIBRARY_NAMES = {"win32": ("ggml-base.dll", "libggml-base.dll"), "darwin": ("libggml-base.so", "libggml-base.dylib")}
-DEFAULT_NAMES = ("libggml-base.so",)
+DEFAULT_NAMES = ("libggml-base.so.0", "libggml-base.so")
 
 _ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 

@@ -15,7 +15,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType, bits_per_weight
 from gemma_mtp.model.roles import ROLES
-from gemma_mtp.quantize.mixes import fitting, is_kept
+from gemma_mtp.quantize.mixes import KEPT_ROLES, fitting, is_kept
 from gemma_mtp.quantize.names import role_of
 from gemma_mtp.quantize.types import file_type, tensor_type
 
@@ -103,7 +103,8 @@ class Override:
 
 def known_roles() -> list[str]:
     """The roles that can be given a type, groups first."""
-    return [*GROUPS, *dict.fromkeys(role.name for part in ROLES.values() for role in part if not role.plain)]
+    roles = dict.fromkeys(role.name for part in ROLES.values() for role in part if not role.plain)
+    return [*GROUPS, *(role for role in roles if role not in KEPT_ROLES)]
 
 
 def parse_override(text: str) -> Override:
