@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemma_mtp.convert.pipeline import Output
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.config import read_config
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.quantize.engine import Output
 
 
 def outputs_for(checkpoint: Path, name: str, types: Sequence[str], wanted: Path | None, dialect: str) -> list[Output]:

@@ -27,6 +27,7 @@ from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
+from gemma_mtp.quantize.engine import Output
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder
 from gemma_mtp.quantize.types import FileType
@@ -36,14 +37,6 @@ HEAD_ROLES = ("centroids", "token_ordering")
 
 #: Called with the number of source bytes that were just done.
 Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Output:
-    """A file to be made: its path, and its type or recipe by name."""
-
-    path: Path
-    type_name: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ def _plan(checkpoint: Checkpoint, name: str) -> _Plan:
 
 
 def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFWriter:
-    kind = find_kind(output.type_name)
+    kind = find_kind(output.kind)
     types = _types(kind, plan)
     metadata = file_metadata(kind, plan.metadata)
     named = [

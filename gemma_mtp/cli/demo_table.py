@@ -1,0 +1,58 @@
+"""The demo's result for people."""
+
+from __future__ import annotations
+
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from gemma_mtp.cli.output import human_size, results
+from gemma_mtp.demo.demo import INERT_LAYERS, DemoResult
+from gemma_mtp.demo.race import PLAIN, Standing
+
+
+def print_demo(result: DemoResult) -> None:
+    """The steps, what the target wrote, and the figures of both races."""
+    results.print(_steps(result))
+    results.print(Rule("what the target wrote", style="dim"))
+    results.print(Text(result.sample.rstrip()), style="dim", soft_wrap=True)
+    results.print(_figures("the demo pair", result.light))
+    results.print(_figures(f"with {INERT_LAYERS} inert layers in the target (same function, more work)", result.heavy))
+    verdict = "[green]yes[/]" if result.identical_output else f"[red]no[/], {len(result.differing)} prompts differ"
+    results.print(f"acceptance: {result.acceptance:.1%} of drafted tokens")
+    results.print(
+        f"speed-up on the heavier target: {result.heavy_speedup:.2f}x, drafting {result.best_heavy.draft_max}"
+    )
+    results.print(f"identical output: {verdict}")
+
+
+def _steps(result: DemoResult) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column("step")
+    table.add_column("time", justify="right")
+    table.add_column("files")
+    for step in result.steps:
+        files = ", ".join(f"{name} {human_size(size)}" for name, size in step.files.items())
+        table.add_row(step.title, f"{step.seconds:.1f} s", _verdict(result) if step.title == "verify" else files)
+    return table
+
+
+def _verdict(result: DemoResult) -> str:
+    return result.report.verdict if result.report else ""
+
+
+def _figures(title: str, standings: dict[int, Standing]) -> Table:
+    table = Table(box=None, title=title, title_justify="left", title_style="bold", header_style="bold")
+    for heading in ("drafting", "drafted", "accepted", "tokens/s", "speed-up"):
+        table.add_column(heading, justify="right")
+    plain = standings[PLAIN].rate
+    for standing in standings.values():
+        drafted = standing.draft_max != PLAIN
+        table.add_row(
+            str(standing.draft_max) if drafted else "no",
+            str(standing.drafted) if drafted else "",
+            f"{standing.acceptance:.1%}" if drafted else "",
+            f"{standing.rate:.1f}",
+            f"{standing.rate / plain:.2f}x" if drafted else "",
+        )
+    return table

@@ -1,0 +1,137 @@
+"""The whole toolkit on the shipped pair: convert, quantize, verify, run, and run with a target heavy enough to gain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from gemma_mtp.convert import Output, convert_checkpoint
+from gemma_mtp.demo.heavy import make_heavier
+from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.demo.prompts import PROMPTS
+from gemma_mtp.demo.race import PLAIN, Lap, Standing, differing_prompts, standings
+from gemma_mtp.mtp_runtime.child import in_child
+from gemma_mtp.quantize import quantize_file
+from gemma_mtp.validate import Report, verify_pair
+
+ASSISTANT_TYPES = ("Q4_0", "Q8_0", "Q4_K_M")
+CHOSEN = "Q8_0"  # the type of the pair that runs
+DRAFT_MAX = 3
+HEAVY_DRAFT_LENGTHS = (1, 2, 3)
+INERT_LAYERS = 64
+NEW_TOKENS = 128
+
+#: Told what begins now.
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Step:
+    """What one step took and made: seconds, and the size in bytes of each file."""
+
+    title: str
+    seconds: float = 0.0
+    files: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class DemoResult:
+    """Everything that the demo found out. `light` and `heavy`: the standings by draft length, PLAIN among them."""
+
+    steps: list[Step] = field(default_factory=list)
+    report: Report | None = None
+    light: dict[int, Standing] = field(default_factory=dict)
+    heavy: dict[int, Standing] = field(default_factory=dict)
+    differing: list[str] = field(default_factory=list)
+    sample: str = ""
+
+    @property
+    def identical_output(self) -> bool:
+        return not self.differing
+
+    @property
+    def acceptance(self) -> float:
+        return self.light[DRAFT_MAX].acceptance
+
+    @property
+    def best_heavy(self) -> Standing:
+        return max(self.heavy.values(), key=lambda standing: standing.rate)
+
+    @property
+    def heavy_speedup(self) -> float:
+        return self.best_heavy.rate / self.heavy[PLAIN].rate
+
+
+def run_demo(folder: Path, tell: Tell = lambda _: None) -> DemoResult:
+    """Run all steps in `folder`; the files stay there.
+
+    Raises whatever the steps raise: see `convert_checkpoint`, `quantize_file`, `verify_pair` and `in_child`.
+    """
+    result = DemoResult()
+    bf16 = {part: folder / f"{part}-BF16.gguf" for part in ("target", "assistant")}
+    with _step(result, "convert", tell, folder, "the two checkpoints to GGUF (BF16)"):
+        for part, path in bf16.items():
+            convert_checkpoint(PAIR / part, [Output(path, "BF16")], name=f"demo-{part}")
+
+    with _step(result, "quantize", tell, folder, f"the assistant to {', '.join(ASSISTANT_TYPES)}"):
+        quantize_file(bf16["assistant"], [Output(folder / f"assistant-{kind}.gguf", kind) for kind in ASSISTANT_TYPES])
+        target, assistant = (folder / f"{part}-{CHOSEN}.gguf" for part in ("target", "assistant"))
+        quantize_file(bf16["target"], [Output(target, CHOSEN)])
+
+    with _step(result, "verify", tell, folder, "that the two are a pair"):
+        result.report = verify_pair(target, assistant)
+
+    with _step(result, "run", tell, folder, f"{len(PROMPTS)} prompts, drafting 0 and {DRAFT_MAX} tokens a round"):
+        laps = _race(target, assistant, (DRAFT_MAX,), tell)
+        result.light, result.sample = standings(laps), laps[0].prompt + laps[0].text
+
+    with _step(result, "make heavier", tell, folder, f"{INERT_LAYERS} inert layers: same function, more work"):
+        heavy = folder / "heavy-BF16.gguf"
+        make_heavier(bf16["target"], heavy, INERT_LAYERS)
+        quantize_file(heavy, [Output(folder / f"heavy-{CHOSEN}.gguf", CHOSEN)])
+
+    with _step(result, "run heavier", tell, folder, "the same prompts, drafting 0 to 3 tokens a round"):
+        heavy_laps = _race(folder / f"heavy-{CHOSEN}.gguf", assistant, HEAVY_DRAFT_LENGTHS, tell)
+        result.heavy = standings(heavy_laps)
+
+    result.differing = [*differing_prompts(laps), *differing_prompts(heavy_laps)]
+    return result
+
+
+@contextmanager
+def _step(result: DemoResult, title: str, tell: Tell, folder: Path, detail: str) -> Iterator[None]:
+    """Time a step and note which files it made."""
+    tell(f"{title}: {detail}")
+    before, start = set(folder.iterdir()), perf_counter()
+    yield
+    made = {path.name: path.stat().st_size for path in sorted(set(folder.iterdir()) - before)}
+    result.steps.append(Step(title, perf_counter() - start, made))
+
+
+def _race(target: Path, assistant: Path, lengths: Sequence[int], tell: Tell) -> list[Lap]:
+    """The laps, run in a child process: a crash in native code becomes an error with a name."""
+    laps = []
+    for lap in in_child("gemma_mtp.demo.race:run_laps", target, assistant, PROMPTS, lengths, NEW_TOKENS):
+        laps.append(lap)
+        if lap.draft_max == lengths[-1]:
+            tell(f"  {lap.prompt.splitlines()[0]} ... done")
+    return laps
+
+
+def to_json(result: DemoResult) -> dict[str, Any]:
+    """The result for machines. Rates are tokens a second; `files` are sizes in bytes."""
+    return {
+        "identical_output": result.identical_output,
+        "acceptance": result.acceptance,
+        "heavy_speedup": result.heavy_speedup,
+        "verified": result.report is not None and result.report.ok,
+        "steps": [asdict(step) for step in result.steps],
+        "pair": [asdict(standing) for standing in result.light.values()],
+        "heavier_pair": [asdict(standing) for standing in result.heavy.values()],
+        "differing_prompts": result.differing,
+        "sample": result.sample,
+    }
