@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http, logging
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import get_session, hf_raise_for_status
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from gemma_mtp import __version__
 from gemma_mtp.hub.problems import TransportError, status_of
@@ -71,6 +72,11 @@ def _limit_silence(request: Any) -> None:
     asked = request.extensions.get("timeout") or {}
     phases = ("connect", "read", "write", "pool")
     request.extensions["timeout"] = {phase: asked.get(phase) or SILENCE_LIMIT for phase in phases}
+
+
+def hide_progress_bars() -> None:
+    """Keep huggingface_hub's own bars for uploads out of a pipe or a log."""
+    disable_progress_bars()
 
 
 def retried(call: Callable[[], Result]) -> Result:

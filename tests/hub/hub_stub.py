@@ -119,13 +119,15 @@ class HubStub:
         body=None,
         drop_after=None,
         corrupt=False,
+        lost=False,
         silence=0.0,
         srv="hub",
     ):
         """What the next `times` matching requests get.
 
         status, headers, body: that answer. drop_after: the connection is cut after so many bytes of the body, or, for
-        an upload, of the request. corrupt: a byte of the body is another. silence: nothing for so many seconds, then
+        an upload, of the request. corrupt: a byte of the body is another. lost: the request is carried out, but its
+        answer does not arrive. silence: nothing for so many seconds, then
         a cut.
         """
         self.faults.append(
@@ -139,6 +141,7 @@ class HubStub:
                 "body": body,
                 "drop_after": drop_after,
                 "corrupt": corrupt,
+                "lost": lost,
                 "silence": silence,
             }
         )
@@ -330,6 +333,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def send(self, status, data=b"", headers=None, ctype="application/json; charset=utf-8"):
+        if self.active and self.active["lost"]:
+            return self.cut()
         if not isinstance(data, (bytes, bytearray)):
             data = json.dumps(data).encode()
         self.record["status"], self.record["sent"] = (
@@ -348,6 +353,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+        return None
 
     def send_file(self, path, etag, extra=None):
         fault = self.active or {}

@@ -1,0 +1,162 @@
+"""An assistant's GGUF on this machine as publishing sees it: what it is, and whether it is sound."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gguf.constants import LlamaFileType
+
+from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.hub.cache import sha256_of
+from gemma_mtp.hub.discovery import DrafterName, parse_drafter_name
+from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.quantize import FILE_TYPES, is_kind
+from gemma_mtp.quantize.plan import RECIPE_KEY
+from gemma_mtp.validate import Report, Result
+from gemma_mtp.validate.checks import CHECKS
+from gemma_mtp.validate.keys import ASSISTANT, TARGET
+from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.places import open_side
+from gemma_mtp.validate.side import Side
+from gemma_mtp.validate.verify import run_checks
+
+#: The checks that need no target.
+SINGLE_FILE_CHECKS = (
+    "assistant-keys",
+    "mtp-layers",
+    "own-width",
+    "assistant-tensors",
+    "assistant-shapes",
+    "assistant-types",
+    "assistant-extra",
+    "masked-embeddings",
+    "centroids",
+    "token-ordering",
+    "assistant-finite",
+)
+#: Findings that only say that a file is not for mainline llama.cpp, which its name says, too.
+DIALECT_CHECK = "dialect"
+#: Where a GGUF says which checkpoint it was made from, the most direct first.
+ORIGIN_KEYS = ("general.source.huggingface.repository", "general.source.repo_url", "general.base_model.0.repo_url")
+_HUB_REPO = re.compile(r"(?:https://huggingface\.co/)?(?P<repo>[\w.-]+/[\w.-]+?)/?")
+
+
+@dataclass(frozen=True)
+class AssistantFile:
+    """An assistant's GGUF.
+
+    type: its file type or recipe. bits: for each weight, over the whole file. origin: the repo it was converted from;
+    empty, as `license`, if the file does not say. backbone, vocabulary: 0 if its keys are damaged.
+    """
+
+    path: Path
+    name: DrafterName
+    dialect: Dialect
+    type: str
+    bits: float
+    size: int
+    sha256: str
+    backbone: int
+    vocabulary: int
+    license: str
+    origin: str
+
+
+def read_assistant(path: Path) -> AssistantFile:
+    """What the file is, whether or not it is sound.
+
+    Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
+    """
+    with open_side(path, ASSISTANT) as side:
+        dialect = side.dialect
+        if side.actual_part != ASSISTANT or dialect is None:
+            what = "a Gemma 4 target" if side.actual_part == TARGET else f"a {side.architecture or 'nameless'} model"
+            raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
+        name, kind = parse_drafter_name(path.name), _kind(side)
+        _require_honest_name(path, name, kind, dialect)
+        weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
+        model = side.model if isinstance(side.model, Hyperparameters) else None
+        return AssistantFile(
+            path=path,
+            name=name,
+            dialect=dialect,
+            type=kind,
+            bits=8 * sum(tensor.nbytes for tensor in side.tensors.values()) / max(weights, 1),
+            size=side.header.size,
+            sha256=sha256_of(path),
+            backbone=model.backbone if model else 0,
+            vocabulary=model.vocabulary if model else 0,
+            license=side.text("general.license"),
+            origin=_origin(side),
+        )
+
+
+def check_assistant(path: Path) -> Report:
+    """All checks that one file can be put to. Raises GGUFError."""
+    with open_side(path, ASSISTANT) as side:
+        return Report(tuple(_run(Pair(target=side, assistant=side), SINGLE_FILE_CHECKS)))
+
+
+def check_pair(target: Side, path: Path) -> Report:
+    """All checks of a file against a target, local or remote. Raises GGUFError."""
+    with open_side(path, ASSISTANT) as side:
+        # A file for another runtime than mainline is no broken file: its name and its card say what loads it.
+        wanted = [check.id for check in CHECKS if check.id != DIALECT_CHECK]
+        return Report(tuple(_run(Pair(target=target, assistant=side), wanted)))
+
+
+def _run(pair: Pair, ids: tuple[str, ...] | list[str]) -> list[Result]:
+    checks = (check for check in CHECKS if check.id in ids)
+    return run_checks(
+        pair, [replace(check, needs=tuple(need for need in check.needs if need in ids)) for check in checks]
+    )
+
+
+def _kind(side: Side) -> str:
+    """The recipe or file type by name, as the file says it."""
+    recipe, number = side.text(RECIPE_KEY), side.metadata.get("general.file_type")
+    if recipe:
+        return recipe
+    if number is None or number.type is not ValueType.UINT32:
+        return "unknown"
+    known = {kind.number: kind.name for kind in FILE_TYPES.values()}
+    value = int(number.decode())
+    if value in known:
+        return known[value]
+    try:
+        return LlamaFileType(value).name.removeprefix("MOSTLY_")
+    except ValueError:
+        return f"file type {value}"
+
+
+def _require_honest_name(path: Path, name: DrafterName, kind: str, dialect: Dialect) -> None:
+    """A name that tells another type or dialect than the file's misleads llama.cpp's choice, and people's."""
+    if name.dialect != dialect.name:
+        raise UsageError(
+            f"its name says the dialect {name.dialect}, the file is {dialect.name}",
+            where=path,
+            hint=f"end the name in -{dialect.name}.gguf" if name.dialect == "mainline" else "drop the ending",
+        )
+    if is_kind(name.type) and kind.lower() != "unknown" and not _same_kind(name.type, kind):
+        raise UsageError(
+            f"its name says {name.type}, the file is {kind}", where=path, hint="name the file after its type"
+        )
+
+
+def _same_kind(a: str, b: str) -> bool:
+    spellings = {kind.alias.upper(): kind.name for kind in FILE_TYPES.values() if kind.alias}
+    return spellings.get(a.upper(), a.upper()) == spellings.get(b.upper(), b.upper())
+
+
+def _origin(side: Side) -> str:
+    """The repo of the checkpoint that this was converted from; empty if the file does not say."""
+    for key in ORIGIN_KEYS:
+        match = _HUB_REPO.fullmatch(side.text(key))
+        if match:
+            return match["repo"]
+    return ""
