@@ -1,0 +1,59 @@
+"""Our loop against llama.cpp's own C++ engine: the same tokens, the same numbers of drafted and accepted tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from drafting_prompts import PROMPTS
+from xllamacpp_oracle import ask_xllamacpp
+
+from gemma_mtp.mtp_runtime import ContextSettings, MtpEngine
+
+GGUFFactory = Callable[[str], Path]
+CONTEXT, TOKENS = 512, 24
+
+
+@pytest.fixture(scope="module")
+def engine(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> Iterator[MtpEngine]:
+    settings = ContextSettings(size=CONTEXT, threads=1)
+    with MtpEngine(target_gguf("F32"), assistant_gguf("F32"), context=settings) as engine:
+        yield engine
+
+
+def ours(engine: MtpEngine, prompt: list[int], draft_max: int, max_tokens: int = TOKENS) -> dict[str, object]:
+    generation = engine.generate(prompt, max_tokens=max_tokens, draft_max=draft_max, ignore_end=True)
+    for _ in generation:
+        pass
+    counts = generation.statistics
+    return {"tokens": generation.tokens, "drafted": counts.drafted, "accepted": counts.accepted}
+
+
+@pytest.mark.parametrize("draft_max", range(1, 7))
+def test_tokens_and_counts_equal_the_cpp_engine(
+    engine: MtpEngine, target_gguf: GGUFFactory, assistant_gguf: GGUFFactory, draft_max: int
+):
+    prompts = [engine.tokenize(prompt) for prompt in PROMPTS]
+    theirs = ask_xllamacpp(
+        target_gguf("F32"), assistant_gguf("F32"), prompts, draft_max=draft_max, max_tokens=TOKENS, context=CONTEXT
+    )
+    for prompt, wanted in zip(prompts, theirs, strict=True):
+        del wanted["seconds"]
+        assert ours(engine, prompt, draft_max) == wanted
+
+
+def test_a_prompt_beyond_the_sliding_window(engine: MtpEngine, target_gguf: GGUFFactory, assistant_gguf: GGUFFactory):
+    prompt = engine.tokenize("".join(PROMPTS))[:300]
+    assert len(prompt) > 4 * engine.target.sliding_window
+    (wanted,) = ask_xllamacpp(
+        target_gguf("F32"), assistant_gguf("F32"), [prompt], draft_max=4, max_tokens=100, context=CONTEXT
+    )
+    del wanted["seconds"]
+    assert ours(engine, prompt, 4, 100) == wanted
+
+
+def test_plain_decoding_equals_the_cpp_engine(engine: MtpEngine, target_gguf: GGUFFactory):
+    prompts = [engine.tokenize(prompt) for prompt in PROMPTS[::5]]
+    theirs = ask_xllamacpp(target_gguf("F32"), None, prompts, max_tokens=TOKENS, context=CONTEXT)
+    assert [ours(engine, prompt, 0)["tokens"] for prompt in prompts] == [wanted["tokens"] for wanted in theirs]
