@@ -1,0 +1,24 @@
+"""The main job, end to end, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+
+def test_demo_command(tmp_path):
+    """Every step is done, the pair is verified, drafting changes nothing, and most drafts are accepted."""
+    command = [sys.executable, "-m", "gemma_mtp", "demo", "--json", "--keep", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout)
+    assert result["identical_output"] is True
+    assert result["verified"] is True
+    assert result["acceptance"] >= 0.65
+    assert result["heavy_speedup"] > 0
+    assert [step["title"] for step in result["steps"]] == [
+        *("convert", "quantize", "verify", "run", "make heavier", "run heavier"),
+    ]
+    made = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert made == {name: size for step in result["steps"] for name, size in step["files"].items()}
