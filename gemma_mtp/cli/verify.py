@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,8 +14,24 @@ def verify(
     target: Annotated[str, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")],
     assistant: Annotated[str, typer.Argument(help="Its assistant, likewise.")],
     json: Json = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every weight instead of a sample.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every weight instead of a sample.")] = False,
+    runtime: Annotated[
+        str | None, typer.Option(help="What it is meant for: llama.cpp@b10743, ik_llama.cpp@2026-08-01, ollama ...")
+    ] = None,
+    settings: Annotated[str | None, typer.Option(help="How that is started, e.g. '-sm tensor -np 2'.")] = None,
+    ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens to estimate the memory for.")] = 4096,
+    cache_type: Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...")] = "f16",
+    run: Annotated[bool, typer.Option("--run", help="Decode with the pair too, in a child process.")] = False,
+    prompts: Annotated[
+        Path | None, typer.Option(help="With --run: a file of prompts, with a line of --- between two.")
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="With --run: tokens for each prompt.")] = 96,
+    draft_max: Annotated[int, typer.Option(min=1, max=64, help="With --run: tokens to draft in a round.")] = 3,
+    timeout: Annotated[int, typer.Option(min=1, help="With --run: seconds for loading and for each prompt.")] = 300,
+    memory_limit: Annotated[
+        float | None, typer.Option(min=0.1, help="With --run: address space of the child process, in GB.")
+    ] = None,
 ) -> None:
     """Tell whether a target and an assistant will work together, and if not, why exactly and what to do.
 
@@ -22,13 +39,25 @@ def verify(
 
     - `gemma-mtp verify gemma-4-26B-A4B-it-Q4_0.gguf mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify hf://owner/repo/target-Q4_0.gguf owner/assistant-GGUF:Q8_0`
-    - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --deep --json`
+    - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
+    - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
     from gemma_mtp.cli.output import print_json
     from gemma_mtp.cli.verify_table import print_report
-    from gemma_mtp.validate import verify_pair
+    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.validate import parse_host, verify_pair
 
-    report = verify_pair(target, assistant, deep=deep, strict=strict)
+    context = ContextSettings(size=ctx, cache_k=cache_type, cache_v=cache_type)
+    host = parse_host(runtime, settings)
+    report = verify_pair(target, assistant, deep=deep, strict=strict, host=host, context=context)
+    if run:
+        from gemma_mtp.validate.prompts import BUILT_IN, read_prompts
+        from gemma_mtp.validate.run import RunOptions, with_run
+
+        texts = read_prompts(prompts) if prompts else BUILT_IN
+        limit = None if memory_limit is None else int(memory_limit * 1e9)
+        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit)
+        report = with_run(report, target, assistant, context=context, options=options)
     if json:
         print_json(report.to_json())
     else:

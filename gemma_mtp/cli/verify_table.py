@@ -6,8 +6,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from gemma_mtp.cli.output import print_note, results
+from gemma_mtp.cli.output import human_size, print_note, results
 from gemma_mtp.validate import Report, Status
+from gemma_mtp.validate.memory import PairMemory
 
 #: Status -> colour and sign (ASCII, for terminals without more).
 SIGNS = {
@@ -41,4 +42,15 @@ def print_report(report: Report) -> None:
             results.print(f"[{style}]{sign}[/] {escape(result.finding.message)}", soft_wrap=True)
             if result.finding.remedy:
                 results.print(f"  what to do: {escape(result.finding.remedy)}", soft_wrap=True)
+    if report.memory:
+        results.print(memory_line(report.memory), soft_wrap=True)
     results.print(f"[{'bold green' if report.ok else 'bold red'}]{escape(report.verdict)}[/]", soft_wrap=True)
+
+
+def memory_line(memory: PairMemory) -> str:
+    target, assistant = memory.target, memory.assistant
+    return (
+        f"Memory for {memory.tokens:,} tokens: {human_size(memory.total)} (weights {human_size(target.weights)}, "
+        f"KV cache {human_size(target.cache)}, compute {human_size(target.compute)}; "
+        f"the drafter adds {human_size(assistant.total)})"
+    )

@@ -2,6 +2,17 @@
 
 from gemma_mtp.validate.describe import Description, describe_file
 from gemma_mtp.validate.findings import Finding, Report, Result, Status
+from gemma_mtp.validate.host import Host, parse_host
 from gemma_mtp.validate.verify import verify_pair
 
-__all__ = ["Description", "Finding", "Report", "Result", "Status", "describe_file", "verify_pair"]
+__all__ = [
+    "Description",
+    "Finding",
+    "Host",
+    "Report",
+    "Result",
+    "Status",
+    "describe_file",
+    "parse_host",
+    "verify_pair",
+]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gemma_mtp.validate.memory import PairMemory
 
 
 class Status(str, Enum):
@@ -61,11 +65,14 @@ class Report:
     """All results of one verification.
 
     strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
+    memory: what the pair takes; None if its keys are wrong. run: what was measured by decoding, prompt by prompt.
     """
 
     results: tuple[Result, ...]
     strict: bool = False
     notes: tuple[str, ...] = ()
+    memory: PairMemory | None = None
+    run: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def errors(self) -> list[Result]:
@@ -95,6 +102,8 @@ class Report:
             "ok": self.ok,
             "verdict": self.verdict,
             "notes": list(self.notes),
+            "memory": self.memory.to_json() if self.memory else None,
+            "run": [dict(comparison) for comparison in self.run],
             "checks": [result.to_json() for result in self.results],
         }
 

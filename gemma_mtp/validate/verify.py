@@ -6,18 +6,31 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate.checks import CHECKS, Check
+from gemma_mtp.validate.checks.hosts import known_problems
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
+from gemma_mtp.validate.host import Host
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
+from gemma_mtp.validate.memory import pair_memory
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.places import open_side
 
 
-def verify_pair(target: str | Path, assistant: str | Path, *, deep: bool = False, strict: bool = False) -> Report:
+def verify_pair(
+    target: str | Path,
+    assistant: str | Path,
+    *,
+    deep: bool = False,
+    strict: bool = False,
+    host: Host | None = None,
+    context: ContextSettings | None = None,
+) -> Report:
     """Whether two models will work together in llama.cpp, from their headers and a look at their data.
 
     target, assistant: a GGUF file (or the first part of a split one), a checkpoint's folder, or a GGUF on the Hub, of
     which only the header is read. deep: read every weight instead of a sample. strict: warnings count against the pair.
+    host: the runtime and settings that it is meant for. context: what the estimate of memory is made for.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
     UsageError and EnvironmentProblem for places that cannot be understood or reached.
@@ -27,9 +40,21 @@ def verify_pair(target: str | Path, assistant: str | Path, *, deep: bool = False
             target=stack.enter_context(open_side(target, TARGET)),
             assistant=stack.enter_context(open_side(assistant, ASSISTANT)),
             deep=deep,
+            host=host or Host(),
+            context=context or ContextSettings(),
         )
-        notes = tuple(side.note for side in (pair.target, pair.assistant) if side.note)
-        return Report(tuple(run_checks(pair)), strict, notes)
+        return static_report(pair, strict)
+
+
+def static_report(pair: Pair, strict: bool) -> Report:
+    """All that can be said without decoding."""
+    results = run_checks(pair)
+    notes = tuple(side.note for side in (pair.target, pair.assistant) if side.note)
+    passed = {result.id for result in results if result.status is Status.OK}
+    if not {"target-keys", "assistant-keys"} <= passed:
+        return Report(tuple(results), strict, notes)
+    memory = pair_memory(pair.target, pair.assistant, pair.context)
+    return Report((*results, *known_problems(pair)), strict, notes, memory)
 
 
 def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gemma_mtp.validate.checks import attachment, header, identity, provenance, rope, tensors, vocabulary, weights
+from gemma_mtp.validate.checks import (
+    attachment,
+    header,
+    hosts,
+    identity,
+    provenance,
+    rope,
+    tensors,
+    vocabulary,
+    weights,
+)
 from gemma_mtp.validate.findings import Finding
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import Side
@@ -56,7 +66,7 @@ KEYS = (*PARTS, "target-keys", "assistant-keys")
 CHECKS: tuple[Check, ...] = (
     Check("files", "Two different files", identity.two_files),
     Check("parts", "A target and an assistant", identity.parts, ("files",)),
-    Check("dialect", "Dialect that llama.cpp reads", identity.dialect, PARTS),
+    Check("dialect", "Dialect that the runtime reads", hosts.dialect, PARTS),
     Check("target-keys", "Target: header keys", header.target_keys, PARTS),
     Check("assistant-keys", "Assistant: header keys", header.assistant_keys, PARTS),
     Check("mtp-layers", "Assistant: all layers are MTP layers", header.mtp_layers, ASSISTANT_KEYS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
@@ -77,19 +76,3 @@ def _remedy_unknown(side: Side) -> str:
     if side.part == ASSISTANT or TQ3_KEY in side.metadata:
         return RECONVERT
     return "name a GGUF of Gemma 4's text model"
-
-
-def dialect(pair: Pair) -> Finding:
-    """Whether llama.cpp loads the assistant's dialect."""
-    found = pair.assistant.dialect
-    assert found is not None
-    value = f"{found.architecture} ({found.name})"
-    if found is MAINLINE:
-        return ok("", value, f"loads in {found.runtimes}")
-    return error(
-        f"the assistant is written for {found.runtimes}; llama.cpp stops with "
-        f"`unknown model architecture: '{found.architecture}'`",
-        f"gemma-mtp convert {pair.assistant.place} -o OUT.gguf",
-        "",
-        value,
-    )

@@ -1,0 +1,134 @@
+"""What a pair takes in memory, from the headers alone.
+
+Weights and KV cache follow llama.cpp's own arithmetic (src/llama-kv-cache-iswa.cpp). Compute buffers are what its graph
+allocator needs at the widest point of the worst-case graph; the widths used here were read off its allocations for
+models of many shapes, and agree with it within a few percent of a pair's total (tests/validate/test_memory.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemma_mtp.ggml import GGMLType, row_bytes
+from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.mtp_runtime.settings import CACHE_TYPES, ContextSettings
+from gemma_mtp.validate.side import Side
+
+#: llama.cpp pads caches to this many cells.
+CELLS = 256
+FLOAT, HALF = 4, 2
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one model: weights, KV cache, and compute and output buffers."""
+
+    weights: int
+    cache: int
+    compute: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.compute
+
+    def to_json(self) -> dict[str, int]:
+        return {"weights": self.weights, "cache": self.cache, "compute": self.compute, "total": self.total}
+
+
+@dataclass(frozen=True)
+class PairMemory:
+    """Bytes of a pair, for one sequence of `tokens` tokens."""
+
+    tokens: int
+    target: Memory
+    assistant: Memory
+
+    @property
+    def total(self) -> int:
+        return self.target.total + self.assistant.total
+
+    def to_json(self) -> dict[str, object]:
+        sides = {"target": self.target.to_json(), "assistant": self.assistant.to_json()}
+        return {"tokens": self.tokens, "total": self.total, **sides}
+
+
+def pair_memory(target: Side, assistant: Side, context: ContextSettings) -> PairMemory:
+    """What both need together. The keys of both must have been found right."""
+    tokens = min(context.size, target.hyper.context)
+    return PairMemory(tokens, target_memory(target, context), assistant_memory(assistant, context))
+
+
+def target_memory(side: Side, context: ContextSettings) -> Memory:
+    """The target's share, for one sequence of `context.size` tokens, prompt batches of `context.batch`."""
+    model = side.hyper
+    full, sliding = cells(model, context)
+    batch = min(context.batch, full)
+    attended = full + (sliding if any(model.sliding) else 0)
+    masks = attended * batch * (FLOAT if context.flash_attention == "off" else HALF)
+    head = context.outputs * model.vocabulary
+    graph = batch * (max(_dense(model), _experts(model)) + _per_layer_input(model))
+    if context.flash_attention == "off":
+        graph = max(graph, batch * (full * model.heads + 2 * model.hidden + 2 * _query(model)))
+    compute = FLOAT * max(graph, 2 * batch * model.hidden + head) + masks
+    outputs = FLOAT * (head + context.outputs * model.hidden)
+    return Memory(_weights(side), cache_bytes(model, context), compute + outputs)
+
+
+def assistant_memory(side: Side, context: ContextSettings) -> Memory:
+    """What the drafter adds. It has no KV cache of its own, and drafts one token at a time."""
+    model = side.hyper
+    full, sliding = cells(model, context)
+    graph = max(_dense(model), 2 * model.hidden + model.vocabulary)
+    outputs = model.vocabulary + model.backbone
+    return Memory(_weights(side), 0, FLOAT * (graph + outputs) + HALF * (full + sliding))
+
+
+def cells(model: Hyperparameters, context: ContextSettings) -> tuple[int, int]:
+    """Cells of a full and of a sliding layer's cache: the window and one batch, if that is less than the context."""
+    full = _padded(min(context.size, model.context))
+    return full, _padded(min(full, model.sliding_window + min(context.batch, full)))
+
+
+def cache_bytes(model: Hyperparameters, context: ContextSettings) -> int:
+    """Keys and values of all layers with a cache of their own."""
+    full, sliding = cells(model, context)
+    own = range(model.layers - model.shared_kv_layers)
+    keys, values = (GGMLType(CACHE_TYPES[kind]) for kind in (context.cache_k, context.cache_v))
+    widths = {layer: model.kv_heads(layer) * model.head_dim(layer) for layer in own}
+    total = 0
+    for layer, width in widths.items():
+        # Without flash attention values are stored transposed, and all layers get the widest one's room.
+        value_width = max(widths.values()) if context.flash_attention == "off" else width
+        total += (sliding if model.sliding[layer] else full) * (row_bytes(keys, width) + row_bytes(values, value_width))
+    return total
+
+
+def _weights(side: Side) -> int:
+    return sum(tensor.nbytes for tensor in side.tensors.values())
+
+
+def _padded(count: int) -> int:
+    return -(-count // CELLS) * CELLS
+
+
+def _dense(model: Hyperparameters) -> int:
+    """Floats of one token at the widest point of a layer: gate, up and their product beside the residual stream."""
+    widest = max(model.layer_intermediate(layer) for layer in range(model.layers))
+    query = _query(model)
+    return max(3 * widest + 2 * model.hidden + query, 3 * query + 2 * model.hidden)
+
+
+def _query(model: Hyperparameters) -> int:
+    return model.heads * max(model.head_dim_full, model.head_dim_sliding)
+
+
+def _experts(model: Hyperparameters) -> int:
+    """The same for the mixture of experts: every chosen expert's gate, up, product and output."""
+    if not model.experts:
+        return 0
+    return model.experts_used * (3 * model.expert_intermediate + model.hidden) + 4 * model.hidden
+
+
+def _per_layer_input(model: Hyperparameters) -> int:
+    """The per-layer embeddings of all layers, which live as long as the graph (twice: rows and projection)."""
+    return 2 * model.layers * model.per_layer_input

@@ -1,0 +1,201 @@
+"""`verify --run`: what a pair does when it is decoded, in a child process that may die of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemma_mtp.errors import LlamaError, UsageError
+from gemma_mtp.hub.source import parse_source
+from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
+from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
+from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
+from gemma_mtp.validate.prompts import BUILT_IN
+
+if TYPE_CHECKING:
+    from gemma_mtp.validate.probe import Choice, Comparison
+
+TITLE = "Decoding in a child process"
+#: Two logits this close are a tie that kernels for other batch sizes may round the other way.
+TIE = 0.25
+#: Below the first a pair is broken (good pairs reach more even on odd texts), below the second it disappoints.
+BROKEN, POOR = 0.10, 0.35
+
+#: Words of llama.cpp's log -> what they mean and what to do.
+CAUSES: tuple[tuple[str, str, str], ...] = (
+    ("0 >= this->size()", "the file has tensors that llama.cpp cannot load", "gemma-mtp verify names them"),
+    (
+        "1 >= this->size()",
+        "GPU memory was full when the drafter was loaded",
+        "add --tensor-split 1, or use a smaller context; the file is fine",
+    ),
+    ("h_nextn width", "the assistant belongs to a target of another width", "use the assistant of this target"),
+    ("ctx_other", "an assistant was loaded as the main model", "name the target first"),
+    ("fattn.cu", "this build has no flash-attention kernel for these heads", "update llama.cpp, or use Vulkan"),
+    ("cannot run the operation", "the drafter is on another device than the cache it reads", "keep both on one device"),
+    ("failed to allocate", "there was not enough memory", "use a smaller --ctx"),
+    ("out of memory", "there was not enough memory", "use a smaller --ctx"),
+    ("bad_alloc", "there was not enough memory", "use a smaller --ctx"),
+    ("amx", "this llama.cpp build crashes on this CPU's AMX unit", "gemma-mtp doctor"),
+)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit."""
+
+    prompts: tuple[tuple[str, str], ...] = tuple(BUILT_IN.items())
+    tokens: int = 96
+    draft_max: int = 3
+    seconds: int = 300
+    memory: int | None = None
+
+
+def with_run(
+    report: Report,
+    target: str | Path,
+    assistant: str | Path,
+    *,
+    context: ContextSettings | None = None,
+    options: RunOptions | None = None,
+) -> Report:
+    """The report on a pair of local GGUF files, and what decoding with them shows. A pair with errors is not loaded.
+
+    Raises UsageError (no local GGUF files), EnvironmentProblem (llama.cpp does not work on this machine at all).
+    """
+    files = [_local_file(place) for place in (target, assistant)]
+    if report.errors:
+        refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
+        return replace(report, results=(*report.results, refused))
+    results, comparisons = run_pair(*files, context or ContextSettings(), options or RunOptions())
+    return replace(report, results=(*report.results, *results), run=tuple(comparisons))
+
+
+def _local_file(place: str | Path) -> Path:
+    source = parse_source(place)
+    if source.path is None or not source.path.is_file():
+        raise UsageError("only local GGUF files can be decoded", where=str(place), hint="download or convert it first")
+    return source.path
+
+
+def run_pair(
+    target: Path, assistant: Path, context: ContextSettings, options: RunOptions
+) -> tuple[list[Result], list[dict[str, Any]]]:
+    """Findings, and the comparisons they are made of, ready for JSON. Raises EnvironmentProblem."""
+    from gemma_mtp.validate.probe import Job
+
+    job = Job(
+        str(target),
+        str(assistant),
+        dict(options.prompts),
+        options.tokens,
+        options.draft_max,
+        options.seconds,
+        options.memory,
+        context,
+        settings_for_this_machine(),
+    )
+    done: list[Comparison] = []
+    try:
+        done.extend(in_child("gemma_mtp.validate.probe:compare", job))
+        failed = None
+    except LlamaError as failure:
+        failed = Result("run", TITLE, _failure(failure, options, len(done)))
+    results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
+    if failed is not None:
+        return [*results, failed], [asdict(one) for one in done]
+    return [*results, Result("run-acceptance", "Acceptance", acceptance(done))], [asdict(one) for one in done]
+
+
+def judged(one: Comparison) -> Finding:
+    """Whether a prompt's outputs are identical with and without drafting."""
+    target = f"{one.tokens} tokens, {one.plain_speed:.1f}/s"
+    assistant = f"{one.drafted_speed:.1f}/s, accepted {_shares([one])}"
+    if one.different_at is None:
+        return ok(target, assistant, "identical output")
+    assert one.plain is not None
+    assert one.drafted is not None
+    where = f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting: "
+    how = f"{_told(one.plain)} without, {_told(one.drafted)} with"
+    if is_tie(one.plain, one.drafted):
+        return note(f"{where}{how}. This is a rounding near-tie, not a fault of the pair", target, assistant)
+    return error(
+        f"{where}{how}. This is no near-tie: drafting changes what the target says",
+        "gemma-mtp doctor tests this llama.cpp build; try --cache-type f16, or another build",
+        target,
+        assistant,
+    )
+
+
+def is_tie(plain: Choice, drafted: Choice) -> bool:
+    """Whether the two choices are each other's runner-up, by a hair."""
+    swapped = plain.token == drafted.second and plain.second == drafted.token
+    return swapped and max(plain.gap, drafted.gap) <= TIE
+
+
+def acceptance(done: list[Comparison]) -> Finding:
+    """The share of accepted drafts over all prompts."""
+    drafted, accepted = (sum(map(sum, _columns(done, name))) for name in ("drafted_at", "accepted_at"))
+    share = accepted / drafted if drafted else 0.0
+    values = (f"{drafted} drafted", f"{accepted} accepted: {_shares(done)}")
+    if share < BROKEN:
+        return error(
+            f"only {share:.0%} of the drafts are accepted: the assistant does not fit this target",
+            "use the assistant of exactly this release; for a fine-tune, a drafter has to be trained",
+            *values,
+        )
+    if share < POOR:
+        return warning(
+            f"{share:.0%} of the drafts are accepted: drafting will hardly pay",
+            "try --draft-max 1, and compare tokens/s with `gemma-mtp bench`",
+            *values,
+        )
+    return ok(*values)
+
+
+def _failure(failure: LlamaError, options: RunOptions, done: int) -> Finding:
+    where = "while loading or at the first prompt" if not done else f"after {done} of {len(options.prompts)} prompts"
+    said = f"; llama.cpp's last words: {' / '.join(failure.log[-4:])}" if failure.log else ""
+    name = failure.signal_name if isinstance(failure, NativeCrash) else ""
+    if name == "SIGALRM":
+        return error(f"llama.cpp did not answer within {options.seconds} s, {where}{said}", "give it --timeout")
+    if name == "SIGKILL":
+        return error(f"the process was killed {where}, most likely for its memory{said}", "use a smaller --ctx")
+    text = f"{failure.what} {' '.join(failure.log)}"
+    for words, cause, remedy in CAUSES:
+        if words in text:
+            return error(f"{failure.what}, {where}: {cause}{said}", remedy)
+    return error(f"{failure.what}, {where}{said}", failure.hint or "gemma-mtp doctor")
+
+
+def _told(choice: Choice) -> str:
+    return f"token {choice.token} ({choice.logit:.3f}) before {choice.second} ({choice.second_logit:.3f})"
+
+
+def _shares(done: list[Comparison]) -> str:
+    drafted, accepted = _sums(done, "drafted_at"), _sums(done, "accepted_at")
+    if not drafted:
+        return "nothing drafted"
+    by_position = " ".join(f"{taken / tried:.0%}" for taken, tried in zip(accepted, drafted, strict=True) if tried)
+    return f"{sum(accepted) / sum(drafted):.0%} (by position {by_position})"
+
+
+def _sums(done: list[Comparison], name: str) -> list[int]:
+    return [sum(column) for column in zip(*_padded(_columns(done, name)), strict=True)]
+
+
+def _columns(done: list[Comparison], name: str) -> list[tuple[int, ...]]:
+    return [getattr(one, name) for one in done]
+
+
+def _padded(rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    rows = list(rows)
+    length = max(map(len, rows), default=0)
+    return (row + (0,) * (length - len(row)) for row in rows)
+
+
+def _slug(kind: str) -> str:
+    return kind.lower().replace(" ", "-")
