@@ -25,6 +25,7 @@ import json
 import math
 import platform
 import random
+import sys
 import sysconfig
 import time
 import warnings
@@ -69,6 +70,7 @@ class Settings:
     target_length: int = 320
     loop_steps: int = 80
     loop_batch: int = 24
+    loop_share: float = 0.7
     continuations: int = 2560
     continuation_length: int = 224
     assistant_steps: int = 700
@@ -260,6 +262,13 @@ def train_against_loops(model: Gemma4ForCausalLM, ids: torch.Tensor, settings: S
         progress.update(step, looping.mean().item())
 
 
+@torch.no_grad()
+def go_part_of_the_way(model: torch.nn.Module, before: dict[str, torch.Tensor], share: float) -> None:
+    """Weights between those `before` (share 0) and the model's (share 1): fewer loops, and still easy to predict."""
+    for name, weight in model.state_dict().items():
+        weight.copy_(before[name].lerp(weight, share))
+
+
 def third_repeats(ids: torch.Tensor, n: int = 5) -> torch.Tensor:
     """Where a token completes an n-gram that its row of `ids` [B, L] has had twice already: [B, L], bool."""
     grams = ids.unfold(1, n, 1)
@@ -341,17 +350,27 @@ def draft_rounds(target, assistant, ids: torch.Tensor, first: int, chain: int, f
         yield logits, wanted[:, first + step : last + step]
 
 
+def start_assistant(target: Gemma4ForCausalLM, folder: Path | None) -> Gemma4AssistantForCausalLM:
+    """A new assistant for the target, or the one in `folder`."""
+    if folder is not None:
+        return Gemma4AssistantForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = Gemma4AssistantForCausalLM(assistant_config(target.config))
+    temper_attention(model)
+    return model
+
+
 def train_assistant(
-    target: Gemma4ForCausalLM, lessons: torch.Tensor, settings: Settings, device: str
+    model: Gemma4AssistantForCausalLM,
+    target: Gemma4ForCausalLM,
+    lessons: torch.Tensor,
+    settings: Settings,
 ) -> tuple[Gemma4AssistantForCausalLM, float]:
     """Distil the target's greedy choices (and, with equal weight, its distribution) into the assistant."""
-    model = Gemma4AssistantForCausalLM(assistant_config(target.config)).to(device)
-    temper_attention(model)
     optimizer = Optimizer(model, settings, settings.assistant_steps)
     progress = Progress("assistant", settings.assistant_steps)
     for step in range(1, settings.assistant_steps + 1):
         batch = lessons[torch.randint(0, len(lessons), (settings.assistant_batch,))]
-        with half_precision(device):
+        with half_precision(lessons.device.type):
             rounds = list(draft_rounds(target, model, batch, 12, settings.chain, feed_drafts=False))
         loss = sum(imitation_loss(drafted, wanted) for drafted, wanted in rounds) / settings.chain
         optimizer.step(loss)
@@ -433,6 +452,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder to write target/ and assistant/ to")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--keep-target", action="store_true", help="take the target that is in the folder already")
+    parser.add_argument("--keep-assistant", action="store_true", help="train the assistant that is there further")
     parser.add_argument("--megabytes", type=float, default=0, help="use only the first part of the text (for tests)")
     for field in fields(Settings):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
@@ -456,14 +476,17 @@ def main() -> None:
         seed_all(settings.seed)
         target = train_target(corpus, settings, args.device)
         seed_all(settings.seed + 3)
+        before = {name: weight.clone() for name, weight in target.state_dict().items()}
         train_against_loops(target, corpus, settings, args.device)
+        go_part_of_the_way(target, before, settings.loop_share)
         save(target, tokenizer, args.out / "target")
     target = Gemma4ForCausalLM.from_pretrained(args.out / "target", dtype=torch.float32).to(args.device).eval()
     seed_all(settings.seed + 1)
     target_loss = evaluate(target, corpus, args.device)
     lessons = write_continuations(target, corpus, settings, args.device)
     seed_all(settings.seed + 2)
-    assistant, assistant_loss = train_assistant(target, lessons, settings, args.device)
+    assistant = start_assistant(target, args.out / "assistant" if args.keep_assistant else None).to(args.device)
+    assistant, assistant_loss = train_assistant(assistant, target, lessons, settings)
     shares = measure(target, assistant, tokenizer)
     save(assistant, tokenizer, args.out / "assistant")
 
@@ -475,6 +498,7 @@ def main() -> None:
             + [f"{lib.__name__} {lib.__version__}" for lib in (torch, transformers)]
         ),
         "device": args.device,
+        "options": " ".join(sys.argv[1:]),
         "minutes": f"{(time.monotonic() - start) / 60:.0f}",
         "target parameters": f"{target.num_parameters():,}",
         "assistant parameters": f"{assistant.num_parameters():,}",
