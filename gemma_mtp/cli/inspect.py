@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +10,12 @@ from gemma_mtp.cli.options import Json
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Any GGUF file.", metavar="FILE")],
+    file: Annotated[str, typer.Argument(help="Any GGUF file, local or on the Hub.")],
     json: Json = False,
 ) -> None:
-    """Print the metadata and the tensors of a GGUF file.
+    """Print the metadata and the tensors of a GGUF file. Of a file on the Hub only the header is read.
 
+    - `gemma-mtp inspect hf://owner/repo/model-Q4_0.gguf --json`
     - `gemma-mtp inspect mtp-gemma-4-26B-A4B-it-Q4_0.gguf`
     """
     from gemma_mtp.cli.inspect_table import print_description

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from gemma_mtp.cli.output import human_size, results
+from gemma_mtp.cli.terminal import plain
 from gemma_mtp.validate import Description
 from gemma_mtp.validate.describe import Entry
 
 
 def print_description(description: Description) -> None:
     results.print(
-        f"[bold]{escape(description.place)}[/]: GGUF version {description.version}, {human_size(description.size)}, "
+        f"[bold]{plain(description.place)}[/]: GGUF version {description.version}, {human_size(description.size)}, "
         f"{len(description.tensors)} tensors, {description.parameters:,} parameters",
         soft_wrap=True,
     )
-    metadata = Table("key", "type", "value", box=box.SIMPLE_HEAD, pad_edge=False)
+    metadata = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("key", "type", "value"):
+        metadata.add_column(heading, overflow="fold")
     for entry in description.metadata:
-        metadata.add_row(escape(entry.key), _type(entry), escape(_shown(entry)))
+        metadata.add_row(plain(entry.key), _type(entry), plain(_shown(entry)))
     results.print(metadata)
-    tensors = Table("tensor", "shape", "type", "size", box=box.SIMPLE_HEAD, pad_edge=False)
+    tensors = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("tensor", "shape", "type", "size"):
+        tensors.add_column(heading, overflow="fold")
     for tensor in description.tensors:
         shape = " x ".join(str(length) for length in tensor.shape)
-        tensors.add_row(escape(tensor.name), shape, tensor.type.name, human_size(tensor.nbytes))
+        tensors.add_row(plain(tensor.name), shape, tensor.type.name, human_size(tensor.nbytes))
     results.print(tensors)
     results.print(", ".join(f"{kind}: {human_size(size)}" for kind, size in description.types.items()))
 

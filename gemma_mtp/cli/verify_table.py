@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from gemma_mtp.cli.output import human_size, print_note, results
+from gemma_mtp.cli.terminal import plain
 from gemma_mtp.validate import Report, Status
 from gemma_mtp.validate.memory import PairMemory
 
@@ -30,21 +30,21 @@ def print_report(report: Report) -> None:
         style, sign = SIGNS[result.status]
         finding = result.finding
         if result.status is Status.SKIPPED:
-            table.add_row(f"[{style}]{sign}[/]", f"[dim]{result.title}[/]", f"[dim]{escape(finding.message)}[/]", "")
+            table.add_row(f"[{style}]{sign}[/]", f"[dim]{result.title}[/]", f"[dim]{plain(finding.message)}[/]", "")
             continue
         table.add_row(
-            f"[{style}]{sign}[/]", result.title, escape(finding.target or "-"), escape(finding.assistant or "-")
+            f"[{style}]{sign}[/]", result.title, plain(finding.target or "-"), plain(finding.assistant or "-")
         )
     results.print(table)
     for result in report.results:
         if result.status in (Status.ERROR, Status.WARNING, Status.NOTE):
             style, sign = SIGNS[result.status]
-            results.print(f"[{style}]{sign}[/] {escape(result.finding.message)}", soft_wrap=True)
+            results.print(f"[{style}]{sign}[/] {plain(result.finding.message)}", soft_wrap=True)
             if result.finding.remedy:
-                results.print(f"  what to do: {escape(result.finding.remedy)}", soft_wrap=True)
+                results.print(f"  what to do: {plain(result.finding.remedy)}", soft_wrap=True)
     if report.memory:
         results.print(memory_line(report.memory), soft_wrap=True)
-    results.print(f"[{'bold green' if report.ok else 'bold red'}]{escape(report.verdict)}[/]", soft_wrap=True)
+    results.print(f"[{'bold green' if report.ok else 'bold red'}]{plain(report.verdict)}[/]", soft_wrap=True)
 
 
 def memory_line(memory: PairMemory) -> str:

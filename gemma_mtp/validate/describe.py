@@ -12,6 +12,8 @@ from typing import Any
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
+from gemma_mtp.hub.source import parse_source
+from gemma_mtp.validate.keys import ASSISTANT
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
@@ -78,10 +80,19 @@ class Description:
         }
 
 
-def describe_file(path: Path) -> Description:
-    """Describe a local file. Raises GGUFError."""
-    with GGUFFile(path) as file:
-        return describe_header(file.header, str(path))
+def describe_file(place: str | Path) -> Description:
+    """Describe a GGUF file: local, or on the Hub, of which only the header is read.
+
+    Raises GGUFError, UsageError (no place or no file), EnvironmentProblem (the Hub cannot be reached).
+    """
+    source = parse_source(place)
+    if source.path is not None:
+        with GGUFFile(source.path) as file:
+            return describe_header(file.header, str(source.path))
+    from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
+
+    remote = read_remote_header(find_remote_gguf(source, ASSISTANT)[0])
+    return describe_header(remote.header, str(remote.source))
 
 
 def describe_header(header: GGUFHeader, place: str) -> Description:

@@ -38,6 +38,7 @@ CAUSES: tuple[tuple[str, str, str], ...] = (
     ("cannot run the operation", "the drafter is on another device than the cache it reads", "keep both on one device"),
     ("failed to allocate", "there was not enough memory", "use a smaller --ctx"),
     ("out of memory", "there was not enough memory", "use a smaller --ctx"),
+    ("mem_buffer", "there was not enough memory", "use a smaller --ctx"),
     ("bad_alloc", "there was not enough memory", "use a smaller --ctx"),
     ("amx", "this llama.cpp build crashes on this CPU's AMX unit", "gemma-mtp doctor"),
 )
@@ -66,11 +67,11 @@ def with_run(
 
     Raises UsageError (no local GGUF files), EnvironmentProblem (llama.cpp does not work on this machine at all).
     """
-    files = [_local_file(place) for place in (target, assistant)]
+    target_file, assistant_file = _local_file(target), _local_file(assistant)
     if report.errors:
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
-    results, comparisons = run_pair(*files, context or ContextSettings(), options or RunOptions())
+    results, comparisons = run_pair(target_file, assistant_file, context or ContextSettings(), options or RunOptions())
     return replace(report, results=(*report.results, *results), run=tuple(comparisons))
 
 
