@@ -87,7 +87,8 @@ def stdlib_sources() -> Iterator[str]:
         if SKIPPED.intersection(path.relative_to(root).parts):
             continue
         try:
-            with warnings.catch_warnings(action="ignore"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
             continue
