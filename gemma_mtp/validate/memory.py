@@ -62,7 +62,7 @@ def target_memory(side: Side, context: ContextSettings) -> Memory:
     """The target's share, for one sequence of `context.size` tokens, prompt batches of `context.batch`."""
     model = side.hyper
     full, sliding = cells(model, context)
-    batch = min(context.batch, full)
+    batch = _batch(model, context)
     attended = full + (sliding if any(model.sliding) else 0)
     masks = attended * batch * (FLOAT if context.flash_attention == "off" else HALF)
     head = context.outputs * model.vocabulary
@@ -86,7 +86,11 @@ def assistant_memory(side: Side, context: ContextSettings) -> Memory:
 def cells(model: Hyperparameters, context: ContextSettings) -> tuple[int, int]:
     """Cells of a full and of a sliding layer's cache: the window and one batch, if that is less than the context."""
     full = _padded(min(context.size, model.context))
-    return full, _padded(min(full, model.sliding_window + min(context.batch, full)))
+    return full, _padded(min(full, model.sliding_window + _batch(model, context)))
+
+
+def _batch(model: Hyperparameters, context: ContextSettings) -> int:
+    return min(context.batch, context.size, model.context)
 
 
 def cache_bytes(model: Hyperparameters, context: ContextSettings) -> int:

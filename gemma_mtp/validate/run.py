@@ -18,6 +18,7 @@ from gemma_mtp.validate.prompts import BUILT_IN
 if TYPE_CHECKING:
     from gemma_mtp.validate.probe import Choice, Comparison
 
+PROBE = "gemma_mtp.validate.probe:compare"
 TITLE = "Decoding in a child process"
 #: Two logits this close are a tie that kernels for other batch sizes may round the other way.
 TIE = 0.25
@@ -101,7 +102,7 @@ def run_pair(
     )
     done: list[Comparison] = []
     try:
-        done.extend(in_child("gemma_mtp.validate.probe:compare", job))
+        done.extend(in_child(PROBE, job))
         failed = None
     except LlamaError as failure:
         failed = Result("run", TITLE, _failure(failure, options, len(done)))

@@ -11,7 +11,6 @@ import numpy as np
 from gemma_mtp.convert.metadata import architecture, model_metadata
 from gemma_mtp.convert.spelling import spelled_metadata, spelled_name
 from gemma_mtp.files import gguf_values as gv
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
@@ -143,14 +142,3 @@ def weights(hyper: Hyperparameters, name: str, kind: GGMLType = GGMLType.F32) ->
     slot = next(slot for slot in (*slots(hyper), Slot(ROPE_FREQS, None)) if slot.mainline_name == name)
     data = np.ones(slot.shape(hyper), np.float32)
     return data if kind is GGMLType.F32 else quantize(data, kind)
-
-
-def rewritten(source: Path, out: Path, *, keys: Mapping = {}, tensors: Mapping = {}) -> Path:
-    """A copy of a GGUF with some keys (Value or None) and tensors (type and data, or None) changed."""
-    with GGUFFile(source) as file:
-        whole = {
-            name: (tensor.type, file.data(tensor).reshape(*tensor.shape[:-1], -1))
-            for name, tensor in file.tensors.items()
-        }
-        write_gguf(out, edited(file.metadata, keys), edited(whole, tensors))
-    return out

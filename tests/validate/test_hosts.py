@@ -1,0 +1,129 @@
+"""What is said about a runtime's version and settings, and that nothing is said where it does not apply."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from gemma_mtp.errors import UsageError
+from gemma_mtp.files import gguf_values as gv
+from gemma_mtp.model.dialects import ATOMIC, IK
+from gemma_mtp.validate import Status, parse_host
+from gemma_mtp.validate.checks.hosts import KNOWN, READS
+from gemma_mtp.validate.host import RUNTIMES, parse_settings
+
+OTHER_EOS = {"keys": {"tokenizer.ggml.eos_token_id": gv.u32(106)}}
+HEADS_2 = {"kv_heads_full": 2}
+#: The shape of E4B's full layers: two query heads over a key head, 512 long.
+LIKE_E4B = {"head_dim_full": 512, "heads": 2, "kv_heads_sliding": 1, "kv_heads_full": 1}
+
+#: (runtime, settings, changes to target and assistant) -> what is said, less the "host-".
+CASES = [
+    (None, None, {}, {}, set()),
+    ("llama.cpp", None, {}, {}, set()),
+    ("llama.cpp@b10743", None, {}, {}, {"rejects-assistants"}),
+    ("llama.cpp@b10742", None, {}, {}, set()),
+    ("llama.cpp@9553", "--fit off", {}, {}, {"first-merge", "vram-full"}),
+    ("llama.cpp@b9600", "-fit on", {}, {}, {"vram-full", "fit-drops-mtp"}),
+    ("llama.cpp@b10000", None, LIKE_E4B, LIKE_E4B, {"head-512", "vram-full"}),
+    ("llama.cpp@b10091", None, LIKE_E4B, LIKE_E4B, {"vram-full"}),
+    ("llama.cpp@b9900", "-hf owner/repo:Q8_0", {}, {}, {"drafter-as-main", "vram-full"}),
+    (None, "-sm tensor", {}, {}, {"tensor-split-one-head", "tensor-split"}),
+    (None, "-sm tensor", HEADS_2, HEADS_2, {"tensor-split"}),
+    (None, "--split-mode=tensor -np 2", HEADS_2, HEADS_2, {"tensor-split", "slots"}),
+    (None, "-sm layer -np 1", {}, {}, set()),
+    (None, "--device-draft CUDA1", {}, {}, {"draft-device"}),
+    (None, "-ts 1,1", {}, {}, {"draft-device"}),
+    (None, "-md x.gguf", {}, {}, {"plain-draft"}),
+    (None, "-md x.gguf --spec-type draft-mtp", {}, {}, set()),
+    (None, "--draft-max 3", {}, {}, {"renamed-flags"}),
+    (None, "--spec-type draft-mtp,ngram-mod", {}, {}, {"ngram"}),
+    (None, "--spec-draft-n-max 4", {}, {}, set()),
+    (None, "--spec-draft-n-max 5", {}, {}, {"long-drafts"}),
+    (None, "--spec-draft-n-max 3", {"hidden": 2816}, {"backbone": 2816}, {"long-drafts"}),
+    (None, "--mmproj m.gguf", {}, {}, {"images"}),
+    (None, "-ctk q8_0", {}, {}, {"quantized-cache"}),
+    (None, "-ctk f16 -ctv bf16", {}, {}, set()),
+    ("ik", None, HEADS_2, HEADS_2, set()),
+    ("ik@2026-08-20", "-np 2 -khad", HEADS_2, HEADS_2, {"ik-one-slot", "ik-rotation"}),
+    ("ik@2026-08-14", None, {**HEADS_2, **OTHER_EOS}, HEADS_2, {"ik-eos", "ik-acceptance"}),
+    ("ik@2026-08-15", None, {**HEADS_2, **OTHER_EOS}, HEADS_2, set()),
+    ("ik@2026-07-31", None, HEADS_2, HEADS_2, {"ik-first-draft"}),
+    ("ik@2026-06-03", None, {}, {"dialect": IK}, {"ik-12b", "ik-first-draft"}),
+    ("atomic@2026-06-05", "-np 2", {}, {}, {"atomic-slots"}),
+    ("lms", None, {}, {}, {"lmstudio"}),
+    ("ollama", None, {}, {}, {"ollama"}),
+    ("koboldcpp@1.115", None, {}, {}, set()),
+]
+
+
+@pytest.mark.parametrize(("runtime", "settings", "target", "assistant", "said"), CASES)
+def test_said(runtime, settings, target, assistant, said, verify):
+    report = verify(target, assistant, host=parse_host(runtime, settings))
+    found = [result for result in report.results if result.id.startswith("host-")]
+    assert {result.id.removeprefix("host-") for result in found} == said
+    for result in found:
+        assert result.finding.remedy or result.status is Status.NOTE
+
+
+def test_every_row_is_tested():
+    assert set().union(*(case[4] for case in CASES)) == {row.id for row in KNOWN}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "dialect", "status"),
+    [
+        ("llama.cpp", None, "ok"),
+        ("llama.cpp@b9553", None, "ok"),
+        ("llama.cpp@b9552", None, "error"),
+        ("llama.cpp", IK, "error"),
+        ("ik", IK, "ok"),
+        ("ik@2026-05-09", IK, "error"),
+        ("ik@2026-06-18", None, "error"),
+        ("ik@2026-06-19", None, "ok"),
+        ("ik@2026-06-12", ATOMIC, "ok"),
+        ("ik", ATOMIC, "error"),
+        ("ik@b3500", None, "ok"),  # a version that cannot be placed is not held against a file
+        ("atomic@b10017", ATOMIC, "ok"),
+        ("atomic@b10018", ATOMIC, "error"),
+        ("atomic", ATOMIC, "error"),
+        ("atomic@b10017", None, "error"),
+        ("atomic", None, "ok"),
+    ],
+)
+def test_dialects(runtime, dialect, status, verify):
+    report = verify(None, {"dialect": dialect} if dialect else None, host=parse_host(runtime, None))
+    assert next(result.status for result in report.results if result.id == "dialect") == status
+
+
+def test_tables_name_known_runtimes():
+    assert set(READS) == set(RUNTIMES)
+    assert {row.runtime for row in KNOWN} <= {*RUNTIMES, None}
+
+
+def test_settings_are_read():
+    text = "-sm tensor --fit=off -np 2 --temp -0.5 --mmproj 'a b.gguf' --mlock"
+    assert parse_settings(text) == {
+        "--split-mode": "tensor",
+        "--fit": "off",
+        "--parallel": "2",
+        "--temp": "-0.5",
+        "--mmproj": "a b.gguf",
+        "--mlock": "",
+    }
+
+
+def test_versions_are_read():
+    assert parse_host("llama-server@b10743", None).version == 10743
+    assert parse_host("ik@2026-08-01", None).version == date(2026, 8, 1)
+    assert parse_host("koboldcpp@1.115", None).version is None
+
+
+@pytest.mark.parametrize(
+    ("runtime", "settings", "says"),
+    [("vllm", None, "unknown"), ("ik@2026-13-01", None, "no date"), (None, "-m 'x", "cannot be read")],
+)
+def test_nonsense(runtime, settings, says):
+    with pytest.raises(UsageError, match=says):
+        parse_host(runtime, settings)

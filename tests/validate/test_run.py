@@ -1,0 +1,165 @@
+"""`verify --run`: outcomes of a real pair, and every way in which the child process can end badly."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from gemma_mtp.errors import LlamaError, UsageError
+from gemma_mtp.mtp_runtime.child import NativeCrash
+from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.validate import Status, verify_pair
+from gemma_mtp.validate.probe import Choice, Comparison
+from gemma_mtp.validate.prompts import BUILT_IN, read_prompts
+from gemma_mtp.validate.run import CAUSES, RunOptions, _failure, acceptance, judged, with_run
+
+CONTEXT = ContextSettings(1024, threads=1)
+PROMPTS = (("code", "def main():\n"), ("prose", "The old man"))
+FEW = RunOptions(PROMPTS, tokens=12)
+
+
+def run(target, assistant, options=FEW):
+    return with_run(verify_pair(target, assistant), target, assistant, context=CONTEXT, options=options)
+
+
+def last(report):
+    return report.results[-1]
+
+
+def test_demo_pair(target_gguf, assistant_gguf):
+    """BF16 on a CPU: identical output, and a trained pair accepts most drafts on its own kind of text."""
+    prompts = (("code", BUILT_IN["code"]), ("more code", "class Queue:\n\n    def put(self, item, block=True):\n"))
+    report = run(target_gguf("BF16"), assistant_gguf("BF16"), RunOptions(prompts, tokens=64))
+    by_id = {result.id: result for result in report.results}
+    assert report.ok
+    assert {"run-code", "run-more-code", "run-acceptance"} <= by_id.keys()
+    assert by_id["run-code"].finding.message == "identical output"
+    assert by_id["run-acceptance"].status is Status.OK
+    code = report.to_json()["run"][0]
+    assert (code["kind"], code["tokens"], code["different_at"]) == ("code", 64, None)
+    assert sum(code["drafted_at"]) > sum(code["accepted_at"]) > 0
+    assert len(code["drafted_at"]) == 3
+
+
+def test_untrained_pair_is_broken(good_pair):
+    """A pair that fits together and was never trained: only decoding tells."""
+    report = run(*good_pair)
+    assert last(report).id == "run-acceptance"
+    assert last(report).status is Status.ERROR
+    assert "does not fit" in last(report).finding.message
+    assert not report.ok
+
+
+def test_pair_with_errors_is_not_loaded(tmp_path, good_pair, verify):
+    report = verify(None, {"sliding_window": 32})
+    target, assistant = tmp_path / "target.gguf", tmp_path / "mtp-target.gguf"
+    seen = with_run(report, target, assistant, context=CONTEXT, options=FEW)
+    assert last(seen).status is Status.SKIPPED
+    assert seen.run == ()
+
+
+def test_checkpoints_cannot_be_run(tmp_path, good_pair):
+    with pytest.raises(UsageError, match="local GGUF"):
+        with_run(verify_pair(*good_pair), tmp_path, good_pair[1])
+
+
+def test_time_limit(good_pair):
+    report = run(*good_pair, replace(FEW, tokens=500, seconds=1, prompts=PROMPTS * 40))
+    assert last(report).status is Status.ERROR
+    assert "did not answer within 1 s" in last(report).finding.message
+    assert last(report).finding.remedy
+
+
+def test_memory_limit(good_pair):
+    report = run(*good_pair, replace(FEW, memory=300_000_000))
+    assert last(report).status is Status.ERROR
+    assert last(report).finding.message
+    assert last(report).finding.remedy
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_child_killed_by(good_pair, name, monkeypatch):
+    """A real child that dies of a signal: this process lives on and says which."""
+    monkeypatch.setattr("gemma_mtp.validate.run.PROBE", "test_run:die")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    report = run(*good_pair, replace(FEW, prompts=((name, ""),)))
+    finding = last(report).finding
+    assert finding.status is Status.ERROR
+    assert "killed" in finding.message if name == "SIGKILL" else name in finding.message
+
+
+def die(job):
+    """In the child."""
+    os.kill(os.getpid(), getattr(signal, next(iter(job.prompts))))
+    yield
+
+
+@pytest.mark.parametrize("words", [cause[0] for cause in CAUSES])
+def test_known_words_are_explained(words):
+    _, meaning, remedy = next(cause for cause in CAUSES if cause[0] == words)
+    for failure in (
+        NativeCrash("llama.cpp crashed (SIGABRT)", signal_name="SIGABRT", log=("one", f"x {words} y")),
+        LlamaError(f"llama_decode: {words}"),
+    ):
+        finding = _failure(failure, FEW, 0)
+        assert meaning in finding.message
+        assert finding.remedy == remedy
+
+
+def test_unknown_words_keep_the_log():
+    crash = NativeCrash("llama.cpp crashed (SIGSEGV)", signal_name="SIGSEGV", log=("the last line",), hint="look")
+    finding = _failure(crash, FEW, 1)
+    assert "after 1 of 2 prompts" in finding.message
+    assert "the last line" in finding.message
+    assert finding.remedy == "look"
+
+
+SAME = Comparison("code", 96, 10.0, 15.0, (30, 30), (20, 10))
+PLAIN = Choice(7, 5.30, 9, 5.25)
+
+
+@pytest.mark.parametrize(
+    ("drafted", "status", "says"),
+    [
+        (Choice(9, 5.28, 7, 5.27), Status.NOTE, "near-tie"),
+        (Choice(9, 6.00, 7, 5.00), Status.ERROR, "no near-tie"),
+        (Choice(8, 5.31, 7, 5.30), Status.ERROR, "no near-tie"),
+    ],
+)
+def test_differing_output(drafted, status, says):
+    finding = judged(replace(SAME, different_at=11, plain=PLAIN, drafted=drafted))
+    assert finding.status is status
+    assert says in finding.message
+    assert "from token 12 of code on" in finding.message
+    assert f"token {drafted.token} ({drafted.logit:.3f})" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("accepted", "status"),
+    [((30, 30), Status.OK), ((15, 6), Status.OK), ((15, 5), Status.WARNING), ((3, 2), Status.ERROR)],
+)
+def test_acceptance(accepted, status):
+    finding = acceptance([replace(SAME, accepted_at=accepted)])
+    assert finding.status is status
+    assert f"by position {accepted[0] / 30:.0%} {accepted[1] / 30:.0%}" in finding.assistant
+
+
+def test_acceptance_over_prompts_of_different_depth():
+    finding = acceptance(
+        [SAME, replace(SAME, drafted_at=(10,), accepted_at=(10,)), replace(SAME, drafted_at=(), accepted_at=())]
+    )
+    assert finding.assistant == "40 accepted: 57% (by position 75% 33%)"
+
+
+def test_prompts_of_a_file(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("one\ntwo\n---\n\nthree\n---\n")
+    assert read_prompts(path) == {"prompt 1": "one\ntwo", "prompt 2": "three"}
+    path.write_text("\n---\n")
+    with pytest.raises(UsageError, match="no prompt"):
+        read_prompts(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_prompts(tmp_path)
