@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from making import ASSISTANT, TARGET, Model
+from making import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.validate import Report, verify_pair
 
@@ -36,9 +35,3 @@ def verify(tmp_path: Path) -> Callable[..., Report]:
         return verify_pair(*paths, **options)
 
     return run
-
-
-def changed(model: Model, changes: dict) -> Model:
-    of_model = {key: value for key, value in changes.items() if hasattr(model, key)}
-    of_hyper = {key: value for key, value in changes.items() if key not in of_model}
-    return replace(model, hyper=replace(model.hyper, **of_hyper), **of_model)

@@ -84,6 +84,13 @@ class Model:
         return path
 
 
+def changed(model: Model, changes: dict) -> Model:
+    """The model with fields of `Model` or of its `Hyperparameters` changed."""
+    of_model = {key: value for key, value in changes.items() if hasattr(model, key)}
+    of_hyper = {key: value for key, value in changes.items() if key not in of_model}
+    return replace(model, hyper=replace(model.hyper, **of_hyper), **of_model)
+
+
 def edited(table: Mapping, changes: Mapping) -> dict:
     return {key: value for key, value in {**table, **changes}.items() if value is not None}
 

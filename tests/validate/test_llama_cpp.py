@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import changed
-from making import ASSISTANT, TARGET, WORDS, Model
+from making import ASSISTANT, TARGET, WORDS, Model, changed
 from test_checks import CASES, A, swapped_words
 
 from gemma_mtp.errors import LlamaError

@@ -30,16 +30,19 @@ def last(report):
 
 
 def test_demo_pair(target_gguf, assistant_gguf):
-    """BF16 on a CPU: identical output, and a trained pair accepts most drafts on its own kind of text."""
+    """Identical output but for near-ties, and a trained pair accepts most drafts on its own kind of text."""
     prompts = (("code", BUILT_IN["code"]), ("more code", "class Queue:\n\n    def put(self, item, block=True):\n"))
     report = run(target_gguf("BF16"), assistant_gguf("BF16"), RunOptions(prompts, tokens=64))
     by_id = {result.id: result for result in report.results}
     assert report.ok
     assert {"run-code", "run-more-code", "run-acceptance"} <= by_id.keys()
-    assert by_id["run-code"].finding.message == "identical output"
+    for kind in ("run-code", "run-more-code"):
+        finding = by_id[kind].finding
+        assert (finding.message == "identical output") is (finding.status is Status.OK)
+        assert finding.status in (Status.OK, Status.NOTE)
     assert by_id["run-acceptance"].status is Status.OK
     code = report.to_json()["run"][0]
-    assert (code["kind"], code["tokens"], code["different_at"]) == ("code", 64, None)
+    assert (code["kind"], code["tokens"]) == ("code", 64)
     assert sum(code["drafted_at"]) > sum(code["accepted_at"]) > 0
     assert len(code["drafted_at"]) == 3
 
