@@ -8,12 +8,13 @@ import shutil
 import numpy as np
 import pytest
 from gguf.quants import dequantize
-from making import ASSISTANT
+from making import ASSISTANT, TARGET, WORDS
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.ggml import GGMLType, block_size, row_bytes
-from gemma_mtp.validate import Status, verify_pair
+from gemma_mtp.model.dialects import ATOMIC, CENTROID_COUNT, CENTROID_TOP_K, IK
+from gemma_mtp.validate import Status, parse_host, verify_pair
 from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.finite import SCALES, first_spoilt
 
@@ -114,3 +115,64 @@ def test_every_block_type_with_a_spoilt_scale():
                 finite = np.isfinite(values).all(axis=-1)
             if kind.name not in ("MXFP4", "NVFP4"):  # gguf has no NaN for these two scale formats
                 assert finite.tolist() == [True, False, True], kind.name
+
+
+@pytest.mark.parametrize("dialect", [IK, ATOMIC], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (lambda table: table, None),
+        (lambda table: table * 0, "all zeros"),
+        (lambda table: np.where(table == 0, 1, table), "not"),
+        (lambda table: np.where(table == 1, -1, table), "-1, which does not exist"),
+    ],
+)
+def test_token_ordering_of_other_dialects(verify, dialect, fault, says):
+    """A tensor there; ik_llama.cpp's is a table from token to cluster, Atomic's a permutation."""
+    tokens, clusters = len(WORDS), 4
+    ordering = np.random.default_rng(0).permutation(tokens).astype("<i4")
+    if dialect.ordering_is_cluster_of_token:
+        ordering = ordering % clusters
+    prefix = dialect.architecture
+    keys = {
+        f"{prefix}.{dialect.keys[CENTROID_COUNT]}": gv.u32(clusters),
+        f"{prefix}.{dialect.keys[CENTROID_TOP_K]}": gv.u32(2),
+    }
+    tensors = {
+        dialect.tensors["centroids"]: (GGMLType.F32, np.ones((clusters, ASSISTANT.hidden), "f4")),
+        dialect.tensors["token_ordering"]: (GGMLType.I32, fault(ordering)),
+    }
+    host = parse_host({"ik": "ik", "atomic": "atomic@b10017"}[dialect.name], None)
+    report = verify(None, {"dialect": dialect, "keys": keys, "tensors": tensors}, host=host)
+    assert [result.id for result in report.errors] == ([] if says is None else ["token-ordering"])
+    assert says is None or says in by_id(report)["token-ordering"].finding.message
+
+
+def test_ordering_under_its_alias(verify):
+    """Atomic's token ordering is also seen without `.weight`."""
+    keys = {f"{ATOMIC.architecture}.n_centroids": gv.u32(4), f"{ATOMIC.architecture}.centroid_top_k": gv.u32(2)}
+    tensors = {
+        "mtp.centroids.weight": (GGMLType.F32, np.ones((4, ASSISTANT.hidden), "f4")),
+        "mtp.token_ordering": (GGMLType.I32, np.arange(len(WORDS), dtype="<i4")),
+    }
+    host = parse_host("atomic@b10017", None)
+    assert verify(None, {"dialect": ATOMIC, "keys": keys, "tensors": tensors}, host=host).ok
+
+
+def test_other_cuts_of_a_target(verify):
+    """Joined queries, keys and values, divided experts, factors beside a weight, an output of its own: all loadable."""
+    layer = "blk.1.attn_{}.weight"
+    rows = (TARGET.heads + 2 * TARGET.kv_heads(1)) * TARGET.head_dim(1)
+    tensors = {layer.format(name): None for name in "qkv"}
+    tensors[layer.format("qkv")] = (GGMLType.F32, np.ones((rows, TARGET.hidden), "f4"))
+    tensors["output.weight"] = (GGMLType.F32, np.ones((TARGET.vocabulary, TARGET.hidden), "f4"))
+    tensors["blk.0.ffn_up.scale"] = (GGMLType.F32, np.ones(1, "f4"))
+    assert verify({"tensors": tensors}).ok
+    experts = {"experts": 4, "experts_used": 2, "expert_intermediate": 32}
+    cut = {f"blk.{n}.ffn_gate_up_exps.weight": None for n in range(TARGET.layers)}
+    for n in range(TARGET.layers):
+        for half in ("gate", "up"):
+            cut[f"blk.{n}.ffn_{half}_exps.weight"] = (GGMLType.F32, np.ones((4, 32, TARGET.hidden), "f4"))
+    assert verify({**experts, "tensors": cut}).ok
+    cut["blk.2.ffn_up_exps.weight"] = None
+    assert by_id(verify({**experts, "tensors": cut}))["target-tensors"].status is Status.ERROR
