@@ -46,11 +46,11 @@ def test_help_imports_no_heavy_library():
 
 def test_core_needs_no_torch(assistant_gguf, tmp_path):
     """convert, quantize and verify work where torch and transformers cannot be imported."""
-    block = (
-        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\nfrom gemma_mtp.cli.main import app\n"
-    )
     from gemma_mtp.demo.pair import PAIR
 
+    block = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; from gemma_mtp.cli.main import app; "
+    )
     for arguments in (
         ["convert", str(PAIR / "assistant"), "-o", str(tmp_path / "a.gguf"), "--type", "BF16"],
         ["quantize", str(tmp_path / "a.gguf"), str(tmp_path / "q.gguf"), "Q4_K_M"],
