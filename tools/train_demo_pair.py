@@ -468,7 +468,12 @@ def main() -> None:
     texts = list(stdlib_sources())
     if args.megabytes:
         texts = ["".join(texts)[: int(args.megabytes * 1e6)]]
-    tokenizer = train_tokenizer(texts, settings.vocab_size)
+    if (
+        args.keep_target
+    ):  # its tokenizer too: the trainer does not break ties between rare characters the same way twice
+        tokenizer = GemmaTokenizer.from_pretrained(args.out / "target")
+    else:
+        tokenizer = train_tokenizer(texts, settings.vocab_size)
     ids = [token for encoded in tokenizer(texts, add_special_tokens=False).input_ids for token in (*encoded, EOS)]
     corpus = torch.tensor(ids)
     print(f"{len(texts)} files, {len(corpus):,} tokens, {sum(map(len, texts)) / len(corpus):.2f} characters a token")

@@ -6,10 +6,10 @@ mostly does not.
 
 PROMPTS: tuple[str, ...] = (
     "def _parse_option(self, line):\n    name, value = line.split('=', 1)\n    if not name:\n",
-    "class Parser:\n\n    def __init__(self, stream):\n        self.stream = stream\n        self.tokens = []\n\n"
-    "    def parse(self):\n",
-    "class Connection:\n\n    def close(self):\n        if self._closed:\n            return\n",
-    "def parse_args(self, args=None, namespace=None):\n    if args is None:\n",
-    "def split_lines(text):\n    lines = []\n    for line in text",
+    "class Config:\n\n    def __init__(self, defaults=None):\n        self._defaults = defaults or {}\n\n"
+    "    def get(self, key, default=None):\n",
+    "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n",
+    "class Address:\n\n    def __eq__(self, other):\n        if not isinstance(other,",
+    "def find_module(name, path=None):\n    if path is None:\n        path = sys.path\n",
     "class ServerError(Exception):\n\n    def __init__(self, code, message):\n",
 )
