@@ -420,7 +420,7 @@ def save(model: torch.nn.Module, tokenizer: GemmaTokenizer, folder: Path) -> Non
 
 def write_hashes(out: Path) -> None:
     """SHA256SUMS of all shipped files, in the form of `sha256sum`."""
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in ("SHA256SUMS", "TRAINING.md"))
+    files = sorted([*out.glob("*/*.json"), *out.glob("*/*.safetensors")])
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(out).as_posix()}\n" for path in files]
     (out / "SHA256SUMS").write_text("".join(lines))
 
