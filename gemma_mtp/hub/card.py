@@ -21,12 +21,14 @@ from huggingface_hub import ModelCard, ModelCardData
 from gemma_mtp import __version__
 from gemma_mtp.errors import BadFileError, EnvironmentProblem
 from gemma_mtp.hub.assistant_file import AssistantFile
+from gemma_mtp.hub.source import Source
 from gemma_mtp.model.dialects import ATOMIC, MAINLINE
 from gemma_mtp.validate import Report, Status
 
 TAGS = ("gguf", "llama.cpp", "speculative-decoding", "mtp", "draft-model", "gemma4-assistant")
-NOT_VERIFIED = "**These files were published without verification** (`--skip-verify`)."
 _ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|.*\| `(?P<sha256>[0-9a-f]{64})` \|$", re.MULTILINE)
+
+_ITEM = re.compile(r"^- `(?P<name>[^`]+)`:.*(?:\n  - .*)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Facts:
     """All that a card is made from.
 
     files: those that are pushed now. others: names and sha256 of the assistants that stay in the repo.
-    target: the target's GGUF as the user named it, for commands. reports: by file name; None if not verified.
+    target: what the files were checked against. reports: by file name; None if not verified.
     """
 
     repo: str
     files: Sequence[AssistantFile]
     others: Mapping[str, str] = field(default_factory=dict)
-    target: str | None = None
+    target: Source | None = None
     base_model: str | None = None
     reports: Mapping[str, Report] | None = None
     bench: Mapping[str, Any] | None = None
@@ -103,8 +105,19 @@ def _data(card: ModelCard) -> dict[str, Any]:
     return dict(card.data.to_dict())  # type: ignore[no-untyped-call]
 
 
+def _marks(name: str) -> tuple[str, str]:
+    return f"<!-- gemma-mtp:{name}:begin -->", f"<!-- gemma-mtp:{name}:end -->"
+
+
+def _section(body: str, name: str) -> str:
+    """What stands between a section's marks; empty without them."""
+    begin, end = _marks(name)
+    content, closed, _ = body.partition(begin)[2].partition(end)
+    return content.strip("\n") if closed else ""
+
+
 def _replace_section(body: str, name: str, content: str) -> str:
-    begin, end = f"<!-- gemma-mtp:{name}:begin -->", f"<!-- gemma-mtp:{name}:end -->"
+    begin, end = _marks(name)
     before, marked, rest = body.partition(begin)
     _, closed, after = rest.partition(end)
     if marked and closed:
@@ -113,8 +126,7 @@ def _replace_section(body: str, name: str, content: str) -> str:
 
 
 def _commands(facts: Facts, _: str) -> str:
-    file, target = facts.first, facts.target or f"<a GGUF repo of {facts.target_name}>:Q4_K_M"
-    local = f"{facts.target_name}.gguf"
+    file, target, repo, local = facts.first, *_target_spellings(facts)
     lines = [
         f"This is a **drafter** (MTP assistant) for **{facts.target_name}**, not a chat model: it speeds up its target "
         'and cannot run alone. The Hub\'s "Use this model" box does not know that; these commands are right:',
@@ -124,7 +136,7 @@ def _commands(facts: Facts, _: str) -> str:
     if file.dialect is MAINLINE:
         lines += [
             "# llama.cpp, downloading both",
-            f"llama-server -hf {_as_repo(target)} -hfd {facts.repo}:{file.name.type} --spec-type draft-mtp",
+            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type draft-mtp",
             "# llama.cpp, with local files",
             f"llama-server -m {local} -md {file.path.name} --spec-type draft-mtp",
         ]
@@ -139,9 +151,13 @@ def _commands(facts: Facts, _: str) -> str:
     return "\n".join([*lines, "```"])
 
 
-def _as_repo(target: str) -> str:
-    """`hf://owner/repo/file.gguf` as `-hf` wants it: owner/repo."""
-    return "/".join(target.removeprefix("hf://").split("/")[:2]) if target.startswith("hf://") else target
+def _target_spellings(facts: Facts) -> tuple[str, str, str]:
+    """The target for this tool, for `-hf`, and as a local file. No path of the author's machine is shown."""
+    target, unknown = facts.target, f"<a GGUF repo of {facts.target_name}>:Q4_K_M"
+    if target is None or target.path is not None:
+        return unknown, unknown, target.path.name if target and target.path else f"{facts.target_name}.gguf"
+    file = target.file.rsplit("/", 1)[-1] if target.file else f"{facts.target_name}.gguf"
+    return str(target), f"{target.repo}:{target.quant}" if target.quant else str(target.repo), file
 
 
 def _files(facts: Facts, body: str) -> str:
@@ -172,23 +188,32 @@ def _runtimes(facts: Facts, _: str) -> str:
     return "\n".join(["## Runtimes", "", *lines])
 
 
-def _verification(facts: Facts, _: str) -> str:
-    if facts.reports is None:
-        return f"## Verification\n\n{NOT_VERIFIED}"
-    against = f"with the target `{facts.target}`" if facts.target else "alone, without a target"
-    lines = ["## Verification", "", f"Checked {against}, by gemma-mtp {__version__}:", ""]
-    for name, report in sorted(facts.reports.items()):
-        passed = sum(result.status is Status.OK for result in report.results)
-        lines.append(f"- `{name}`: {passed} checks passed, {len(report.warnings)} warnings")
-        lines += [f"  - {result.title}: {result.finding.message}" for result in report.warnings]
-    return "\n".join(lines)
+def _verification(facts: Facts, body: str) -> str:
+    """An item for each assistant in the repo: new for those pushed now, as it was for the others."""
+    old = {match["name"]: match[0] for match in _ITEM.finditer(_section(body, "verification"))}
+    items = {name: item for name, item in old.items() if name in facts.others}
+    for file in facts.files:
+        name = file.path.name
+        items[name] = _verdict(name, facts.reports[name], facts.target) if facts.reports else _unverified(name)
+    return "\n".join(["## Verification", "", *(items[name] for name in sorted(items))])
+
+
+def _unverified(name: str) -> str:
+    return f"- `{name}`: **published without verification** (`--skip-verify`)"
+
+
+def _verdict(name: str, report: Report, target: Source | None) -> str:
+    place = target.path.name if target and target.path else target
+    against = f"against `{place}`" if place else "without a target"
+    passed = sum(result.status is Status.OK for result in report.results)
+    lines = [f"- `{name}`: {passed} checks passed {against}, {len(report.warnings)} warnings (gemma-mtp {__version__})"]
+    return "\n".join([*lines, *(f"  - {result.title}: {result.finding.message}" for result in report.warnings)])
 
 
 def _benchmarks(facts: Facts, body: str) -> str:
     """The results given now; without any, the section stays as it is."""
     if facts.bench is None:
-        begin, end = "<!-- gemma-mtp:benchmarks:begin -->\n", "\n<!-- gemma-mtp:benchmarks:end -->"
-        return body.partition(begin)[2].partition(end)[0]
+        return _section(body, "benchmarks")
     lines = ["## Benchmarks", ""]
     lines += [f"- {key}: {value}" for key, value in facts.bench.items() if not isinstance(value, list | dict)]
     for key, value in facts.bench.items():

@@ -25,7 +25,7 @@ from gemma_mtp.hub.collection import Shelf, find_collection, put_into_collection
 from gemma_mtp.hub.discovery import DRAFTER_PREFIX, parse_drafter_name
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.problems import NOT_LOGGED_IN, explained
-from gemma_mtp.hub.source import Source, check_repo_name
+from gemma_mtp.hub.source import Source, check_repo_name, parse_source
 from gemma_mtp.validate import Report
 from gemma_mtp.validate.keys import TARGET
 from gemma_mtp.validate.places import open_side
@@ -101,13 +101,14 @@ def plan_push(request: PushRequest) -> Plan:
     """
     check_repo_name(request.repo)
     shelf = Shelf(request.collection, request.owner) if request.collection else None
+    target = parse_source(request.target) if request.target else None
     bench = read_bench(request.bench) if request.bench else None
     files = [read_assistant(path) for path in request.files]
     _require_one_target(files)
     reports = None if request.skip_verify else dict(_verified(request, files))
     listing = _find_repo(request.repo)
     others = _other_assistants(listing, files)
-    facts = Facts(request.repo, files, others, request.target, request.base_model, reports, bench)
+    facts = Facts(request.repo, files, others, target, request.base_model, reports, bench)
     card = write_card(facts, _existing_card(listing))
     content = card.encode()
     uploads = [_upload(listing, file.path.name, file.path, file.size, file.sha256) for file in files]
