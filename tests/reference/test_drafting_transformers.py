@@ -63,7 +63,7 @@ class OfficialDrafter:
 
     @torch.no_grad()
     def draft(self, outputs: Any, kept: list[int], newest: int) -> tuple[list[int], np.ndarray]:
-        """Drafted tokens and their logits, float32 [length, vocabulary]. `outputs`: of tokens that begin with `kept`."""
+        """Drafted tokens and their logits, float32 [length, vocabulary]. `outputs`: those of a text beginning so."""
         first_key = {"sliding_attention": max(0, len(kept) - (self.window - 1)), "full_attention": 0}
         keys_and_values = {
             kind: tuple(part[:, :, first_key[kind] : len(kept)] for part in pair)
