@@ -44,7 +44,7 @@ def run_laps(
     from gemma_mtp.mtp_runtime import MtpEngine
 
     with MtpEngine(target, assistant, draft_max=max(lengths)) as engine:
-        for _ in engine.generate(prompts[0], max_tokens=max_tokens // 4):
+        for _ in engine.generate(prompts[0], max_tokens=max_tokens // 4, draft_max=max(lengths)):
             pass  # a warm-up: the first pass reads the weights from the disk
         for prompt in prompts:
             for length in (PLAIN, *lengths):

@@ -54,6 +54,7 @@ def assistant(kind: str = "", **changes):
         key: changes.pop(key) for key in list(changes) if key.startswith(("use_ordered", "num_centroids", "centroid"))
     }
     config = text_config(4, text, num_kv_shared_layers=4, layer_types=[SLIDING] * 3 + [FULL], **changes)
+    config.moe_intermediate_size = None  # upstream wants the field to be there
     return model(whole(text_config=config, backbone_hidden_size=320, **head))
 
 

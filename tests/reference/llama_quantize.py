@@ -10,6 +10,7 @@ import numpy as np
 from llama_cpp import llama_cpp as llama
 
 from gemma_mtp.ggml import GGMLType
+from gemma_mtp.mtp_runtime.llama import LOG
 
 _log: list[str] = []
 
@@ -65,6 +66,9 @@ def llama_quantize(
         params.tt_overrides = patterns
     _log.clear()
     llama.llama_log_set(_remember, None)
-    if llama.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(params)):
-        raise Refused("".join(_log[-20:]))
+    try:
+        if llama.llama_model_quantize(str(source).encode(), str(output).encode(), ctypes.byref(params)):
+            raise Refused("".join(_log[-20:]))
+    finally:
+        llama.llama_log_set(LOG._callback, ctypes.c_void_p(0))  # the runtime's own log, which other tests read
     return output

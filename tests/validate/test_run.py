@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.mtp_runtime.child import NativeCrash
 from gemma_mtp.mtp_runtime.settings import ContextSettings
@@ -18,6 +19,7 @@ from gemma_mtp.validate.run import CAUSES, RunOptions, _failure, acceptance, jud
 
 CONTEXT = ContextSettings(1024, threads=1)
 PROMPTS = (("code", "def main():\n"), ("prose", "The old man"))
+LONG = ContextSettings(2000, threads=1)
 FEW = RunOptions(PROMPTS, tokens=12)
 
 
@@ -69,8 +71,12 @@ def test_checkpoints_cannot_be_run(tmp_path, good_pair):
         with_run(verify_pair(*good_pair), tmp_path, good_pair[1])
 
 
-def test_time_limit(good_pair):
-    report = run(*good_pair, replace(FEW, tokens=500, seconds=1, prompts=PROMPTS * 40))
+def test_time_limit(target_gguf, assistant_gguf, tmp_path):
+    heavy = tmp_path / "heavy.gguf"
+    make_heavier(target_gguf("BF16"), heavy, 96)
+    options = replace(FEW, tokens=1500, seconds=1, prompts=PROMPTS)
+    drafter = assistant_gguf("BF16")
+    report = with_run(verify_pair(heavy, drafter), heavy, drafter, context=LONG, options=options)
     assert last(report).status is Status.ERROR
     assert "did not answer within 1 s" in last(report).finding.message
     assert last(report).finding.remedy
