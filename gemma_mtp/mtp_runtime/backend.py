@@ -28,6 +28,7 @@ from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
 from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 
 PACKAGE = "llama-cpp-python"
+SURVEY = f"{__name__}:survey"
 #: Tokens in one batch: a single token takes other kernels than a few, and those others than many.
 BATCHES = (1, 4, 32)
 #: A batch's last row of logits against the same tokens one by one: the largest difference, relative to the largest
@@ -124,7 +125,7 @@ def _attempt(path: Path, extra_buffers: bool, facts: dict[str, Any]) -> Failure 
     """One probe in a child process. `facts` takes what it learns about the library on the way."""
     stage = "loading llama.cpp"
     try:
-        for stage, found in in_child(f"{__name__}:survey", path, extra_buffers):  # noqa: B007 - the last one is told
+        for stage, found in in_child(SURVEY, path, extra_buffers):  # noqa: B007 - the last one is told
             facts.update(found)
     except (LlamaError, EnvironmentProblem) as error:
         what = error.what if isinstance(error, NativeCrash) else str(error)

@@ -246,6 +246,10 @@ class Context(_Native):
         Raises LlamaError with the code's meaning; `broken` is then set if the context cannot be used any more.
         """
         count, batch = len(tokens), self._batch
+        if count > self.capacity or outputs > self.outputs:
+            raise UsageError(
+                f"{count} tokens, {outputs} outputs in one batch: this context takes {self.capacity} and {self.outputs}"
+            )
         batch.tokens[:count] = tokens
         batch.positions[:count] = range(position, position + count)
         batch.wanted[: count - outputs] = 0
@@ -263,10 +267,6 @@ class Context(_Native):
         if self.broken:
             raise LlamaError(
                 "llama_decode failed before, its context cannot be used any more", hint="make a new engine"
-            )
-        if count > self.capacity or outputs > self.outputs:
-            raise UsageError(
-                f"{count} tokens, {outputs} outputs in one batch: this context takes {self.capacity} and {self.outputs}"
             )
         handle = self.handle
         self._batch.native.n_tokens = count
