@@ -51,7 +51,7 @@ def verify(
     host = parse_host(runtime, settings)
     report = verify_pair(target, assistant, deep=deep, strict=strict, host=host, context=context)
     if run:
-        from gemma_mtp.validate.prompts import BUILT_IN, read_prompts
+        from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
         from gemma_mtp.validate.run import RunOptions, with_run
 
         texts = read_prompts(prompts) if prompts else BUILT_IN

@@ -11,9 +11,9 @@ from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
+from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
-from gemma_mtp.validate.prompts import BUILT_IN
 
 if TYPE_CHECKING:
     from gemma_mtp.validate.probe import Choice, Comparison

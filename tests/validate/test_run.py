@@ -11,10 +11,10 @@ import pytest
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.mtp_runtime.child import NativeCrash
+from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
 from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate import Status, verify_pair
 from gemma_mtp.validate.probe import Choice, Comparison
-from gemma_mtp.validate.prompts import BUILT_IN, read_prompts
 from gemma_mtp.validate.run import CAUSES, RunOptions, _failure, acceptance, judged, with_run
 
 CONTEXT = ContextSettings(1024, threads=1)

@@ -1,4 +1,4 @@
-"""What `verify --run` lets a pair continue. One kind of text says little about acceptance, so there are several."""
+"""What a pair is measured on. One kind of text says little about acceptance, so there are several."""
 
 from __future__ import annotations
 
@@ -54,12 +54,37 @@ Copy:
 - 12 brass hooks, size 4
 """
 
-GERMAN = """Der Zug hielt auf freier Strecke, und eine Weile lang sagte niemand etwas. Dann ging der Schaffner durch den
-Wagen und bat um Geduld: Vor dem nächsten Bahnhof liege ein Baum auf den Gleisen, den der Sturm in der Nacht umgeworfen
-habe. Eine Frau am Fenster lachte, packte ihr Brot aus und"""
+TRANSLATION = """English and German, sentence by sentence.
 
-#: Kind of text -> a beginning.
-BUILT_IN: dict[str, str] = {"code": CODE, "prose": PROSE, "JSON": JSON, "copying": COPY, "German": GERMAN}
+English: The train stopped between two stations, and for a while nobody said anything.
+German: Der Zug hielt zwischen zwei Bahnhöfen, und eine Weile lang sagte niemand etwas.
+
+English: Then the guard came through the carriage and asked for patience.
+German: Dann kam der Schaffner durch den Wagen und bat um Geduld.
+
+English: The storm had thrown a tree across the rails during the night.
+German: Der Sturm hatte in der Nacht einen Baum auf die Gleise geworfen.
+
+English: A woman at the window laughed, unpacked her bread and shared it with her neighbour.
+German:"""
+
+MATH = """Problem: A tank holds 360 litres. One pipe fills it in 9 minutes, another in 12 minutes. How long do both take
+together?
+Solution: The first pipe gives 360 / 9 = 40 litres a minute, the second 360 / 12 = 30 litres a minute. Together they
+give 40 + 30 = 70 litres a minute. The tank is full after 360 / 70 = 36 / 7 minutes, about 5 minutes and 9 seconds.
+
+Problem: A baker sells 45 loaves at 3.20 each and 28 at half the price. What does she earn?
+Solution: The first 45 loaves bring 45 * 3.20 ="""
+
+#: Category -> a beginning. The six kinds of text between which acceptance differs most.
+BUILT_IN: dict[str, str] = {
+    "code": CODE,
+    "JSON": JSON,
+    "prose": PROSE,
+    "copying": COPY,
+    "translation": TRANSLATION,
+    "math": MATH,
+}
 
 
 def read_prompts(path: Path) -> dict[str, str]:
