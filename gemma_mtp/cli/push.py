@@ -10,7 +10,7 @@ import typer
 from gemma_mtp.cli.options import Json
 
 if TYPE_CHECKING:
-    from gemma_mtp.hub.publish import Outcome, Plan
+    from gemma_mtp.publish import Outcome, Plan
 
 
 def push(
@@ -47,8 +47,8 @@ def push(
     """
     from gemma_mtp.cli.output import notes, print_json, print_note, results
     from gemma_mtp.hub.client import hide_progress_bars
-    from gemma_mtp.hub.publish import PushRequest, plan_push
-    from gemma_mtp.hub.publish import push as carry_out
+    from gemma_mtp.publish import PushRequest, plan_push
+    from gemma_mtp.publish import push as carry_out
 
     plan = plan_push(PushRequest(files, repo, collection, private, target, bench, base_model, skip_verify))
     if dry_run:

@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: naming a source, downloading it, reading only a remote file's header, publishing files."""
+"""The Hugging Face Hub: naming a source, downloading it, reading only a remote file's header."""

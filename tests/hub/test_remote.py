@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hub_stub import HubStub
+from local_hub.stub import HubStub
 from safetensors.numpy import save
 
 from gemma_mtp.errors import EnvironmentProblem, GGUFError, UsageError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hub_stub import HubStub
+from local_hub.stub import HubStub
 
 from gemma_mtp.validate import Status, describe_file, verify_pair
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import READ_TOKEN, WRITE_TOKEN
-from hub_stub import HubStub
 from huggingface_hub import ModelCard, constants
+from local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
+from local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import app
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.hub.publish import PushRequest, plan_push, push
+from gemma_mtp.publish import PushRequest, plan_push, push
 
 REPO = "alice/tiny-it-assistant-GGUF"
 CARD = "README.md"

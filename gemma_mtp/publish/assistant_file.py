@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gguf.constants import LlamaFileType
@@ -17,30 +17,10 @@ from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.quantize.plan import RECIPE_KEY
-from gemma_mtp.validate import Report, Result
-from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
-from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.places import open_side
 from gemma_mtp.validate.side import Side
-from gemma_mtp.validate.verify import run_checks
 
-#: The checks that need no target.
-SINGLE_FILE_CHECKS = (
-    "assistant-keys",
-    "mtp-layers",
-    "own-width",
-    "assistant-tensors",
-    "assistant-shapes",
-    "assistant-types",
-    "assistant-extra",
-    "masked-embeddings",
-    "centroids",
-    "token-ordering",
-    "assistant-finite",
-)
-#: Findings that only say that a file is not for mainline llama.cpp, which its name says, too.
-DIALECT_CHECK = "dialect"
 #: Where a GGUF says which checkpoint it was made from, the most direct first.
 ORIGIN_KEYS = ("general.source.huggingface.repository", "general.source.repo_url", "general.base_model.0.repo_url")
 _HUB_REPO = re.compile(r"(?:https://huggingface\.co/)?(?P<repo>[\w.-]+/[\w.-]+?)/?")
@@ -94,27 +74,6 @@ def read_assistant(path: Path) -> AssistantFile:
             license=side.text("general.license"),
             origin=_origin(side),
         )
-
-
-def check_assistant(path: Path) -> Report:
-    """All checks that one file can be put to. Raises GGUFError."""
-    with open_side(path, ASSISTANT) as side:
-        return Report(tuple(_run(Pair(target=side, assistant=side), SINGLE_FILE_CHECKS)))
-
-
-def check_pair(target: Side, path: Path) -> Report:
-    """All checks of a file against a target, local or remote. Raises GGUFError."""
-    with open_side(path, ASSISTANT) as side:
-        # A file for another runtime than mainline is no broken file: its name and its card say what loads it.
-        wanted = [check.id for check in CHECKS if check.id != DIALECT_CHECK]
-        return Report(tuple(_run(Pair(target=target, assistant=side), wanted)))
-
-
-def _run(pair: Pair, ids: tuple[str, ...] | list[str]) -> list[Result]:
-    checks = (check for check in CHECKS if check.id in ids)
-    return run_checks(
-        pair, [replace(check, needs=tuple(need for need in check.needs if need in ids)) for check in checks]
-    )
 
 
 def _kind(side: Side) -> str:

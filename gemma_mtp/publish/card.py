@@ -20,9 +20,9 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from gemma_mtp import __version__
 from gemma_mtp.errors import BadFileError, EnvironmentProblem
-from gemma_mtp.hub.assistant_file import AssistantFile
 from gemma_mtp.hub.source import Source
 from gemma_mtp.model.dialects import ATOMIC, MAINLINE
+from gemma_mtp.publish.assistant_file import AssistantFile
 from gemma_mtp.validate import Report, Status
 
 TAGS = ("gguf", "llama.cpp", "speculative-decoding", "mtp", "draft-model", "gemma4-assistant")

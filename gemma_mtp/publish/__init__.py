@@ -1,0 +1,9 @@
+"""Publishing assistants on the Hub.
+
+files -> checks -> what the repo holds -> plan (files, card, collection) -> one commit -> hashes compared
+"""
+
+from gemma_mtp.publish.plan import Plan, PushRequest, Upload, plan_push
+from gemma_mtp.publish.upload import Outcome, push
+
+__all__ = ["Outcome", "Plan", "PushRequest", "Upload", "plan_push", "push"]

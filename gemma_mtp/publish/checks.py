@@ -1,0 +1,92 @@
+"""Nothing broken is published: the checks that files go through before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.publish.assistant_file import AssistantFile
+from gemma_mtp.validate import Report, Result
+from gemma_mtp.validate.checks import CHECKS
+from gemma_mtp.validate.keys import ASSISTANT, TARGET
+from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.places import open_side
+from gemma_mtp.validate.side import Side
+from gemma_mtp.validate.verify import run_checks
+
+#: The checks that need no target.
+SINGLE_FILE_CHECKS = (
+    "assistant-keys",
+    "mtp-layers",
+    "own-width",
+    "assistant-tensors",
+    "assistant-shapes",
+    "assistant-types",
+    "assistant-extra",
+    "masked-embeddings",
+    "centroids",
+    "token-ordering",
+    "assistant-finite",
+)
+#: Findings that only say that a file is not for mainline llama.cpp, which its name says, too.
+DIALECT_CHECK = "dialect"
+
+
+def require_one_target(files: Sequence[AssistantFile]) -> None:
+    if not files:
+        raise UsageError("name at least one file")
+    targets = {file.name.target for file in files}
+    if len(targets) > 1:
+        raise UsageError(
+            f"these are drafters for {len(targets)} targets: {', '.join(sorted(targets))}",
+            hint="give each target a repo of its own: llama.cpp chooses among a repo's drafters by type alone",
+        )
+    names = [file.path.name for file in files]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError("two files have this name", where=twice)
+
+
+def check_files(files: Sequence[AssistantFile], target: str | None) -> Iterator[tuple[str, Report]]:
+    """The report on each file. Raises BadFileError for the first that is broken."""
+    for file in files:
+        yield file.path.name, _require_sound(file.path, check_assistant(file.path))
+    if target is not None:
+        with open_side(target, TARGET) as side:
+            for file in files:
+                yield file.path.name, _require_sound(file.path, check_pair(side, file.path))
+
+
+def _require_sound(path: Path, report: Report) -> Report:
+    if report.errors:
+        worst = report.errors[0]
+        more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
+        raise BadFileError(
+            f"not published, because it is broken: {worst.finding.message}{more}",
+            where=path,
+            hint=f"{worst.finding.remedy}; --skip-verify publishes it all the same and says so in the card",
+        )
+    return report
+
+
+def check_assistant(path: Path) -> Report:
+    """All checks that one file can be put to. Raises GGUFError."""
+    with open_side(path, ASSISTANT) as side:
+        return Report(tuple(_run(Pair(target=side, assistant=side), SINGLE_FILE_CHECKS)))
+
+
+def check_pair(target: Side, path: Path) -> Report:
+    """All checks of a file against a target, local or remote. Raises GGUFError."""
+    with open_side(path, ASSISTANT) as side:
+        # A file for another runtime than mainline is no broken file: its name and its card say what loads it.
+        wanted = [check.id for check in CHECKS if check.id != DIALECT_CHECK]
+        return Report(tuple(_run(Pair(target=target, assistant=side), wanted)))
+
+
+def _run(pair: Pair, ids: tuple[str, ...] | list[str]) -> list[Result]:
+    checks = (check for check in CHECKS if check.id in ids)
+    return run_checks(
+        pair, [replace(check, needs=tuple(need for need in check.needs if need in ids)) for check in checks]
+    )

@@ -1,0 +1,75 @@
+"""Carrying out a plan: the repo, one commit, the hashes compared, the collection. Doing it twice changes nothing.
+
+A push that was interrupted is simply run again: content that the Hub has already is not sent a second time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from huggingface_hub import CommitOperationAdd
+from huggingface_hub.hf_api import RepoFile
+
+from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp.hub.client import hub, retried
+from gemma_mtp.hub.problems import NOT_LOGGED_IN, explained
+from gemma_mtp.publish.collection import put_into_collection
+from gemma_mtp.publish.plan import Plan, Upload, has_hash
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where it went. commit: the new one; None if the repo had everything already."""
+
+    url: str
+    commit: str | None
+    collection_url: str | None
+
+
+def push(plan: Plan) -> Outcome:
+    """Carry out a plan. Raises EnvironmentProblem; running the push again goes on where it ended."""
+    _require_login()
+    url = f"{hub().endpoint}/{plan.repo}"
+    with explained(plan.repo):
+        if plan.head is None:
+            retried(lambda: hub().create_repo(plan.repo, private=plan.private, exist_ok=True))
+        commit = _commit(plan) if plan.pending else None
+        _compare_hashes(plan)
+    shelved = put_into_collection(plan.shelf, plan.repo, plan.note, plan.private) if plan.shelf else None
+    return Outcome(url, commit, f"{hub().endpoint}/collections/{shelved.slug}" if shelved else None)
+
+
+def _commit(plan: Plan) -> str:
+    def attempt() -> str:
+        operations = [CommitOperationAdd(upload.name, _content(upload)) for upload in plan.pending]
+        message = f"Upload {', '.join(upload.name for upload in plan.pending)} with gemma-mtp"
+        return str(hub().create_commit(plan.repo, operations, commit_message=message, parent_commit=plan.head).oid)
+
+    return retried(attempt)
+
+
+def _content(upload: Upload) -> str | bytes:
+    return upload.content if isinstance(upload.content, bytes) else str(upload.content)
+
+
+def _compare_hashes(plan: Plan) -> None:
+    """Whether the Hub now has the content that was sent, by hash."""
+    names = [upload.name for upload in plan.uploads]
+    entries = retried(lambda: hub().get_paths_info(plan.repo, names))
+    there = {
+        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in entries if isinstance(entry, RepoFile)
+    }
+    wrong = [upload.name for upload in plan.uploads if not has_hash(upload, there.get(upload.name, ""))]
+    if wrong:
+        raise EnvironmentProblem(
+            f"the Hub has other content than was sent for {', '.join(wrong)}", where=plan.repo, hint="run it again"
+        )
+
+
+def _require_login() -> None:
+    """Find out before a long upload that it cannot succeed. Raises EnvironmentProblem."""
+    with explained():
+        user = retried(lambda: hub().whoami())
+    role = user.get("auth", {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise EnvironmentProblem(f"the token of {user.get('name')} can only read", hint=NOT_LOGGED_IN.hint)
