@@ -1,0 +1,239 @@
+"""A results file: what `gemma-mtp bench` found, typed, to be written and read. docs/bench.md explains every field.
+
+results = read_results(Path("results.json"))
+print(results.recommendation.speedup, results.overall("python", 3).acceptance)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from gemma_mtp.errors import BadFileError
+
+SCHEMA = "gemma-mtp bench"
+VERSION = 1
+
+PLAIN = 0  # the draft length of plain decoding
+AUTO = -1  # the draft length that adapts itself; "auto" in a results file
+OVERALL = "all"  # the category of the rows that sum up the others
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A measured file. name: the model's, as its metadata gives it; file: without its folder; bytes: its size."""
+
+    name: str
+    file: str
+    bytes: int
+    type: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it was measured. engines: engine -> its version."""
+
+    system: str
+    cpu: str
+    devices: tuple[str, ...]
+    engines: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it was measured. tokens: generated for each prompt; repeats: of every row; context, batch: tokens."""
+
+    draft_max: int
+    tokens: int
+    repeats: int
+    threads: int
+    context: int
+    batch: int
+    cache_type: str
+    flash_attention: str
+    gpu_layers: int
+    prompts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine, one category of prompts (OVERALL: all of them), one draft length (PLAIN, a number, AUTO).
+
+    tokens, rounds, drafted, accepted: of one repeat. tokens_per_second: the median over the repeats; the prompt's pass
+    and the token that it gave are left out. speedup: against plain decoding of the same engine, the median of the
+    ratios within a repeat. draft_ms, verify_ms: of an average round; None if the engine doesn't tell. ceiling: the
+    speed-up if drafting had taken no time. identical: the text is, token for token, what plain decoding gave.
+    """
+
+    engine: str
+    category: str
+    draft: int
+    tokens_per_second: float
+    speedup: float
+    tokens: int
+    rounds: int
+    drafted: int
+    accepted: int
+    acceptance: float | None
+    acceptance_by_position: tuple[float, ...]
+    tokens_per_round: float
+    draft_ms: float | None
+    verify_ms: float | None
+    ceiling: float | None
+    identical: bool
+
+    @property
+    def drafts(self) -> bool:
+        return self.draft != PLAIN
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The draft length that pays most, PLAIN if none does; its overall speed-up; why; llama-server's command line."""
+
+    draft: int
+    speedup: float
+    reasons: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class BenchResults:
+    """Everything. `gemma_mtp`: the version that measured; `date`: ISO 8601, UTC."""
+
+    gemma_mtp: str
+    date: str
+    machine: Machine
+    target: ModelFile
+    assistant: ModelFile
+    settings: Settings
+    rows: tuple[Row, ...]
+    recommendation: Recommendation
+
+    @property
+    def engines(self) -> list[str]:
+        return list(dict.fromkeys(row.engine for row in self.rows))
+
+    @property
+    def categories(self) -> list[str]:
+        """The categories of the prompts, without OVERALL."""
+        return [name for name in dict.fromkeys(row.category for row in self.rows) if name != OVERALL]
+
+    @property
+    def drafts(self) -> list[int]:
+        """The measured draft lengths: PLAIN, 1 .. N, and AUTO if it was measured."""
+        return list(dict.fromkeys(row.draft for row in self.rows))
+
+    def of(self, engine: str, category: str) -> list[Row]:
+        return [row for row in self.rows if (row.engine, row.category) == (engine, category)]
+
+    def overall(self, engine: str, draft: int) -> Row:
+        """The row of all categories together. Raises KeyError."""
+        for row in self.of(engine, OVERALL):
+            if row.draft == draft:
+                return row
+        raise KeyError((engine, draft))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": SCHEMA, "version": VERSION, **_plain(self)}
+
+
+def read_results(path: Path) -> BenchResults:
+    """Raises BadFileError: not readable, no results of `gemma-mtp bench`, a field missing or of another kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFileError(f"these are no bench results: {error}", where=path) from error
+    return parse_results(content, where=path)
+
+
+def parse_results(content: Any, *, where: str | Path | None = None) -> BenchResults:
+    """The results in a JSON object. Raises BadFileError. Fields that are unknown are skipped: a later version's."""
+    if not isinstance(content, Mapping) or content.get("schema") != SCHEMA:
+        raise BadFileError(
+            f'these are no bench results: a JSON object with "schema": "{SCHEMA}" is needed',
+            where=where,
+            hint="gemma-mtp bench TARGET ASSISTANT --json > results.json",
+        )
+    if content.get("version") != VERSION:
+        raise BadFileError(
+            f"these bench results have version {content.get('version')!r}, version {VERSION} is needed", where=where
+        )
+    try:
+        return _record(BenchResults, content, "")
+    except _Mismatch as mismatch:
+        raise BadFileError(f"these bench results are damaged: {mismatch}", where=where) from mismatch
+
+
+def draft_name(draft: int) -> str:
+    """A draft length for people, and in a results file when it is no number."""
+    return {PLAIN: "no", AUTO: "auto"}.get(draft, str(draft))
+
+
+class _Mismatch(Exception):
+    """A value of another kind than its field's."""
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses to what JSON has."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return fields | {"draft": "auto"} if fields.get("draft") == AUTO else fields
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _typed(kind: Any, value: Any, place: str) -> Any:
+    """`value` from JSON as the annotated type `kind`. Raises _Mismatch."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _record(kind, value, place)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (types.UnionType, Union):
+        return None if value is None else _typed(arguments[0], value, place)
+    if origin is tuple:
+        return tuple(
+            _typed(arguments[0], item, f"{place}[{number}]") for number, item in enumerate(_checked(list, value, place))
+        )
+    if origin is dict:
+        return {key: _typed(arguments[1], item, f"{place}.{key}") for key, item in _checked(dict, value, place).items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise _Mismatch(f"{place} is {value}, a finite number is needed")
+    return _checked(kind, value, place)
+
+
+def _record(kind: type[Record], value: Any, place: str) -> Record:
+    fields = {}
+    for name, field_kind in get_type_hints(kind).items():
+        inner = f"{place}.{name}".lstrip(".")
+        if name not in _checked(dict, value, place or "the whole"):
+            raise _Mismatch(f"{inner} is missing")
+        item = AUTO if name == "draft" and value[name] == "auto" else value[name]
+        fields[name] = _typed(field_kind, item, inner)
+    return kind(**fields)
+
+
+def _checked(kind: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise _Mismatch(f"{place} is {json.dumps(value)[:80]}, {_KINDS[kind]} is needed")
+    return value
+
+
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
