@@ -6,8 +6,9 @@ interpreter, its items arrive one by one, its exceptions are raised here, and a 
 that names the signal, the Python call that was running and llama.cpp's last words. Starting the child costs about
 0.2 s; the parent itself needs neither NumPy nor llama.cpp.
 
-Protocol: pickles over the child's stdin (the call) and a private copy of its stdout (items, then the end). Both ends
-are this program, so unpickling is safe. The child's stdout and stderr go to a temporary file.
+Protocol: pickles over the child's stdin (the call; in a conversation also what is sent) and a private copy of its
+stdout (items, then the end). Both ends are this program, so unpickling is safe. The child's stdout and stderr go to a
+temporary file.
 """
 
 from __future__ import annotations
@@ -49,17 +50,29 @@ class NativeCrash(LlamaError):
 def in_child(function: str, *arguments: Any) -> Generator[Any, None, Any]:
     """Iterate over the generator function "module:name" called with `arguments` in a child process.
 
-    The generator's return value is this one's too. Closing this generator ends the child.
-    Raises what the function raises (GemmaMtpError and the like), NativeCrash, EnvironmentProblem.
+    The child does not wait for its items to be taken. The generator's return value is this one's too. Closing this
+    generator ends the child. Raises what the function raises (GemmaMtpError and the like), NativeCrash,
+    EnvironmentProblem.
     """
+    return _run(function, arguments, conversation=False)
+
+
+def converse(function: str, *arguments: Any) -> Generator[Any, Any, Any]:
+    """As `in_child`, in lock-step: what is sent to this generator is sent to the child's, which goes on only then."""
+    return _run(function, arguments, conversation=True)
+
+
+def _run(function: str, arguments: tuple[Any, ...], conversation: bool) -> Generator[Any, Any, Any]:
     with tempfile.TemporaryFile() as words, _start(words) as child:
         assert child.stdin
         assert child.stdout
         try:
-            with contextlib.suppress(BrokenPipeError), child.stdin as call:
-                pickle.dump((function, arguments), call)
-            kind, content = yield from _items(child.stdout)
+            _tell(child.stdin, (function, arguments, conversation))
+            if not conversation:
+                _hang_up(child.stdin)
+            kind, content = yield from _items(child.stdout, child.stdin if conversation else None)
         finally:
+            _hang_up(child.stdin)
             _end(child)
         if kind == RETURNED:
             return content
@@ -68,16 +81,29 @@ def in_child(function: str, *arguments: Any) -> Generator[Any, None, Any]:
         raise _death(child.returncode, _tail(words))
 
 
-def _items(stream: Any) -> Generator[Any, None, tuple[str, Any]]:
-    """Pass items on until the child says how it ended, or falls silent."""
+def _items(answers: Any, call: Any) -> Generator[Any, Any, tuple[str, Any]]:
+    """Pass items on until the child says how it ended, or falls silent. call: where it waits for what is sent."""
     while True:
         try:
-            kind, content = pickle.load(stream)
+            kind, content = pickle.load(answers)
         except (EOFError, pickle.UnpicklingError):
             return "", None
         if kind != ITEM:
             return kind, content
-        yield content
+        sent = yield content
+        if call:
+            _tell(call, sent)
+
+
+def _tell(call: Any, content: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):  # a child that is dead is found to be so when it does not answer
+        pickle.dump(content, call)
+        call.flush()
+
+
+def _hang_up(call: Any) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        call.close()
 
 
 def _rebuilt(kind: type[Exception], arguments: tuple[Any, ...], fields: dict[str, Any]) -> Exception:
@@ -160,17 +186,25 @@ def _serve(call: BinaryIO, answers: BinaryIO) -> None:
         pickle.dump((kind, content), answers)
         answers.flush()
 
-    name, arguments = pickle.load(call)
+    def hear() -> Any:
+        try:
+            return pickle.load(call)
+        except EOFError as end:
+            raise BrokenPipeError from end
+
+    name, arguments, conversation = hear()
     try:
         module, _, attribute = name.partition(":")
         generator = getattr(importlib.import_module(module), attribute)(*arguments)
         with contextlib.closing(generator):
             try:
+                item = next(generator)
                 while True:
-                    send(ITEM, next(generator))
+                    send(ITEM, item)
+                    item = generator.send(hear()) if conversation else next(generator)
             except StopIteration as stop:
                 send(RETURNED, stop.value)
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody listens any more
         return
     except GemmaMtpError as error:
         send(RAISED, (type(error), error.args, vars(error)))

@@ -12,7 +12,7 @@ import pytest
 from pair_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import GGUFError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
+from gemma_mtp.mtp_runtime.child import NativeCrash, converse, in_child
 
 
 def crash() -> Iterator[int]:
@@ -65,6 +65,40 @@ def printing() -> Generator[int, None, Any]:
     yield 1
     os.write(1, b"\x80\x04noise")
     return {"result": [1, 2]}
+
+
+def adding(note: Path) -> Generator[int, int, str]:
+    """Runs in a child: the sum of what was sent so far, until it passes ten or is told to stop."""
+    total = 0
+    try:
+        while total <= 10:
+            total += yield total
+    finally:
+        note.write_text(f"closed at {total}")
+    return "enough"
+
+
+def test_a_conversation_is_in_lock_step(tmp_path: Path):
+    child = converse(f"{__name__}:adding", tmp_path / "note")
+    assert [next(child), child.send(4), child.send(5)] == [0, 4, 9]
+    with pytest.raises(StopIteration) as stop:
+        child.send(6)
+    assert stop.value.value == "enough"
+    assert (tmp_path / "note").read_text() == "closed at 15"
+
+
+def test_a_conversation_can_be_left(tmp_path: Path):
+    child = converse(f"{__name__}:adding", tmp_path / "note")
+    assert [next(child), child.send(4)] == [0, 4]
+    child.close()
+    assert (tmp_path / "note").read_text() == "closed at 4"
+
+
+def test_a_death_in_a_conversation_is_named():
+    child = converse(f"{__name__}:crash")
+    assert [next(child), child.send(None)] == [1, 2]
+    with pytest.raises(NativeCrash, match="SIGABRT"):
+        child.send(None)
 
 
 def test_items_and_the_returned_value_arrive():
