@@ -47,7 +47,7 @@ DECODE_CODES = {
 FATAL_BELOW = -1
 
 # ggml.h, `enum ggml_log_level` and `enum ggml_backend_dev_type`.
-WARNING, CONTINUED = 3, 5
+DEBUG, WARNING, CONTINUED = 1, 3, 5
 DEVICE_KINDS = {0: "CPU", 1: "GPU", 2: "integrated GPU", 3: "accelerator", 4: "meta"}
 
 #: Views that a context remembers: llama.cpp's output buffer moves rarely, but its parts move with the number of rows.
@@ -62,12 +62,15 @@ class NativeLog:
     def __init__(self, lines: int = 200):
         self.lines: deque[tuple[int, str]] = deque(maxlen=lines)
         self.count = 0
+        self.echo: int | None = None  # a file descriptor that gets the lines too, should this process die
         self._level, self._open = 0, b""
         self._callback = lib.llama_log_callback(self._receive)  # kept: llama.cpp holds only the pointer
         lib.llama_log_set(self._callback, ctypes.c_void_p(0))
 
     def _receive(self, level: int, text: bytes, _: Any) -> None:
         self._level = self._level if level == CONTINUED else level
+        if self.echo is not None and self._level > DEBUG:
+            os.write(self.echo, text)
         *complete, self._open = (self._open + text).split(b"\n")
         for line in complete:
             self.lines.append((self._level, line.decode("utf-8", errors="replace")))
