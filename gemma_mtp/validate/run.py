@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.hub.source import parse_source
@@ -13,10 +13,9 @@ from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.validate.causes import NO_MEMORY, explain
+from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
-
-if TYPE_CHECKING:
-    from gemma_mtp.validate.probe import Choice, Comparison
 
 PROBE = "gemma_mtp.validate.probe:compare"
 TITLE = "Decoding in a child process"
@@ -24,25 +23,8 @@ TITLE = "Decoding in a child process"
 TIE = 0.25
 #: Below the first a pair is broken (good pairs reach more even on odd texts), below the second it disappoints.
 BROKEN, POOR = 0.10, 0.35
-
-#: Words of llama.cpp's log -> what they mean and what to do.
-CAUSES: tuple[tuple[str, str, str], ...] = (
-    ("0 >= this->size()", "the file has tensors that llama.cpp cannot load", "gemma-mtp verify names them"),
-    (
-        "1 >= this->size()",
-        "GPU memory was full when the drafter was loaded",
-        "add --tensor-split 1, or use a smaller context; the file is fine",
-    ),
-    ("h_nextn width", "the assistant belongs to a target of another width", "use the assistant of this target"),
-    ("ctx_other", "an assistant was loaded as the main model", "name the target first"),
-    ("fattn.cu", "this build has no flash-attention kernel for these heads", "update llama.cpp, or use Vulkan"),
-    ("cannot run the operation", "the drafter is on another device than the cache it reads", "keep both on one device"),
-    ("failed to allocate", "there was not enough memory", "use a smaller --ctx"),
-    ("out of memory", "there was not enough memory", "use a smaller --ctx"),
-    ("mem_buffer", "there was not enough memory", "use a smaller --ctx"),
-    ("bad_alloc", "there was not enough memory", "use a smaller --ctx"),
-    ("amx", "this llama.cpp build crashes on this CPU's AMX unit", "gemma-mtp doctor"),
-)
+#: Lines of llama.cpp's log that a finding quotes.
+LAST_WORDS = 4
 
 
 @dataclass(frozen=True)
@@ -87,8 +69,6 @@ def run_pair(
     target: Path, assistant: Path, context: ContextSettings, options: RunOptions
 ) -> tuple[list[Result], list[dict[str, Any]]]:
     """Findings, and the comparisons they are made of, ready for JSON. Raises EnvironmentProblem."""
-    from gemma_mtp.validate.probe import Job
-
     job = Job(
         str(target),
         str(assistant),
@@ -109,7 +89,11 @@ def run_pair(
     results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
     if failed is not None:
         return [*results, failed], [asdict(one) for one in done]
-    return [*results, Result("run-acceptance", "Acceptance", acceptance(done))], [asdict(one) for one in done]
+    results += [
+        Result("run-acceptance", "Acceptance", acceptance(done)),
+        Result("run-speed", "Speed with drafting", speed(done)),
+    ]
+    return results, [asdict(one) for one in done]
 
 
 def judged(one: Comparison) -> Finding:
@@ -158,18 +142,33 @@ def acceptance(done: list[Comparison]) -> Finding:
     return ok(*values)
 
 
+def speed(done: list[Comparison]) -> Finding:
+    """Tokens a second over all prompts, prompts included; that drafts are accepted does not mean that they pay."""
+    plain, drafted = (
+        sum(one.tokens for one in done) / sum(one.tokens / getattr(one, name) for one in done)
+        for name in ("plain_speed", "drafted_speed")
+    )
+    values = (f"{plain:.1f} tokens/s without", f"{drafted:.1f} with drafting: {drafted / plain:.2f}x")
+    if drafted >= plain:
+        return ok(*values)
+    return note(
+        "decoding is not faster with drafts here: checking them costs more than they save. Draft fewer (--draft-max "
+        "1), or leave the drafter out; `gemma-mtp bench` measures it with care",
+        *values,
+    )
+
+
 def _failure(failure: LlamaError, options: RunOptions, done: int) -> Finding:
     where = "while loading or at the first prompt" if not done else f"after {done} of {len(options.prompts)} prompts"
-    said = f"; llama.cpp's last words: {' / '.join(failure.log[-4:])}" if failure.log else ""
+    words = [line for line in failure.log if line.strip(". ")][-LAST_WORDS:]
+    said = f"; llama.cpp's last words: {' / '.join(words)}" if words else ""
     name = failure.signal_name if isinstance(failure, NativeCrash) else ""
     if name == "SIGALRM":
-        return error(f"llama.cpp did not answer within {options.seconds} s, {where}{said}", "give it --timeout")
-    if name == "SIGKILL":
-        return error(f"the process was killed {where}, most likely for its memory{said}", "use a smaller --ctx")
-    text = f"{failure.what} {' '.join(failure.log)}"
-    for words, cause, remedy in CAUSES:
-        if words in text:
-            return error(f"{failure.what}, {where}: {cause}{said}", remedy)
+        return error(f"llama.cpp did not answer within {options.seconds} s, {where}{said}", "give it more --timeout")
+    known = explain(name, f"{failure.what} {' '.join(failure.log)}")
+    if known:
+        limited = ", or raise --memory-limit" if known is NO_MEMORY and options.memory else ""
+        return error(f"{failure.what}, {where}: {known.cause}{said}", known.remedy + limited)
     return error(f"{failure.what}, {where}{said}", failure.hint or "gemma-mtp doctor")
 
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from gemma_mtp.validate import Status, verify_pair
-from gemma_mtp.validate.probe import Choice, Comparison
+from gemma_mtp.validate.comparison import Choice, Comparison
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "verify.md"

@@ -14,8 +14,9 @@ from gemma_mtp.mtp_runtime.child import NativeCrash
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
 from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate import Status, verify_pair
-from gemma_mtp.validate.probe import Choice, Comparison
-from gemma_mtp.validate.run import CAUSES, RunOptions, _failure, acceptance, judged, with_run
+from gemma_mtp.validate.causes import CAUSES, explain
+from gemma_mtp.validate.comparison import Choice, Comparison
+from gemma_mtp.validate.run import RunOptions, _failure, acceptance, judged, speed, with_run
 
 CONTEXT = ContextSettings(1024, threads=1)
 PROMPTS = (("code", "def main():\n"), ("prose", "The old man"))
@@ -52,9 +53,9 @@ def test_demo_pair(target_gguf, assistant_gguf):
 def test_untrained_pair_is_broken(good_pair):
     """A pair that fits together and was never trained: only decoding tells."""
     report = run(*good_pair)
-    assert last(report).id == "run-acceptance"
-    assert last(report).status is Status.ERROR
-    assert "does not fit" in last(report).finding.message
+    finding = next(result.finding for result in report.results if result.id == "run-acceptance")
+    assert finding.status is Status.ERROR
+    assert "does not fit" in finding.message
     assert not report.ok
 
 
@@ -83,39 +84,88 @@ def test_time_limit(target_gguf, assistant_gguf, tmp_path):
 
 
 def test_memory_limit(good_pair):
-    report = run(*good_pair, replace(FEW, memory=300_000_000))
-    assert last(report).status is Status.ERROR
-    assert last(report).finding.message
-    assert last(report).finding.remedy
+    """Less address space than the process has when llama.cpp is loaded."""
+    finding = last(run(*good_pair, replace(FEW, memory=50_000_000))).finding
+    assert finding.status is Status.ERROR
+    assert "there was not enough memory" in finding.message
+    assert "--memory-limit" in finding.remedy
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_context_too_small(good_pair):
+    options = replace(FEW, tokens=300)
+    with pytest.raises(UsageError, match="256 tokens, 300 are to be generated"):
+        with_run(verify_pair(*good_pair), *good_pair, context=ContextSettings(200), options=options)
+
+
+#: How a process dies -> what is said about it.
+DEATHS = {
+    "SIGKILL": "there was not enough memory",
+    "SIGSEGV": "SIGSEGV",
+    "SIGABRT": "SIGABRT",
+    "SIGILL": "built for another CPU",
+    "SIGBUS": "became shorter",
+}
+
+
+@pytest.mark.parametrize("name", DEATHS)
 def test_child_killed_by(good_pair, name, monkeypatch):
-    """A real child that dies of a signal: this process lives on and says which."""
+    """A real child that dies of a signal: this process lives on and says which, and what llama.cpp said before."""
     monkeypatch.setattr("gemma_mtp.validate.run.PROBE", "test_run:die")
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
-    report = run(*good_pair, replace(FEW, prompts=((name, ""),)))
-    finding = last(report).finding
+    finding = last(run(*good_pair, replace(FEW, prompts=((name, ""),)))).finding
     assert finding.status is Status.ERROR
-    assert "killed" in finding.message if name == "SIGKILL" else name in finding.message
+    assert DEATHS[name] in finding.message
+    assert "model buffer size" in finding.message
+    assert finding.remedy
 
 
 def die(job):
-    """In the child."""
-    os.kill(os.getpid(), getattr(signal, next(iter(job.prompts))))
+    """In the child: load a model, so that llama.cpp has something to say, and die."""
+    from gemma_mtp.validate.probe import limited_memory
+
+    with limited_memory(None):
+        from gemma_mtp.mtp_runtime.llama import Model
+
+        with Model(job.target, job.model):
+            os.kill(os.getpid(), getattr(signal, next(iter(job.prompts))))
     yield
 
 
-@pytest.mark.parametrize("words", [cause[0] for cause in CAUSES])
-def test_known_words_are_explained(words):
-    _, meaning, remedy = next(cause for cause in CAUSES if cause[0] == words)
+#: Lines as llama.cpp prints them -> the cause that must be found in them.
+LOGGED = {
+    "error loading model: vector::_M_range_check: __n (which is 0) >= this->size() (which is 0)": "`masked_embd_*`",
+    "error loading model: vector::_M_range_check: __n (which is 1) >= this->size() (which is 1)": "GPU memory was full",
+    "error loading model: invalid vector subscript": "either of the two",
+    "llama_model_load: error loading model: unknown model architecture: 'gemma4_mtp'": "dialect of another runtime",
+    'GGML_ASSERT(n == m && "MTP input row width must match the target h_nextn width") failed': "another width",
+    "Gemma4Assistant requires ctx_other to be set": "loaded as the main model",
+    "ggml-cuda/fattn.cu:579: fatal error": "flash-attention kernel",
+    "GGML_ASSERT(n_layer_nextn < n_layer_all) failed": "September 1, 2026",
+    "error loading model: done_getting_tensors: wrong number of tensors; expected 51, got 49": "does not know",
+    "error loading model: missing tensor 'rope_freqs.weight'": "incomplete",
+    "error loading model: tensor 'token_embd.weight' data is not within the file bounds": "cut off",
+    "pre-allocated tensor (cache_k_l58) in a buffer (CUDA0) that cannot run the operation (NONE)": "another device",
+    "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 1": "not enough memory",
+    "terminate called after throwing an instance of 'std::bad_alloc'": "not enough memory",
+}
+
+
+@pytest.mark.parametrize("line", LOGGED)
+def test_known_words_are_explained(line):
     for failure in (
-        NativeCrash("llama.cpp crashed (SIGABRT)", signal_name="SIGABRT", log=("one", f"x {words} y")),
-        LlamaError(f"llama_decode: {words}"),
+        NativeCrash("llama.cpp crashed (SIGABRT)", signal_name="SIGABRT", log=("one", line)),
+        LlamaError("llama.cpp cannot load this file", log=(line,)),
     ):
         finding = _failure(failure, FEW, 0)
-        assert meaning in finding.message
-        assert finding.remedy == remedy
+        assert LOGGED[line] in finding.message
+        assert line in finding.message
+        assert finding.remedy
+
+
+def test_what_a_cause_shows_is_what_it_finds():
+    """The quotation in the troubleshooting table leads to the same row as the log itself."""
+    for cause in CAUSES:
+        assert explain("", cause.shown) is cause
 
 
 def test_unknown_words_keep_the_log():
@@ -154,6 +204,14 @@ def test_acceptance(accepted, status):
     finding = acceptance([replace(SAME, accepted_at=accepted)])
     assert finding.status is status
     assert f"by position {accepted[0] / 30:.0%} {accepted[1] / 30:.0%}" in finding.assistant
+
+
+def test_speed():
+    assert speed([SAME]).status is Status.OK
+    assert speed([SAME]).assistant == "15.0 with drafting: 1.50x"
+    slower = speed([SAME, replace(SAME, drafted_speed=5.0)])
+    assert slower.status is Status.NOTE
+    assert slower.assistant == "7.5 with drafting: 0.75x"
 
 
 def test_acceptance_over_prompts_of_different_depth():

@@ -1,0 +1,182 @@
+"""What words of llama.cpp's log (or a host's) mean, and what to do. `verify --run` looks the log up here; the
+troubleshooting page is made from the same table.
+
+Read off llama.cpp's sources, off real deaths of it, and off reports in the runtimes' trackers until September 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gemma_mtp.validate.checks.attachment import OTHER_ASSISTANT
+from gemma_mtp.validate.checks.identity import RECONVERT
+
+NAMED = "`gemma-mtp verify` names what is wrong"
+LESS_MEMORY = "use a smaller --ctx, a --cache-type of fewer bits, or smaller files"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One way to fail.
+
+    shown: the words that people see and search for. words: the same as a regular expression.
+    signals: deaths of the process that mean it where no words are known.
+    """
+
+    shown: str
+    cause: str
+    remedy: str
+    words: str = ""
+    signals: tuple[str, ...] = ()
+
+
+NO_MEMORY = Cause(
+    "failed to allocate buffer; out of memory; std::bad_alloc",
+    "there was not enough memory",
+    LESS_MEMORY,
+    r"(?i:failed to allocate|out of memory|mem_buffer|bad_alloc|could not be allocated|cannot allocate memory|"
+    r"mmap failed)",
+    ("SIGKILL",),
+)
+
+#: The first that fits is taken: particular ones before general ones.
+CAUSES: tuple[Cause, ...] = (
+    Cause(
+        "vector::_M_range_check: __n (which is 0) >= this->size() (which is 0)",
+        "the assistant has `masked_embd_*` tensors, which llama.cpp knows by name but cannot load",
+        "`gemma-mtp convert OLD.gguf -o NEW.gguf` moves the centroid head into metadata",
+        r"which is 0\) >= this->size\(\) \(which is 0\)",
+    ),
+    Cause(
+        "vector::_M_range_check: __n (which is 1) >= this->size() (which is 1)",
+        "GPU memory was full when the drafter was loaded; the file is fine",
+        "add --tensor-split 1 (one GPU) or explicit shares, a smaller -c, or keep the drafter off the GPU (-ngld 0)",
+        r"which is 1\) >= this->size\(\) \(which is 1\)",
+    ),
+    Cause(
+        "invalid vector subscript",
+        "on Windows this is either of the two: `masked_embd_*` tensors in the assistant, or GPU memory that was full",
+        "`gemma-mtp verify` tells whether the tensors are there; if not: --tensor-split 1, a smaller -c",
+        r"invalid vector subscript",
+    ),
+    Cause(
+        "unknown model architecture: 'gemma4_assistant' (or 'gemma4_mtp', 'gemma4-assistant')",
+        "the assistant is written in the dialect of another runtime, or the runtime is older than June 2026",
+        "`gemma-mtp convert OLD.gguf -o NEW.gguf --dialect ...`, or update the runtime; `gemma-mtp verify` says which",
+        r"unknown model architecture|predates the b10018 sync",
+    ),
+    Cause(
+        "MTP input row width must match the target h_nextn width",
+        "the assistant belongs to a target of another width, that is of another size",
+        OTHER_ASSISTANT,
+        r"h_nextn width",
+    ),
+    Cause(
+        "Gemma4Assistant requires ctx_other to be set",
+        "an assistant was loaded as the main model; from llama.cpp's memory fitter the line is harmless",
+        "give the target with -m and the assistant with -md, or rename the assistant to mtp-....gguf, lower case",
+        r"ctx_other",
+    ),
+    Cause(
+        "context type MTP requested but model doesn't contain MTP layers",
+        "no drafter was found beside the target (`-hf` does not look into folders such as MTP/), so the target was "
+        "taken for its own drafter",
+        "name the assistant with -md",
+        r"doesn't contain MTP layers",
+    ),
+    Cause(
+        "GGML_ASSERT(n_layer_nextn < n_layer_all) failed",
+        "builds of September 1, 2026 (b10743) stop at every Gemma 4 assistant",
+        "update llama.cpp",
+        r"n_layer_nextn < n_layer_all",
+    ),
+    Cause(
+        "n_layer_nextn must be == n_layer_impl",
+        "the assistant's header says that not all of its layers are MTP layers",
+        RECONVERT,
+        r"n_layer_nextn must be",
+    ),
+    Cause(
+        "requires embedding_length_out to carry the target hidden size",
+        "the assistant does not say which target width it belongs to",
+        RECONVERT,
+        r"embedding_length_out",
+    ),
+    Cause(
+        "wrong number of tensors; expected 49, got 51",
+        "the file has tensors that llama.cpp does not know, or was made for another runtime",
+        f"{NAMED}; {RECONVERT}",
+        r"wrong number of tensors",
+    ),
+    Cause(
+        "missing tensor 'rope_freqs.weight' (or another); tensor '...' has wrong shape",
+        "the file is incomplete, damaged, or was made for another runtime",
+        f"{NAMED}; {RECONVERT}",
+        r"missing tensor|has wrong shape|key not found in model|wrong type",
+    ),
+    Cause(
+        "tensor '...' data is not within the file bounds, model is corrupted or incomplete",
+        "the file was cut off",
+        "download or copy it again; `gemma-mtp verify --hub owner/repo` compares its hash",
+        r"not within the file bounds|failed to read|unexpectedly reached end of file",
+    ),
+    Cause(
+        "fattn.cu: fatal error",
+        "this build lacks a flash-attention kernel for these heads (E4B's drafter on CUDA, ROCm before June 30, 2026), "
+        "or -sm tensor is used with a drafter",
+        "update llama.cpp, use its Vulkan build, or --split-mode layer",
+        r"fattn\.cu",
+    ),
+    Cause(
+        "src_ss[0].axis != GGML_BACKEND_SPLIT_AXIS_0",
+        "12B's full layers have one key head, which -sm tensor cannot split over devices",
+        "use --split-mode layer",
+        r"src_ss\[0\]\.axis",
+    ),
+    Cause(
+        "pre-allocated tensor (cache_k_l58) in a buffer (...) that cannot run the operation (NONE)",
+        "the drafter is on another device than the KV cache that it reads",
+        "put the drafter where the target's last two layers are (--spec-draft-device), or leave the draft device out",
+        r"cannot run the operation",
+    ),
+    Cause(
+        "draft model special tokens must match the target model",
+        "ik_llama.cpp before August 15, 2026 compares eos ids, which differ in the official files; harmless",
+        "update ik_llama.cpp",
+        r"special tokens must match",
+    ),
+    Cause(
+        "inconsistent sequence positions; failed to process speculative batch",
+        "the host runs the assistant as an ordinary draft model",
+        "run llama-server with --spec-type draft-mtp",
+        r"inconsistent sequence positions|failed to process speculative batch",
+    ),
+    NO_MEMORY,
+    Cause(
+        "Illegal instruction",
+        "this llama.cpp was built for another CPU",
+        "`gemma-mtp doctor` says how to build a portable one",
+        r"(?i:illegal instruction)",
+        ("SIGILL", "illegal instruction"),
+    ),
+    Cause(
+        "Bus error",
+        "a file changed, became shorter or could not be read while it was mapped into memory",
+        "copy the file to a local disk, and do not write to it while it is in use",
+        r"(?i:bus error)",
+        ("SIGBUS",),
+    ),
+    Cause(
+        "Segmentation fault in ggml_backend_amx_mul_mat, at the first prompt",
+        "this llama.cpp build crashes on this CPU's AMX unit",
+        "`gemma-mtp doctor` finds the settings that avoid it; or build with CMAKE_ARGS=-DGGML_NATIVE=OFF",
+        r"backend_amx",
+    ),
+)
+
+
+def explain(signal_name: str, text: str) -> Cause | None:
+    """What is known about a death by this signal (empty: none) with this text; None if nothing is."""
+    by_words = next((one for one in CAUSES if one.words and re.search(one.words, text)), None)
+    return by_words or next((one for one in CAUSES if signal_name in one.signals), None)
