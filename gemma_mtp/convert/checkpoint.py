@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,23 +44,34 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError("there is no such folder", where=folder, hint="name a folder with config.json in it")
     model = read_config(folder)
     store = SafetensorsCheckpoint(folder)
-    _refuse_packed(store)
-    left_out = tuple(name for name in store if OTHER_MODALITIES.match(name))
-    by_source = {_strip_prefix(name): tensor for name, tensor in store.items() if name not in left_out}
+    tensors, left_out = place_tensors(model, folder, store)
+    return Checkpoint(folder, model, store, tensors, left_out)
+
+
+def place_tensors(
+    model: Hyperparameters, folder: Path, stored: Mapping[str, StoredTensor]
+) -> tuple[dict[Slot, StoredTensor], tuple[str, ...]]:
+    """Each tensor in its slot, and the names of those of other modalities. `folder` is for messages.
+
+    Raises CheckpointError with all that is missing, unknown or misshapen.
+    """
+    _refuse_packed(folder, stored)
+    left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
+    by_source = {_strip_prefix(name): tensor for name, tensor in stored.items() if name not in left_out}
     if model.part == "assistant":
         by_source.pop("lm_head.weight", None)  # tied: the embedding is the head
     places = slots(model)
     tensors = {slot: by_source[slot.source] for slot in places if slot.source in by_source}
     _complain(model, folder, places, by_source, tensors)
-    return Checkpoint(folder, model, store, tensors, left_out)
+    return tensors, left_out
 
 
-def _refuse_packed(store: SafetensorsCheckpoint) -> None:
-    packed = next((name for name in store if name.endswith(PACKED_ENDINGS)), None)
+def _refuse_packed(folder: Path, stored: Iterable[str]) -> None:
+    packed = next((name for name in stored if name.endswith(PACKED_ENDINGS)), None)
     if packed:
         raise CheckpointError(
             f"tensor {packed} shows that the weights are quantized already",
-            where=store.folder,
+            where=folder,
             hint="start from the original BF16 checkpoint",
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,20 +110,26 @@ def read_header(path: Path) -> list[StoredTensor]:
     ]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """The safetensors files of a checkpoint; those that the index names, if there is one."""
+def shard_names(folder: Path, there: Container[str]) -> list[str]:
+    """The names of a checkpoint's safetensors files: those that its index names, if there is one.
+
+    there: the names that exist. Raises SafetensorsError.
+    """
     index = folder / INDEX
-    if index.exists():
-        try:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SafetensorsError("the index has no readable weight_map", where=index) from error
-        for name in names:
-            path = folder / str(name)
-            if path.parent != folder or not path.is_file():
-                raise SafetensorsError(f"the index names {name}, which is not in the folder", where=index)
-            yield path
-    elif (folder / SINGLE).exists():
-        yield folder / SINGLE
-    else:
-        raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder)
+    if not index.exists():
+        if SINGLE not in there:
+            raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder)
+        return [SINGLE]
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SafetensorsError("the index has no readable weight_map", where=index) from error
+    missing = next((name for name in names if name not in there), None)
+    if missing is not None:
+        raise SafetensorsError(f"the index names {missing}, which is not in the folder", where=index)
+    return names
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    there = {path.name for path in folder.glob("*") if path.is_file()}
+    yield from (folder / name for name in shard_names(folder, there))

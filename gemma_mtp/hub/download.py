@@ -87,6 +87,24 @@ def fetch_checkpoint(source: Source | str, *, progress: Progress = silent_progre
     return FetchedCheckpoint(folder, listing.repo, listing.commit, {file.name: file.etag for file in wanted})
 
 
+def fetch_without_weights(source: Source, listing: Listing) -> tuple[Path, list[RemoteFile]]:
+    """The folder with a checkpoint's config, tokenizer and card, and these files; the weights stay on the Hub.
+
+    Raises EnvironmentProblem (Hub, network, disk), BadFileError (no checkpoint).
+    """
+    wanted = [file for file in listing.files.values() if _belongs_to_checkpoint(file.name)]
+    _require_checkpoint(listing, [file.name for file in wanted])
+    small = [file for file in wanted if not file.name.endswith(".safetensors")]
+    return _fetch(listing, small, source.revision, silent_progress), small
+
+
+def is_checkpoint(listing: Listing) -> bool:
+    """Whether the repo holds a checkpoint at its root."""
+    return "config.json" in listing.files and any(
+        name.endswith(".safetensors") and "/" not in name for name in listing.files
+    )
+
+
 def fetch_file(source: Source | str, *, progress: Progress = silent_progress) -> Path:
     """One file, downloaded if it is on the Hub (`hf://owner/repo/file`); a local path is returned as it is.
 

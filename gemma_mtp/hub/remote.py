@@ -16,9 +16,9 @@ from huggingface_hub import constants
 
 from gemma_mtp.errors import EnvironmentProblem, GGUFError, UsageError
 from gemma_mtp.files.gguf_reader import GGUFHeader, HeaderIncomplete, parse_header
-from gemma_mtp.hub.client import hub, hub_stream, retried
+from gemma_mtp.hub.client import hub_stream, retried
 from gemma_mtp.hub.discovery import parts_of, pick_gguf
-from gemma_mtp.hub.download import list_repo, no_such_file
+from gemma_mtp.hub.download import Listing, list_repo, no_such_file
 from gemma_mtp.hub.problems import explained
 from gemma_mtp.hub.source import Source
 
@@ -43,14 +43,14 @@ class RemoteHeader:
     requests: int
 
 
-def find_remote_gguf(source: Source, part: str) -> list[Source]:
+def find_remote_gguf(source: Source, part: str, listing: Listing | None = None) -> list[Source]:
     """The files behind a source on the Hub: `owner/repo[:QUANT]` by llama.cpp's rules, the parts of a split model.
 
-    part: "target" or "assistant", which decides by what rule the file is chosen.
-    Raises EnvironmentProblem.
+    part: "target" or "assistant", which decides by what rule the file is chosen. listing: what the repo holds, if that
+    has been asked already. Raises EnvironmentProblem.
     """
     assert source.repo is not None
-    listing = list_repo(source)
+    listing = listing or list_repo(source)
     if source.file is not None and source.file not in listing.files:
         raise no_such_file(listing, source.file)
     file = source.file or pick_gguf(source.repo, list(listing.files), source.quant, part)
@@ -64,7 +64,7 @@ def read_remote_header(source: Source) -> RemoteHeader:
     """
     if source.repo is None or source.file is None:
         raise UsageError("this names no file on the Hub", where=str(source), hint="write hf://owner/repo/file.gguf")
-    reader = _RangeReader(source.repo, source.file, source.revision or constants.DEFAULT_REVISION)
+    reader = RangeReader(source.repo, source.file, source.revision or constants.DEFAULT_REVISION)
     with explained(source.repo):
         wanted = FIRST_READ
         while True:
@@ -86,8 +86,11 @@ def _next_read(needed: int, where: str) -> int:
     return SECOND_READ if needed <= SECOND_READ else min(2 * needed, LARGEST_HEADER)
 
 
-class _RangeReader:
-    """The beginning of a remote file, read on as needed; always of the commit that the first answer named."""
+class RangeReader:
+    """The beginning of a remote file, read on as needed; always of the commit that the first answer named.
+
+    buffer: what has been read. size, sha256: of the whole file, known after the first request.
+    """
 
     def __init__(self, repo: str, file: str, revision: str):
         self.repo, self.file, self.revision = repo, file, revision
@@ -134,25 +137,3 @@ class _RangeReader:
         self.revision, self.size = commit, size
         self.sha256 = etag if _SHA256.fullmatch(etag) else self.sha256
         return skip
-
-
-@dataclass(frozen=True)
-class RemoteTensor:
-    """A tensor of a remote checkpoint, from a safetensors header. `dtype` as spelled there (BF16, F32, ...)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def read_remote_tensors(source: Source) -> list[RemoteTensor]:
-    """The tensors of a remote safetensors checkpoint, sharded or not, from its headers. Raises EnvironmentProblem."""
-    repo = source.repo
-    assert repo is not None
-    with explained(repo):
-        found = retried(lambda: hub().get_safetensors_metadata(repo, revision=source.revision))
-    return [
-        RemoteTensor(name, tensor.dtype, tuple(tensor.shape))
-        for file in found.files_metadata.values()
-        for name, tensor in file.tensors.items()
-    ]

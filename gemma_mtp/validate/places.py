@@ -1,4 +1,4 @@
-"""From what a user names to a side of a pair: a GGUF, a split GGUF, a checkpoint's folder, a GGUF on the Hub.
+"""From what a user names to a side of a pair: a GGUF, a split GGUF, a checkpoint's folder, either of them on the Hub.
 
 Wherever a model comes from, the checks see a GGUF header. Of a remote file that is all that is read; a checkpoint is
 looked at as the GGUF that it would be converted to.
@@ -23,6 +23,10 @@ from gemma_mtp.validate.side import ReadData, Side
 
 if TYPE_CHECKING:
     from gemma_mtp.convert.checkpoint import Checkpoint
+    from gemma_mtp.files.safetensors_file import StoredTensor
+    from gemma_mtp.hub.download import Listing
+    from gemma_mtp.model.config import Hyperparameters
+    from gemma_mtp.model.roles import Slot
 
 #: The name of a part of a split GGUF, as llama.cpp writes and demands it.
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -116,58 +120,89 @@ def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tu
 
 
 def _remote_side(source: Source, part: str) -> Side:
+    """A GGUF on the Hub by its header, or a repo that holds a checkpoint, if no file or type is named."""
+    from gemma_mtp.hub.download import is_checkpoint, list_repo
     from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
 
-    found = [read_remote_header(file) for file in find_remote_gguf(source, part)]
+    listing = list_repo(source)
+    if source.file is None and source.quant is None and is_checkpoint(listing):
+        return _remote_checkpoint_side(source, listing, part)
+    found = [read_remote_header(file) for file in find_remote_gguf(source, part, listing)]
     place = str(found[0].source)
     header, _ = merge(place, [(remote.header, None) for remote in found])
     got, requests = sum(remote.bytes_read for remote in found), sum(remote.requests for remote in found)
-    note = f"{place}: {got:,} of {header.size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
-    return Side(place, part, header, None, note)
+    return Side(place, part, header, None, _bytes_read(place, got, header.size, requests))
+
+
+def _bytes_read(place: str, got: int, size: int, requests: int) -> str:
+    return f"{place}: {got:,} of {size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
+
+
+def _remote_checkpoint_side(source: Source, listing: Listing, part: str) -> Side:
+    from gemma_mtp.convert.checkpoint import place_tensors
+    from gemma_mtp.hub.remote_checkpoint import read_remote_checkpoint
+    from gemma_mtp.model.config import read_config
+
+    remote = read_remote_checkpoint(source, listing)
+    place = str(remote.source)
+    model = read_config(remote.folder)
+    tensors, _ = place_tensors(model, remote.folder, remote.tensors)
+    note = _bytes_read(place, remote.bytes_read, remote.size, remote.requests)
+    header = _converted_header(model, tensors, remote.folder, listing.repo.split("/")[1])
+    return Side(place, part, header, None, f"{note} (a checkpoint, seen as the GGUF it converts to)")
 
 
 def _checkpoint_side(folder: Path, part: str) -> Side:
-    """A checkpoint's folder as the GGUF that `convert` makes of it, without its centroid head."""
     from gemma_mtp.convert.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(folder)
+    header = _converted_header(checkpoint.model, checkpoint.tensors, folder, folder.resolve().name)
+    read = _reader_of(dict(_checkpoint_data(checkpoint)))
+    return Side(str(folder), part, header, read, f"{folder}: a checkpoint, seen as the GGUF it converts to")
+
+
+def _converted_header(
+    model: Hyperparameters, stored: Mapping[Slot, StoredTensor], folder: Path, name: str
+) -> GGUFHeader:
+    """The header of the GGUF that `convert` makes of a checkpoint, without its centroid head.
+
+    stored: its tensors by slot. folder: where its config, tokenizer and card are. name: the model's.
+    """
     from gemma_mtp.convert.metadata import general_metadata, model_metadata
+    from gemma_mtp.convert.pipeline import HEAD_ROLES, source_type
     from gemma_mtp.convert.tokenizer import tokenizer_metadata
     from gemma_mtp.files.gguf_writer import TensorPlan
 
-    checkpoint = open_checkpoint(folder)
-    data = dict(_checkpoint_data(checkpoint))
-    tensors = {name: TensorInfo(name, shape, kind, 0) for name, (kind, shape, _) in data.items()}
-    plans = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in tensors.values()]
+    plans = [TensorPlan(ROPE_FREQS, (len(model.rope_factors()),), GGMLType.F32)]
+    for slot, tensor in stored.items():
+        if slot.role.name not in HEAD_ROLES:
+            kind = GGMLType.F32 if slot.role.plain else source_type(tensor)
+            plans.append(TensorPlan(slot.mainline_name, tensor.shape, kind))
     metadata = {
-        **general_metadata(checkpoint.model, folder, folder.resolve().name, plans),
-        **model_metadata(checkpoint.model),
-        **tokenizer_metadata(folder, checkpoint.model.vocabulary),
+        **general_metadata(model, folder, name, plans),
+        **model_metadata(model),
+        **tokenizer_metadata(folder, model.vocabulary),
     }
-    size = sum(tensor.nbytes for tensor in tensors.values())
-    header = GGUFHeader(3, metadata, tensors, 32, 0, size)
-    return Side(str(folder), part, header, _reader_of(data), f"{folder}: a checkpoint, seen as the GGUF it converts to")
+    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
+    return GGUFHeader(3, metadata, tensors, 32, 0, sum(plan.nbytes for plan in plans))
 
 
-def _checkpoint_data(
-    checkpoint: Checkpoint,
-) -> Iterator[tuple[str, tuple[GGMLType, tuple[int, ...], np.ndarray[Any, Any]]]]:
-    """Each tensor by its name in a GGUF: type, shape, data. Norms and scales count as the F32 that they become."""
+def _checkpoint_data(checkpoint: Checkpoint) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Each tensor's numbers by its name in a GGUF; norms and scales as the F32 that they become."""
     from gemma_mtp.convert.pipeline import HEAD_ROLES, source_type
 
-    factors = np.array(checkpoint.model.rope_factors(), "<f4")
-    yield ROPE_FREQS, (GGMLType.F32, factors.shape, factors)
+    yield ROPE_FREQS, np.array(checkpoint.model.rope_factors(), "<f4")
     for slot, tensor in checkpoint.tensors.items():
         if slot.role.name in HEAD_ROLES:
             continue
-        kind, data = source_type(tensor), checkpoint.store.data(tensor)
-        if slot.role.plain and kind is GGMLType.BF16:
-            kind, data = GGMLType.F32, (data.astype("<u4") << 16).view("<f4")
-        elif slot.role.plain:
-            kind, data = GGMLType.F32, data.astype("<f4")
-        yield slot.mainline_name, (kind, tensor.shape, data)
+        data = checkpoint.store.data(tensor)
+        if slot.role.plain and source_type(tensor) is GGMLType.BF16:
+            data = (data.astype("<u4") << 16).view("<f4")
+        yield slot.mainline_name, data.astype("<f4") if slot.role.plain else data
 
 
-def _reader_of(data: Mapping[str, tuple[GGMLType, tuple[int, ...], np.ndarray[Any, Any]]]) -> ReadData:
+def _reader_of(data: Mapping[str, np.ndarray[Any, Any]]) -> ReadData:
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        return data[tensor.name][2].reshape(-1).view(np.uint8)[start:stop]
+        return data[tensor.name].reshape(-1).view(np.uint8)[start:stop]
 
     return read

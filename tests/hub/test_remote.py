@@ -7,14 +7,13 @@ import hashlib
 import numpy as np
 import pytest
 from local_hub.stub import HubStub
-from safetensors.numpy import save
 
 from gemma_mtp.errors import EnvironmentProblem, GGUFError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header
 from gemma_mtp.ggml import GGMLType
-from gemma_mtp.hub.remote import RemoteTensor, find_remote_gguf, read_remote_header, read_remote_tensors
+from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
 from gemma_mtp.hub.source import parse_source
 
 REPO = "acme/tiny-GGUF"
@@ -128,17 +127,3 @@ def test_a_type_names_a_file(repo: HubStub):
 def test_a_repo_is_no_file():
     with pytest.raises(UsageError, match="no file on the Hub"):
         read_remote_header(parse_source(REPO))
-
-
-def test_a_checkpoints_tensors(repo: HubStub):
-    weights = {"a": np.zeros((2, 3), np.float32), "b": np.zeros(5, np.float16)}
-    repo.add_file(REPO, "model.safetensors", save(weights))
-    assert sorted(read_remote_tensors(parse_source(REPO)), key=lambda tensor: tensor.name) == [
-        RemoteTensor("a", "F32", (2, 3)),
-        RemoteTensor("b", "F16", (5,)),
-    ]
-
-
-def test_a_repo_without_a_checkpoint(repo: HubStub):
-    with pytest.raises(EnvironmentProblem, match="no safetensors"):
-        read_remote_tensors(parse_source(REPO))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from local_hub.stub import HubStub
 
+from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.validate import Status, describe_file, verify_pair
 
 REPO = "acme/tiny-GGUF"
@@ -45,3 +46,45 @@ def test_says_how_much_was_read(places):
 def test_inspect(places, assistant_gguf):
     remote, local = describe_file(places[1]), describe_file(assistant_gguf("BF16"))
     assert (remote.metadata, remote.tensors, remote.size) == (local.metadata, local.tensors, local.size)
+
+
+@pytest.fixture
+def checkpoints(stub: HubStub) -> tuple[str, str]:
+    """The demo pair's checkpoints as repos."""
+    for part in ("target", "assistant"):
+        stub.make_repo(f"acme/{part}")
+        for path in sorted((PAIR / part).iterdir()):
+            stub.add_file(f"acme/{part}", path.name, path.read_bytes())
+    return "acme/target", "acme/assistant"
+
+
+def test_checkpoints_on_the_hub(stub: HubStub, checkpoints):
+    """Config, tokenizer and headers tell the same as the whole folder; weights are not downloaded."""
+    local, remote = verify_pair(PAIR / "target", PAIR / "assistant"), verify_pair(*checkpoints)
+    assert remote.ok
+    assert remote.memory == local.memory
+    for mine, theirs in zip(local.results[2:], remote.results[2:], strict=True):
+        if theirs.status is not Status.SKIPPED:
+            assert theirs == mine
+    weights = [r for r in stub.log if r["path"].endswith(".safetensors") and r["srv"] == "hub"]
+    assert len(weights) == 2
+    assert all("a checkpoint, seen as the GGUF" in note for note in remote.notes)
+
+
+def test_a_checkpoint_and_a_file_of_it(checkpoints, places):
+    assert verify_pair(checkpoints[0], places[1]).ok
+    assert verify_pair(places[0], checkpoints[1]).ok
+
+
+def test_a_type_names_the_files_of_a_repo(places):
+    """`owner/repo:QUANT`, for both parts of one repo."""
+    report = verify_pair(f"{REPO}:BF16", f"{REPO}:BF16")
+    assert report.ok
+    assert [note.split(":")[1].split("@")[0] for note in report.notes] == [f"//{REPO}"] * 2
+    assert "mtp-tiny-BF16.gguf" in report.notes[1]
+
+
+def test_a_header_takes_one_or_two_range_requests(stub: HubStub, places):
+    verify_pair(*places)
+    for name in ("/tiny-BF16.gguf", "/mtp-tiny-BF16.gguf"):
+        assert 1 <= sum(r["path"].endswith(name) and r["srv"] == "hub" for r in stub.log) <= 2
