@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
-    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
     from gemma_mtp.mtp_runtime.stats import Statistics
 
-__all__ = ["ContextSettings", "Generation", "ModelSettings", "MtpEngine", "Statistics"]
+__all__ = ["ContextSettings", "Generation", "ModelSettings", "MtpEngine", "Sampling", "Statistics"]
 
 _HOMES = {
     "Generation": "engine",
     "MtpEngine": "engine",
     "ContextSettings": "settings",
     "ModelSettings": "settings",
+    "Sampling": "settings",
     "Statistics": "stats",
 }
 

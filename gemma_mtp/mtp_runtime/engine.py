@@ -10,17 +10,28 @@ from time import perf_counter
 from typing import Any
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
-from gemma_mtp.mtp_runtime.generate import generate
+from gemma_mtp.mtp_runtime.generate import Step, generate
 from gemma_mtp.mtp_runtime.llama import Context, Model
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
-from gemma_mtp.mtp_runtime.sampler import Greedy
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
+from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
+from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
 
 DEFAULT_DRAFT_MAX = 3
+
+#: `Generation.finish` -> why a generation ended.
+FINISHES = {
+    "end": "the model ended it",
+    "length": "the number of tokens is reached",
+    "stop": "a stop text",
+    "context": "the context is full",
+    "stopped": "stopped",
+    "failed": "failed",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class MtpEngine:
         context = context or ContextSettings()
         self._stack = ExitStack()
         self._running: Generation | None = None
+        self._adaptive: dict[tuple[int, int, float], Auto] = {}
         self.draft_max = draft_max
         try:
             self.target = self._stack.enter_context(Model(target, model))
@@ -96,23 +108,48 @@ class MtpEngine:
         *,
         max_tokens: int = 256,
         draft_max: int = DEFAULT_DRAFT_MAX,
+        draft_min: int = 0,
+        p_min: float = 0.0,
+        auto: bool = False,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
         ignore_end: bool = False,
+        reuse: bool = False,
     ) -> Generation:
-        """Start a generation (greedy); iterate over the result for its tokens.
+        """Start a generation; iterate over the result for its tokens. One that is still running is stopped first.
 
-        prompt: text, or token ids. draft_max: drafted tokens in a round, 0 for plain decoding.
-        ignore_end: never choose an end token. A generation that is still running is stopped first.
+        prompt: text, or token ids.
+        draft_max: drafted tokens in a round, 0 for plain decoding. auto: adapt it to what pays, up to draft_max; what
+            is learned stays with the engine. draft_min: throw shorter drafts away. p_min: end a draft where the
+            drafter is less confident.
+        sampling: None: greedy. stop: texts that end the generation and don't belong to it.
+        ignore_end: never choose an end token.
+        reuse: keep what the KV cache holds of this prompt already, from the generation before.
         Raises UsageError (also while iterating: a prompt longer than the context), LlamaError.
         """
         if max_tokens < 1:
             raise UsageError(f"{max_tokens} tokens to generate, at least 1 is needed")
-        if not 0 <= draft_max <= self.draft_max:
-            raise UsageError(f"draft_max is {draft_max}, this engine was made for 0 to {self.draft_max}")
+        if not all(stop):
+            raise UsageError("a stop text is empty")
+        control = self._control(draft_max, draft_min, p_min, auto)
+        if sampling and sampling.mode == "reject" and draft_min > 1 and p_min > 0:
+            raise UsageError(
+                "draft_min together with p_min would drop drafts for what they are, and bias the sampling mode reject",
+                hint="leave one of them out, or use the mode match",
+            )
         if self._running:
             self._running.close()
         tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
-        self._running = Generation(self, tokens, max_tokens, draft_max, ignore_end)
+        sampler = make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
+        self._running = Generation(self, tokens, max_tokens, control, sampler, stop, reuse)
         return self._running
+
+    def _control(self, draft_max: int, draft_min: int, p_min: float, auto: bool) -> Control:
+        if not 0 <= draft_max <= self.draft_max:
+            raise UsageError(f"draft_max is {draft_max}, this engine was made for 0 to {self.draft_max}")
+        if not auto:
+            return Fixed(draft_max, draft_min, p_min)
+        return self._adaptive.setdefault((draft_max, draft_min, p_min), Auto(draft_max, draft_min, p_min))
 
     def close(self) -> None:
         """Stop what runs and free contexts and models. Harmless when done already."""
@@ -130,24 +167,35 @@ class MtpEngine:
 class Generation(Iterator[Token]):
     """A running generation: an iterator of its tokens.
 
-    text, tokens (ids), statistics: so far. finish: None while it runs, then "end" (an end token, which is the last
-    token), "length" (max_tokens), "context" (the KV cache is full) or "stopped" (`close` was called before the end).
+    text, tokens (ids), statistics: so far. finish: None while it runs, then a key of FINISHES.
     """
 
-    def __init__(self, engine: MtpEngine, prompt: list[int], max_tokens: int, draft_max: int, ignore_end: bool):
+    def __init__(
+        self,
+        engine: MtpEngine,
+        prompt: list[int],
+        max_tokens: int,
+        control: Control,
+        sampler: Sampler,
+        stop: Sequence[str],
+        reuse: bool,
+    ):
         self.prompt = prompt
         self.tokens: list[int] = []
         self.statistics = Statistics()
         self.finish: str | None = None
-        self._model, self._max_tokens, self._stream = engine.target, max_tokens, TextStream()
+        self._model, self._max_tokens, self._stream = engine.target, max_tokens, TextStream(stop)
+        drafter = engine._drafter if control.draft_max else None
+        self._contexts = [part.context for part in (engine._verifier, drafter) if part]
         self._steps = generate(
             engine._verifier,
-            engine._drafter if draft_max else None,
-            Greedy(engine.target.end_tokens() if ignore_end else []),
+            drafter,
+            Timed(sampler, self.statistics),
             prompt,
             self.statistics,
             max_tokens=max_tokens,
-            draft_length=lambda: draft_max,
+            control=control,
+            reuse=reuse,
         )
 
     @property
@@ -157,10 +205,7 @@ class Generation(Iterator[Token]):
     def __next__(self) -> Token:
         if self.finish:
             raise StopIteration
-        start = perf_counter()
-        step = next(self._steps, None)
-        if self.tokens:
-            self.statistics.generation_seconds += perf_counter() - start
+        step = self._next_step()
         if step is None:
             self._end("context")
             raise StopIteration
@@ -168,9 +213,30 @@ class Generation(Iterator[Token]):
         ended = self._model.ends(step.token)
         last = ended or len(self.tokens) == self._max_tokens
         text = self._stream.feed(b"" if ended else self._model.piece(step.token), last=last)
-        if last:
+        if self._stream.stopped:
+            self._end("stop")
+        elif last:
             self._end("end" if ended else "length")
         return Token(step.token, text, step.drafted)
+
+    def _next_step(self) -> Step | None:
+        """The loop's next step, its time counted."""
+        start, decoding = perf_counter(), self._decoding()
+        try:
+            step = next(self._steps, None)
+        except BaseException:
+            self._end("failed")
+            raise
+        seconds = perf_counter() - start
+        if self.tokens:
+            self.statistics.generation_seconds += seconds
+            self.statistics.decode_seconds += self._decoding() - decoding
+        else:
+            self.statistics.first_token_seconds = seconds
+        return step
+
+    def _decoding(self) -> float:
+        return sum(context.decode_seconds for context in self._contexts)
 
     def close(self) -> None:
         """Stop here; the engine can start another generation. Harmless when it has ended."""
@@ -179,6 +245,7 @@ class Generation(Iterator[Token]):
 
     def _end(self, reason: str) -> None:
         self.finish = reason
+        self.statistics.peak_memory = peak_memory()
         self._steps.close()
         self._stream.feed(b"", last=True)
 

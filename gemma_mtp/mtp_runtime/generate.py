@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
+from gemma_mtp.mtp_runtime.control import Control, Round
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.stats import Statistics
 from gemma_mtp.mtp_runtime.verifier import Verifier
-
-#: Says how many tokens to draft in the next round.
-DraftLength = Callable[[], int]
 
 
 class Step(NamedTuple):
@@ -29,7 +27,7 @@ def generate(
     statistics: Statistics,
     *,
     max_tokens: int,
-    draft_length: DraftLength,
+    control: Control,
     reuse: bool = False,
 ) -> Generator[Step, None, None]:
     """Generated tokens, one by one, until `max_tokens` or a full context; without a drafter plain decoding.
@@ -44,19 +42,23 @@ def generate(
     try:
         with statistics.timed("prompt_seconds"):
             newest = verifier.prefill(prompt, sampler, reuse=reuse)
-        statistics.prompt_tokens = len(prompt)
+        statistics.prompt_tokens, statistics.reused_tokens = len(prompt), verifier.reused
         statistics.tokens = emitted = 1
         yield Step(newest, drafted=False)
         while emitted < max_tokens and verifier.room:
             # A round emits at most one token more than it drafts, and needs the room to verify them all.
-            length = min(draft_length(), max_tokens - emitted - 1, verifier.room - 1) if drafter else 0
+            asked = control.length() if drafter else 0
+            length = min(asked, max_tokens - emitted - 1, verifier.room - 1)
             drafts: list[int] = []
-            if drafter and length > 0:
-                with statistics.timed("draft_seconds"):
-                    drafts = drafter.draft(newest, verifier.hidden, len(verifier.tokens), length, sampler, emitted)
-            with statistics.timed("verify_seconds"):
+            with statistics.timed("draft_seconds") as drafting:
+                if drafter and length >= max(control.draft_min, 1):
+                    place = len(verifier.tokens)
+                    drafts = drafter.draft(newest, verifier.hidden, place, length, sampler, emitted, control.p_min)
+                    drafts = drafts if len(drafts) >= control.draft_min else []
+            with statistics.timed("verify_seconds") as verifying:
                 accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
             statistics.count_round(len(drafts), accepted)
+            control.learn(Round(asked, len(drafts), accepted, drafting.seconds, verifying.seconds))
             for place, token in enumerate((*drafts[:accepted], newest)):
                 statistics.tokens = emitted = emitted + 1
                 yield Step(token, drafted=place < accepted)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeVar
 
 import llama_cpp.llama_cpp as lib
@@ -45,6 +46,7 @@ DECODE_CODES = {
 }
 #: From this code downwards the context's state is undefined: it must not be used again.
 FATAL_BELOW = -1
+NEW_ENGINE = "close this engine and make a new one"
 
 # ggml.h, `enum ggml_log_level` and `enum ggml_backend_dev_type`.
 DEBUG, WARNING, CONTINUED = 1, 3, 5
@@ -151,6 +153,7 @@ class Model(_Native):
                 raise failure("llama.cpp cannot load this file", f"gemma-mtp inspect {self.path}")
         super().__init__(handle, lib.llama_model_free)
         self._vocab = lib.llama_model_get_vocab(handle)
+        self._end_tokens: list[int] | None = None
         self.width = int(lib.llama_model_n_embd(handle))
         self.output_width = int(lib.llama_model_n_embd_out(handle))
         self.vocabulary = int(lib.llama_vocab_n_tokens(self._vocab))
@@ -200,7 +203,10 @@ class Model(_Native):
         return bool(lib.llama_vocab_is_eog(self._alive_vocab, token))
 
     def end_tokens(self) -> list[int]:
-        return [token for token in range(self.vocabulary) if lib.llama_vocab_is_eog(self._alive_vocab, token)]
+        """All tokens that `ends` is true for: a walk over the vocabulary, made once."""
+        if self._end_tokens is None:
+            self._end_tokens = [token for token in range(self.vocabulary) if self.ends(token)]
+        return self._end_tokens
 
     @property
     def _alive_vocab(self) -> Any:
@@ -211,6 +217,7 @@ class Context(_Native):
     """A KV cache and the buffers of a model: sequence 0, filled from position 0 on without gaps.
 
     With `target` it is an assistant's context: it has no KV cache of its own and reads the target's.
+    decode_seconds: spent inside of llama_decode so far, its computation included.
     """
 
     def __init__(self, model: Model, settings: ContextSettings | None = None, target: Context | None = None):
@@ -233,6 +240,7 @@ class Context(_Native):
         self._views: dict[tuple[int, int], np.ndarray] = {}
         self._rows = 0
         self.threads = int(params.n_threads)
+        self.decode_seconds = 0.0
 
     def give_hidden_rows(self) -> None:
         """From now on `hidden` has a row for each output (llama-ext.h, `llama_set_embeddings_nextn`, masked)."""
@@ -268,15 +276,14 @@ class Context(_Native):
 
     def _run(self, count: int, outputs: int) -> None:
         if self.broken:
-            raise LlamaError(
-                "llama_decode failed before, its context cannot be used any more", hint="make a new engine"
-            )
+            raise LlamaError("llama_decode failed before, its context cannot be used any more", hint=NEW_ENGINE)
         handle = self.handle
         self._batch.native.n_tokens = count
-        mark = LOG.count
+        mark, start = LOG.count, perf_counter()
         code = lib.llama_decode(handle, self._batch.native)
+        lib.llama_synchronize(handle)
+        self.decode_seconds += perf_counter() - start
         if code == 0:
-            lib.llama_synchronize(handle)
             self._rows = outputs
             return
         self.broken = code < FATAL_BELOW
@@ -284,7 +291,7 @@ class Context(_Native):
             f"llama_decode returned {code}: {DECODE_CODES.get(code, 'unknown')} "
             f"({count} tokens at position {self._batch.positions[0]}, context of {self.size:,})",
             where=self.model.path,
-            hint="give it a larger context" if code == 1 else None,
+            hint=NEW_ENGINE if self.broken else "give it a larger context" if code == 1 else None,
             log=LOG.since(mark),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -20,6 +21,13 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity call
         return os.cpu_count() or 1
+
+
+#: `Sampling.mode` -> what it promises.
+SAMPLING_MODES = {
+    "match": "the same seed gives the same text with and without drafting",
+    "reject": "the same distribution with and without drafting, more drafts accepted",
+}
 
 
 @dataclass(frozen=True)
@@ -72,3 +80,55 @@ class ContextSettings:
             raise UsageError(
                 f"a V cache of type {self.cache_v} needs flash attention", hint="drop --flash-attention off, or use f16"
             )
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, by llama.cpp's names, meanings and defaults; but greedy unless a temperature is given.
+
+    In this order: the penalties, top_k, top_p, min_p (each on what the one before left), the temperature, the draw.
+
+    temperature: 0: always the most probable token, penalties considered.
+    top_k: keep so many of the most probable tokens, 0: all. top_p: keep the most probable ones that together reach this
+        probability, 1: all. min_p: keep those with this share of the best one's probability, 0: all.
+    repeat_penalty: divides positive logits, and multiplies negative ones, of tokens among the last `repeat_last_n` (0:
+        none, -1: all). presence_penalty is taken from their logits once, frequency_penalty once an occurrence.
+    seed: None: another one for each generation. mode: a key of SAMPLING_MODES.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    mode: str = "match"
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        for name, value, good, wanted in (
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf, "at least 0"),
+            ("top-k", self.top_k, self.top_k >= 0, "at least 0"),
+            ("top-p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1"),
+            ("min-p", self.min_p, 0 <= self.min_p <= 1, "0 to 1"),
+            ("repeat-penalty", self.repeat_penalty, 0 < self.repeat_penalty < math.inf, "above 0"),
+            ("repeat-last-n", self.repeat_last_n, self.repeat_last_n >= -1, "at least -1"),
+            ("presence-penalty", self.presence_penalty, math.isfinite(self.presence_penalty), "a number"),
+            ("frequency-penalty", self.frequency_penalty, math.isfinite(self.frequency_penalty), "a number"),
+            ("seed", self.seed, self.seed is None or 0 <= self.seed < 1 << 64, "0 to 2^64 - 1"),
+        ):
+            if not good:
+                raise UsageError(f"{name} is {value}; wanted: {wanted}")
+        if self.mode not in SAMPLING_MODES:
+            raise UsageError(
+                f"sampling mode {self.mode!r} is unknown", hint="choose one of " + ", ".join(SAMPLING_MODES)
+            )
+
+    @property
+    def penalises(self) -> bool:
+        """Whether tokens before a place change the choice there."""
+        neutral = self.repeat_penalty == 1 and self.presence_penalty == self.frequency_penalty == 0
+        return not neutral and self.repeat_last_n != 0

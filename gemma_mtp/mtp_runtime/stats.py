@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
@@ -13,12 +12,18 @@ from typing import Any
 class Statistics:
     """Counts and times of one generation. Times are seconds.
 
+    prompt_tokens: all of them; reused_tokens: those that were in the KV cache already.
     rounds: target passes after the prompt's (each verifies the newest token and the drafts, if any).
     tokens: generated tokens. The first comes from the prompt's pass, every other from a round.
     drafted_at, accepted_at: by draft position: how often a token was drafted there, how often it was accepted.
+    first_token_seconds: from the start to the first token. generation_seconds: all after it, of which draft_seconds and
+        verify_seconds are the two halves of the rounds, decode_seconds what of both llama_decode took.
+    sampling_seconds: choosing tokens from logits, in draft, verification and the prompt's pass together.
+    peak_memory: bytes of main memory that this process had at most, 0 where the system does not say.
     """
 
     prompt_tokens: int = 0
+    reused_tokens: int = 0
     tokens: int = 0
     rounds: int = 0
     drafted_at: list[int] = field(default_factory=list)
@@ -26,7 +31,11 @@ class Statistics:
     prompt_seconds: float = 0.0
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
+    sampling_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    first_token_seconds: float = 0.0
     generation_seconds: float = 0.0
+    peak_memory: int = 0
 
     def count_round(self, drafted: int, accepted: int) -> None:
         self.rounds += 1
@@ -37,14 +46,9 @@ class Statistics:
             self.drafted_at[position] += 1
             self.accepted_at[position] += position < accepted
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Add the block's seconds to the field of this name."""
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, name, getattr(self, name) + perf_counter() - start)
+    def timed(self, name: str) -> Stopwatch:
+        """A `with` block whose seconds are added to the field of this name."""
+        return Stopwatch(self, name)
 
     @property
     def drafted(self) -> int:
@@ -75,10 +79,43 @@ class Statistics:
 
     @property
     def prompt_tokens_per_second(self) -> float | None:
-        return self.prompt_tokens / self.prompt_seconds if self.prompt_seconds else None
+        """Prompt tokens that were decoded, a second."""
+        return (self.prompt_tokens - self.reused_tokens) / self.prompt_seconds if self.prompt_seconds else None
+
+    @property
+    def overhead(self) -> float | None:
+        """The share of the generation's time that was spent outside of llama_decode: the loop's own."""
+        return 1 - self.decode_seconds / self.generation_seconds if self.rounds and self.generation_seconds else None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, derived figures included, ready for JSON."""
         derived = ("drafted", "accepted", "acceptance", "acceptance_by_position", "tokens_per_pass")
-        rates = ("tokens_per_second", "prompt_tokens_per_second")
+        rates = ("tokens_per_second", "prompt_tokens_per_second", "overhead")
         return asdict(self) | {name: getattr(self, name) for name in (*derived, *rates)}
+
+
+class Stopwatch:
+    """A `with` block's time. seconds: after the block, what it took."""
+
+    __slots__ = ("_name", "_start", "_statistics", "seconds")
+
+    def __init__(self, statistics: Statistics, name: str):
+        self._statistics, self._name, self.seconds = statistics, name, 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._start = perf_counter()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.seconds = perf_counter() - self._start
+        setattr(self._statistics, self._name, getattr(self._statistics, self._name) + self.seconds)
+
+
+def peak_memory() -> int:
+    """Bytes of main memory that this process has had at most, mapped files included; 0 where the system doesn't say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -24,12 +24,14 @@ class Verifier:
 
     tokens: the tokens in the KV cache, at positions 0 .. len(tokens) - 1. The newest token is never among them.
     hidden: float32 [width], the target's final hidden row of the last of `tokens`: what the drafter starts from.
+    reused: how many tokens of the last prompt were in the KV cache already.
     """
 
     def __init__(self, target: Context):
         target.give_hidden_rows()
         self.context = target
         self.tokens: list[int] = []
+        self.reused = 0
         self.hidden = np.zeros(target.model.output_width, np.float32)
 
     @property
@@ -44,7 +46,8 @@ class Verifier:
         """
         self._check(prompt)
         self.rewind(self._common_prefix(prompt) if reuse else 0)
-        for start in range(len(self.tokens), len(prompt), self.context.capacity):
+        self.reused = len(self.tokens)
+        for start in range(self.reused, len(prompt), self.context.capacity):
             piece = prompt[start : start + self.context.capacity]
             last = start + len(piece) == len(prompt)
             self._extend(piece, outputs=1 if last else 0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime.control import Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.generate import generate
 from gemma_mtp.mtp_runtime.llama import Context, Model
@@ -93,7 +94,7 @@ class _Run:
 def _decode(verifier: Verifier, drafter: Drafter | None, prompt: list[int], banned: list[int], job: Job) -> _Run:
     statistics, sampler, start = Statistics(), RecordingGreedy(banned), perf_counter()
     steps = generate(
-        verifier, drafter, sampler, prompt, statistics, max_tokens=job.tokens, draft_length=lambda: job.draft_max
+        verifier, drafter, sampler, prompt, statistics, max_tokens=job.tokens, control=Fixed(job.draft_max)
     )
     tokens = [step.token for step in steps]
     return _Run(tokens, sampler.choices, statistics, perf_counter() - start)

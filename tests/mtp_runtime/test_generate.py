@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
+from runs import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_values import u32
-from gemma_mtp.mtp_runtime import Generation, MtpEngine
-
-
-def finished(engine: MtpEngine, prompt: str | Sequence[int], **options: object) -> Generation:
-    generation = engine.generate(prompt, **{"max_tokens": 60, "ignore_end": True, **options})
-    for _ in generation:
-        pass
-    return generation
+from gemma_mtp.mtp_runtime import MtpEngine
 
 
 @pytest.fixture(scope="module")
