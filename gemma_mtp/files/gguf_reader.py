@@ -7,7 +7,6 @@ held against the bytes that are left, so that no number in a file can ask for mo
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy as np
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
+from gemma_mtp.files.mapped import Done, MappedFile
 from gemma_mtp.ggml import GGMLType, block_size, tensor_bytes
 
 MAGIC = b"GGUF"
@@ -81,11 +81,11 @@ class GGUFFile:
                 self.size = os.fstat(file.fileno()).st_size
                 if not self.size:
                     raise GGUFError("the file is empty", where=path)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._map = MappedFile(self.path)
         except OSError as error:
             raise GGUFError(f"cannot be read: {error.strerror}", where=path) from error
         try:
-            self.header = parse_header(memoryview(self._map), self.size)
+            self.header = parse_header(self._map.view(), self.size)
         except GGUFError as error:
             located = GGUFError(error.what, where=path, hint=error.hint)
             located.offset = error.offset
@@ -101,7 +101,11 @@ class GGUFFile:
 
     def data(self, tensor: TensorInfo) -> np.ndarray:
         """The tensor's bytes: uint8 [nbytes], a read-only view."""
-        return np.frombuffer(self._map, np.uint8, tensor.nbytes, tensor.offset)
+        return self._map.bytes(tensor.offset, tensor.nbytes)
+
+    def forgetting(self, tensor: TensorInfo) -> Done:
+        """See `MappedFile.forgetting`: for a reader of the tensor from its start."""
+        return self._map.forgetting(tensor.offset)
 
     def __enter__(self) -> GGUFFile:
         return self

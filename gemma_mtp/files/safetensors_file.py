@@ -7,7 +7,6 @@ byte); the views are our own, because NumPy has no BF16: such tensors are uint16
 from __future__ import annotations
 
 import json
-import mmap
 import struct
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from gemma_mtp.errors import SafetensorsError
+from gemma_mtp.files.mapped import Done, MappedFile
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -56,7 +56,7 @@ class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
                 if tensor.name in self._tensors:
                     raise SafetensorsError(f"tensor {tensor.name} is also in {self[tensor.name].file.name}", where=path)
                 self._tensors[tensor.name] = tensor
-        self._maps: dict[Path, mmap.mmap] = {}
+        self._maps: dict[Path, MappedFile] = {}
 
     def data(self, tensor: StoredTensor) -> np.ndarray[Any, Any]:
         """A read-only view of the tensor in the dtype of `DTYPES`. Raises SafetensorsError for other dtypes."""
@@ -66,12 +66,16 @@ class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
                 where=tensor.file,
                 hint="start from the original, unquantized checkpoint",
             )
+        return self._map(tensor).bytes(tensor.offset, tensor.nbytes).view(DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+    def forgetting(self, tensor: StoredTensor) -> Done:
+        """See `MappedFile.forgetting`: for a reader of the tensor from its start."""
+        return self._map(tensor).forgetting(tensor.offset)
+
+    def _map(self, tensor: StoredTensor) -> MappedFile:
         if tensor.file not in self._maps:
-            with tensor.file.open("rb") as file:
-                self._maps[tensor.file] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        dtype = DTYPES[tensor.dtype]
-        flat = np.frombuffer(self._maps[tensor.file], dtype, tensor.nbytes // dtype.itemsize, tensor.offset)
-        return flat.reshape(tensor.shape)
+            self._maps[tensor.file] = MappedFile(tensor.file)
+        return self._maps[tensor.file]
 
     def __getitem__(self, name: str) -> StoredTensor:
         return self._tensors[name]

@@ -89,6 +89,15 @@ def prepare(kind: GGMLType) -> None:
     library().ggml_quantize_init(kind)
 
 
+#: Families whose kernels search a grid for the nearest point, and abort where nothing is near (seen: IQ1 .. IQ3).
+GRID_FAMILIES = ("IQ1_", "IQ2_", "IQ3_")
+
+
+def aborts_on_nonfinite(kind: GGMLType) -> bool:
+    """Whether the kernel may abort the process on NaN or Inf."""
+    return kind.name.startswith(GRID_FAMILIES)
+
+
 def requires_importance(kind: GGMLType) -> bool:
     """Whether the kernel aborts the process without an importance matrix."""
     return bool(library().ggml_quantize_requires_imatrix(kind))

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.files.mapped import Done
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.quantize import kernels
 
@@ -62,6 +63,7 @@ class _Job:
     rows_per_expert: int
     importance: Array | None
     address: int
+    done: Done
 
     @property
     def source_row(self) -> int:
@@ -72,11 +74,25 @@ class _Job:
         return row_bytes(self.wanted, self.columns)
 
 
-class RowEncoder:
-    """A pool of threads that encodes tensors, one after the other. A context manager."""
+class _Piece(NamedTuple):
+    """Some rows in work: the future number of their bytes in `buffer`."""
 
-    def __init__(self, threads: int | None = None):
+    encoded: Future[int]
+    buffer: Array
+    rows: int
+
+
+class RowEncoder:
+    """A pool of threads that encodes tensors, one after the other. A context manager.
+
+    allow_nonfinite: take NaN and Inf as they come, except for types whose kernels abort the process on them.
+    nonfinite: the names of the tensors in which some were found and taken.
+    """
+
+    def __init__(self, threads: int | None = None, *, allow_nonfinite: bool = False):
         self.threads = threads or default_threads()
+        self.allow_nonfinite = allow_nonfinite
+        self.nonfinite: set[str] = set()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="quantize")
         self._scratch = threading.local()
 
@@ -94,12 +110,14 @@ class RowEncoder:
         source: GGMLType,
         wanted: GGMLType,
         importance: Array | None = None,
+        done: Done = lambda _: None,
     ) -> Iterator[memoryview]:
         """The tensor's bytes in the type `wanted`, in pieces, in order. A piece is valid until the next is asked for.
 
         data: the tensor as it is stored, contiguous, of any dtype (it is taken as bytes of type `source`).
         shape: row-major, [..., rows, columns]; a tensor of experts is [experts, rows, columns].
         importance: float32 [columns], or [experts, columns].
+        done: told how many bytes of `data` were just done with, in order.
 
         Raises BadFileError for NaN and Inf, in the source or (too large for the type) in the result; UsageError for a
         type that needs an importance matrix without one.
@@ -107,7 +125,7 @@ class RowEncoder:
         raw = data.reshape(-1).view(np.uint8)
         columns = shape[-1]
         if source == wanted:
-            yield from _copied(name, raw, source, columns)
+            yield from self._copied(name, raw, source, columns, done)
             return
         if importance is None and kernels.requires_importance(wanted):
             raise UsageError(f"{wanted.name} needs an importance matrix", where=name, hint="add --imatrix FILE")
@@ -115,25 +133,26 @@ class RowEncoder:
         rows_per_expert = shape[-2] if len(shape) > 1 else 1
         if importance is not None:
             importance = np.ascontiguousarray(importance, np.float32).reshape(-1, columns)
-        job = _Job(name, raw, source, wanted, columns, rows_per_expert, importance, raw.ctypes.data)
+        job = _Job(name, raw, source, wanted, columns, rows_per_expert, importance, raw.ctypes.data, done)
         yield from self._streamed(job, prod(shape[:-1]))
 
     def _streamed(self, job: _Job, rows: int) -> Iterator[memoryview]:
         """Keep some pieces in work, hand out the oldest, use its buffer again."""
-        waiting: deque[tuple[Future[int], Array]] = deque()
+        waiting: deque[_Piece] = deque()
         rows_at_once = max(1, PIECE // job.columns)
         spare: list[Array] = []
         try:
             for first, count in _pieces(job, rows, rows_at_once):
                 if len(waiting) == AHEAD * self.threads:
-                    yield from _oldest(waiting, spare)
+                    yield from _oldest(job, waiting, spare)
                 buffer = spare.pop() if spare else np.empty(min(rows, rows_at_once) * job.wanted_row, np.uint8)
-                waiting.append((self._pool.submit(self._encode_piece, job, first, count, buffer), buffer))
+                encoded = self._pool.submit(self._encode_piece, job, first, count, buffer)
+                waiting.append(_Piece(encoded, buffer, count))
             while waiting:
-                yield from _oldest(waiting, spare)
+                yield from _oldest(job, waiting, spare)
         finally:
-            for future, _ in waiting:
-                future.cancel()
+            for piece in waiting:
+                piece.encoded.cancel()
 
     def _encode_piece(self, job: _Job, first: int, count: int, buffer: Array) -> int:
         """Rows `first` to `first + count` into `buffer`, slice by slice. Returns the bytes."""
@@ -145,15 +164,35 @@ class RowEncoder:
         written = 0
         for row in range(first, first + count, rows_at_once):
             rows = min(rows_at_once, first + count - row)
-            check_finite(job.name, job.data[row * source_row : (row + rows) * source_row], job.source, source_row, row)
+            raw = job.data[row * source_row : (row + rows) * source_row]
+            self._check(job.name, raw, job.source, source_row, row, job.wanted)
             floats = self._widened(job, row * source_row, rows * job.columns)
             nbytes = kernels.quantize(job.wanted, floats, target + written, rows, job.columns, importance)
-            if not kernels.is_valid(job.wanted, target + written, nbytes):
+            if job.name not in self.nonfinite and not kernels.is_valid(job.wanted, target + written, nbytes):
                 raise BadFileError(
                     f"values in rows {row:,} to {row + rows - 1:,} are too large for {job.wanted.name}", where=job.name
                 )
             written += nbytes
         return written
+
+    def _copied(self, name: str, raw: Array, kind: GGMLType, columns: int, done: Done) -> Iterator[memoryview]:
+        """The tensor as it is, checked."""
+        size = row_bytes(kind, columns)
+        step = max(1, PIECE // columns) * size
+        for start in range(0, len(raw), step):
+            piece = raw[start : start + step]
+            self._check(name, piece, kind, size, start // size, kind)
+            yield piece.data
+            done(len(piece))
+
+    def _check(self, name: str, raw: Array, kind: GGMLType, size: int, first_row: int, wanted: GGMLType) -> None:
+        """See `check_finite`; where it may be, make a note instead."""
+        try:
+            check_finite(name, raw, kind, size, first_row)
+        except BadFileError:
+            if not self.allow_nonfinite or kernels.aborts_on_nonfinite(wanted):
+                raise
+            self.nonfinite.add(name)
 
     def _widened(self, job: _Job, offset: int, elements: int) -> int:
         """The address of the float32 form of the elements at byte `offset`: the thread's buffer, or where they are."""
@@ -179,20 +218,11 @@ def _pieces(job: _Job, rows: int, rows_at_once: int) -> Iterator[tuple[int, int]
             yield first, min(rows_at_once, start + block - first)
 
 
-def _oldest(waiting: deque[tuple[Future[int], Array]], spare: list[Array]) -> Iterator[memoryview]:
-    future, buffer = waiting.popleft()
-    yield buffer[: future.result()].data
-    spare.append(buffer)
-
-
-def _copied(name: str, raw: Array, kind: GGMLType, columns: int) -> Iterator[memoryview]:
-    """The tensor as it is, checked."""
-    size = row_bytes(kind, columns)
-    step = max(1, PIECE // columns) * size
-    for start in range(0, len(raw), step):
-        piece = raw[start : start + step]
-        check_finite(name, piece, kind, size, start // size)
-        yield piece.data
+def _oldest(job: _Job, waiting: deque[_Piece], spare: list[Array]) -> Iterator[memoryview]:
+    piece = waiting.popleft()
+    yield piece.buffer[: piece.encoded.result()].data
+    spare.append(piece.buffer)
+    job.done(piece.rows * job.source_row)
 
 
 def check_finite(name: str, raw: Array, kind: GGMLType, size: int, first_row: int) -> None:
