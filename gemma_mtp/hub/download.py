@@ -16,7 +16,8 @@ from huggingface_hub import constants, hf_hub_url
 from huggingface_hub.utils._fixes import WeakFileLock
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.hub.cache import RepoCache, content_hash
+from gemma_mtp.files.hashing import content_hash
+from gemma_mtp.hub.cache import RepoCache
 from gemma_mtp.hub.client import Advance, Progress, hub, hub_stream, is_transient, retried, silent_progress
 from gemma_mtp.hub.problems import TransportError, explained
 from gemma_mtp.hub.source import Source, parse_source

@@ -11,7 +11,7 @@ from gguf.constants import LlamaFileType
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_values import ValueType
-from gemma_mtp.hub.cache import sha256_of
+from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub.discovery import DrafterName, parse_drafter_name
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect

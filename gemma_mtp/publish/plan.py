@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
-from gemma_mtp.hub.cache import content_hash, git_hasher
+from gemma_mtp.files.hashing import content_hash, git_hasher
 from gemma_mtp.hub.discovery import DRAFTER_PREFIX, parse_drafter_name
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source

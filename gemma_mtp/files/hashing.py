@@ -1,0 +1,29 @@
+"""Hashes of files: sha256, and git's own sha1, which the Hub gives for small files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def content_hash(path: Path, etag: str) -> str:
+    """The file's hash of the kind that `etag` is: sha256 (64 digits), or git's sha1 of a blob (40 digits)."""
+    return _hash(path, hashlib.sha256() if len(etag) == 64 else git_hasher(path.stat().st_size))
+
+
+def sha256_of(path: Path) -> str:
+    return _hash(path, hashlib.sha256())
+
+
+def git_hasher(size: int) -> hashlib._Hash:
+    """git hashes a blob's size before its content."""
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def _hash(path: Path, hasher: hashlib._Hash) -> str:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest()
