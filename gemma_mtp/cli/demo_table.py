@@ -6,9 +6,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from gemma_mtp.bench.results import Row, draft_name
 from gemma_mtp.cli.output import human_size, results
 from gemma_mtp.demo.demo import INERT_LAYERS, DemoResult
-from gemma_mtp.demo.race import PLAIN, Standing
 
 
 def print_demo(result: DemoResult) -> None:
@@ -21,7 +21,7 @@ def print_demo(result: DemoResult) -> None:
     verdict = "[green]yes[/]" if result.identical_output else f"[red]no[/], {len(result.differing)} prompts differ"
     results.print(f"acceptance: {result.acceptance:.1%} of drafted tokens")
     results.print(
-        f"speed-up on the heavier target: {result.heavy_speedup:.2f}x, drafting {result.best_heavy.draft_max}"
+        f"speed-up on the heavier target: {result.best_heavy.speedup:.2f}x, drafting {result.best_heavy.draft}"
     )
     results.print(f"identical output: {verdict}")
 
@@ -41,18 +41,16 @@ def _verdict(result: DemoResult) -> str:
     return result.report.verdict if result.report else ""
 
 
-def _figures(title: str, standings: dict[int, Standing]) -> Table:
+def _figures(title: str, rows: list[Row]) -> Table:
     table = Table(box=None, title=title, title_justify="left", title_style="bold", header_style="bold")
     for heading in ("drafting", "drafted", "accepted", "tokens/s", "speed-up"):
         table.add_column(heading, justify="right")
-    plain = standings[PLAIN].rate
-    for standing in standings.values():
-        drafted = standing.draft_max != PLAIN
+    for row in rows:
         table.add_row(
-            str(standing.draft_max) if drafted else "no",
-            str(standing.drafted) if drafted else "",
-            f"{standing.acceptance:.1%}" if drafted else "",
-            f"{standing.rate:.1f}",
-            f"{standing.rate / plain:.2f}x" if drafted else "",
+            draft_name(row.draft),
+            str(row.drafted) if row.drafts else "",
+            f"{row.acceptance:.1%}" if row.acceptance is not None else "",
+            f"{row.tokens_per_second:.1f}",
+            f"{row.speedup:.2f}x" if row.drafts else "",
         )
     return table

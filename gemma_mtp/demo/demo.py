@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from gemma_mtp.bench.laps import Lap, Pair
+from gemma_mtp.bench.measure import Plan, measure
+from gemma_mtp.bench.results import OVERALL, PLAIN, Row
+from gemma_mtp.bench.summary import differing_prompts, rows
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.demo.prompts import PROMPTS
-from gemma_mtp.demo.race import PLAIN, Lap, Standing, differing_prompts, standings
-from gemma_mtp.mtp_runtime.child import in_child
 from gemma_mtp.quantize import quantize_file
 from gemma_mtp.validate import Report, verify_pair
 
@@ -24,6 +26,7 @@ DRAFT_MAX = 3
 HEAVY_DRAFT_LENGTHS = (1, 2, 3)
 INERT_LAYERS = 64
 NEW_TOKENS = 128
+CATEGORY = "code"  # of all of the demo's prompts
 
 #: Told what begins now.
 Tell = Callable[[str], None]
@@ -40,12 +43,12 @@ class Step:
 
 @dataclass
 class DemoResult:
-    """Everything that the demo found out. `light` and `heavy`: the standings by draft length, PLAIN among them."""
+    """Everything that the demo found out. `light` and `heavy`: a row for each draft length, PLAIN first."""
 
     steps: list[Step] = field(default_factory=list)
     report: Report | None = None
-    light: dict[int, Standing] = field(default_factory=dict)
-    heavy: dict[int, Standing] = field(default_factory=dict)
+    light: list[Row] = field(default_factory=list)
+    heavy: list[Row] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
     sample: str = ""
 
@@ -55,21 +58,18 @@ class DemoResult:
 
     @property
     def acceptance(self) -> float:
-        return self.light[DRAFT_MAX].acceptance
+        """Of drafts of DRAFT_MAX."""
+        return next(row.acceptance or 0.0 for row in self.light if row.draft == DRAFT_MAX)
 
     @property
-    def best_heavy(self) -> Standing:
-        return max(self.heavy.values(), key=lambda standing: standing.rate)
-
-    @property
-    def heavy_speedup(self) -> float:
-        return self.best_heavy.rate / self.heavy[PLAIN].rate
+    def best_heavy(self) -> Row:
+        return max((row for row in self.heavy if row.draft != PLAIN), key=lambda row: row.speedup)
 
 
 def run_demo(folder: Path, tell: Tell = lambda _: None) -> DemoResult:
     """Run all steps in `folder`; the files stay there.
 
-    Raises whatever the steps raise: see `convert_checkpoint`, `quantize_file`, `verify_pair` and `in_child`.
+    Raises whatever the steps raise: see `convert_checkpoint`, `quantize_file`, `verify_pair` and `measure`.
     """
     result = DemoResult()
     bf16 = {part: folder / f"{part}-BF16.gguf" for part in ("target", "assistant")}
@@ -87,7 +87,7 @@ def run_demo(folder: Path, tell: Tell = lambda _: None) -> DemoResult:
 
     with _step(result, "run", tell, folder, f"{len(PROMPTS)} prompts, drafting 0 and {DRAFT_MAX} tokens a round"):
         laps = _race(target, assistant, (DRAFT_MAX,), tell)
-        result.light, result.sample = standings(laps), laps[0].prompt + laps[0].text
+        result.light, result.sample = _overall(laps), laps[0].task.prompt + laps[0].text
 
     with _step(result, "make heavier", tell, folder, f"{INERT_LAYERS} inert layers: same function, more work"):
         heavy = folder / "heavy-BF16.gguf"
@@ -96,7 +96,7 @@ def run_demo(folder: Path, tell: Tell = lambda _: None) -> DemoResult:
 
     with _step(result, "run heavier", tell, folder, "the same prompts, drafting 0 to 3 tokens a round"):
         heavy_laps = _race(folder / f"heavy-{CHOSEN}.gguf", assistant, HEAVY_DRAFT_LENGTHS, tell)
-        result.heavy = standings(heavy_laps)
+        result.heavy = _overall(heavy_laps)
 
     result.differing = [*differing_prompts(laps), *differing_prompts(heavy_laps)]
     return result
@@ -112,26 +112,31 @@ def _step(result: DemoResult, title: str, tell: Tell, folder: Path, detail: str)
     result.steps.append(Step(title, perf_counter() - start, made))
 
 
-def _race(target: Path, assistant: Path, lengths: Sequence[int], tell: Tell) -> list[Lap]:
-    """The laps, run in a child process: a crash in native code becomes an error with a name."""
+def _race(target: Path, assistant: Path, lengths: tuple[int, ...], tell: Tell) -> list[Lap]:
+    """Every prompt, plainly and with drafts of each length. `tell` hears of each prompt that is done."""
+    prompts = tuple((CATEGORY, prompt) for prompt in PROMPTS)
     laps = []
-    for lap in in_child("gemma_mtp.demo.race:run_laps", target, assistant, PROMPTS, lengths, NEW_TOKENS):
+    for lap in measure(Plan(Pair(target, assistant, max(lengths)), prompts, lengths, tokens=NEW_TOKENS, repeats=1)):
         laps.append(lap)
-        if lap.draft_max == lengths[-1]:
-            tell(f"  {lap.prompt.splitlines()[0]} ... done")
+        if lap.task.draft == lengths[-1]:
+            tell(f"  {lap.task.prompt.splitlines()[0]} ... done")
     return laps
 
 
+def _overall(laps: list[Lap]) -> list[Row]:
+    return [row for row in rows(laps) if row.category == OVERALL]
+
+
 def to_json(result: DemoResult) -> dict[str, Any]:
-    """The result for machines. Rates are tokens a second; `files` are sizes in bytes."""
+    """The result for machines. `files` are sizes in bytes, the pairs' rows those of a results file of `bench`."""
     return {
         "identical_output": result.identical_output,
         "acceptance": result.acceptance,
-        "heavy_speedup": result.heavy_speedup,
+        "heavy_speedup": result.best_heavy.speedup,
         "verified": result.report is not None and result.report.ok,
         "steps": [asdict(step) for step in result.steps],
-        "pair": [asdict(standing) for standing in result.light.values()],
-        "heavier_pair": [asdict(standing) for standing in result.heavy.values()],
+        "pair": [asdict(row) for row in result.light],
+        "heavier_pair": [asdict(row) for row in result.heavy],
         "differing_prompts": result.differing,
         "sample": result.sample,
     }

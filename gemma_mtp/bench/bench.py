@@ -1,0 +1,99 @@
+"""The whole measurement: laps, rows, recommendation, and what a reader must know about machine and files."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from gguf import LlamaFileType
+
+from gemma_mtp import __version__
+from gemma_mtp.bench.laps import Lap
+from gemma_mtp.bench.measure import Plan, measure
+from gemma_mtp.bench.recommendation import recommend
+from gemma_mtp.bench.results import BenchResults, Machine, ModelFile, Settings
+from gemma_mtp.bench.summary import rows
+from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.mtp_runtime import backend, cpp
+from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
+from gemma_mtp.mtp_runtime.settings import ModelSettings, available_cores
+
+
+def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
+    """Measure. `on_lap` is told each lap that is done.
+
+    Raises BadFileError (no pair), UsageError, MissingExtra, LlamaError, NativeCrash, EnvironmentProblem.
+    """
+    pair, context = plan.pair, plan.pair.context
+    check_pair(read_header(pair.target), read_header(pair.assistant))
+    machine = _machine(plan.engines)
+    laps = []
+    for lap in measure(plan):
+        laps.append(lap)
+        on_lap(lap)
+    found = rows(laps)
+    model = pair.model or ModelSettings()
+    return BenchResults(
+        gemma_mtp=__version__,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        machine=machine,
+        target=model_file(pair.target),
+        assistant=model_file(pair.assistant),
+        settings=Settings(
+            draft_max=pair.draft_max,
+            tokens=plan.tokens,
+            repeats=plan.repeats,
+            threads=context.threads or available_cores(),
+            context=context.size,
+            batch=context.batch,
+            cache_type=context.cache_k,
+            flash_attention=context.flash_attention,
+            gpu_layers=model.gpu_layers,
+            prompts=dict(Counter(category for category, _ in plan.prompts)),
+        ),
+        rows=tuple(found),
+        recommendation=recommend(
+            found, plan.engines[0], target=pair.target, assistant=pair.assistant, context=context, model=model
+        ),
+    )
+
+
+def model_file(path: Path) -> ModelFile:
+    """Raises GGUFError."""
+    with GGUFFile(path) as file:
+        name, number = (file.metadata.get(f"general.{key}") for key in ("name", "file_type"))
+        return ModelFile(
+            name=str(name.decode()) if name else path.stem,
+            file=path.name,
+            bytes=path.stat().st_size,
+            type=_type_name(number and number.decode()),
+        )
+
+
+def _type_name(number: Any) -> str:
+    """llama.cpp's name of `general.file_type`: 15 -> Q4_K_M."""
+    try:
+        return LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_")
+    except ValueError:
+        return "unknown"
+
+
+def _machine(engines: tuple[str, ...]) -> Machine:
+    """Raises EnvironmentProblem, MissingExtra."""
+    report = backend.remembered() or backend.probe()
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=report.cpu,
+        devices=tuple(f"{one['name']}: {one['description']}" for one in report.devices),
+        engines={engine: VERSIONS[engine](report) for engine in engines},
+    )
+
+
+VERSIONS: dict[str, Callable[[backend.BackendReport], str]] = {
+    "python": lambda report: f"gemma-mtp {__version__} on {backend.PACKAGE} {report.package} ({report.build})",
+    "cpp": lambda _: f"{cpp.PACKAGE} {cpp.package_version()} (portable CPU code)",
+}

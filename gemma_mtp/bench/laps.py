@@ -1,0 +1,148 @@
+"""The measuring side: a child process with a loaded engine, which answers each task with a lap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from gemma_mtp.bench.results import AUTO, PLAIN
+from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.mtp_runtime.stats import Statistics
+
+if TYPE_CHECKING:
+    from gemma_mtp.mtp_runtime.cpp import CppEngine
+
+#: Tokens of a warm-up: the first passes read the weights from the disk and find the caches cold.
+WARM_UP = 16
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What an engine loads. draft_max: the longest draft. model None: what works on this machine."""
+
+    target: Path
+    assistant: Path
+    draft_max: int
+    context: ContextSettings = field(default_factory=ContextSettings)
+    model: ModelSettings | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Continue `prompt` with `tokens` tokens, greedily, ignoring end tokens. draft: PLAIN, a length, or AUTO."""
+
+    engine: str
+    category: str
+    prompt: str
+    draft: int
+    repeat: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Lap:
+    """A task that is done."""
+
+    task: Task
+    text: str
+    tokens: tuple[int, ...]
+    statistics: Statistics
+
+
+class Runner(AbstractContextManager["Runner"], Protocol):
+    """A loaded engine."""
+
+    def run(self, task: Task) -> Lap: ...
+
+
+class PythonRunner:
+    """This package's loop."""
+
+    def __init__(self, pair: Pair):
+        from gemma_mtp.mtp_runtime import MtpEngine
+
+        self._pair = pair
+        self._engine = MtpEngine(
+            pair.target, pair.assistant, context=pair.context, model=pair.model, draft_max=pair.draft_max
+        )
+        for draft in (PLAIN, pair.draft_max):
+            self.run(Task("", "", "def", draft, 0, WARM_UP))
+
+    def run(self, task: Task) -> Lap:
+        length, adapts = (self._pair.draft_max, {"auto": True}) if task.draft == AUTO else (task.draft, {})
+        running = self._engine.generate(
+            task.prompt, max_tokens=task.tokens, draft_max=length, ignore_end=True, **adapts
+        )
+        for _ in running:
+            pass
+        return Lap(task, running.text, tuple(running.tokens), running.statistics)
+
+    def __enter__(self) -> PythonRunner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._engine.close()
+
+
+class CppRunner:
+    """llama.cpp's server in xllamacpp. It has one draft length for life: another one is another server, loaded anew."""
+
+    def __init__(self, pair: Pair):
+        self._pair = pair
+        self._draft: int | None = None
+        self._engine: CppEngine | None = None
+
+    def run(self, task: Task) -> Lap:
+        result = self._drafting(task.draft).complete(task.prompt, max_tokens=task.tokens, ignore_end=True)
+        return Lap(task, result.text, tuple(result.tokens), result.statistics)
+
+    def _drafting(self, draft: int) -> CppEngine:
+        from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading
+
+        if self._engine is None or draft != self._draft:
+            self.close()
+            pair, model = self._pair, self._pair.model or ModelSettings()
+            loading = Loading(pair.target, pair.assistant, draft, context=pair.context, model=model)
+            self._engine, self._draft = CppEngine(loading), draft
+            self._engine.complete("def", max_tokens=WARM_UP, ignore_end=True)
+        return self._engine
+
+    def close(self) -> None:
+        if self._engine:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> CppRunner:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+#: What `--engine` may name.
+ENGINES: dict[str, Callable[[Pair], Runner]] = {"python": PythonRunner, "cpp": CppRunner}
+#: Engines that load anew for another draft length, and cannot adapt it.
+FIXED = frozenset({"cpp"})
+
+
+def answer(engine: str, pair: Pair) -> Generator[Lap | None, Task, None]:
+    """Runs in the child of a conversation: None when the engine is loaded, then a lap for each task that is sent.
+
+    Raises what the engine raises: LlamaError, BadFileError, MissingExtra, EnvironmentProblem.
+    """
+    with ENGINES[engine](pair) as runner:
+        lap = None
+        while True:
+            task = yield lap
+            lap = runner.run(task)
+
+
+def check_engine(name: str) -> str:
+    """Raises UsageError."""
+    if name not in ENGINES:
+        raise UsageError(f"engine {name!r} is unknown", hint="choose one of " + ", ".join(ENGINES))
+    return name
