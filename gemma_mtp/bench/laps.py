@@ -73,9 +73,10 @@ class PythonRunner:
             self.run(Task("", "", "def", draft, 0, WARM_UP))
 
     def run(self, task: Task) -> Lap:
-        length, adapts = (self._pair.draft_max, {"auto": True}) if task.draft == AUTO else (task.draft, {})
+        auto = task.draft == AUTO
+        length = self._pair.draft_max if auto else task.draft
         running = self._engine.generate(
-            task.prompt, max_tokens=task.tokens, draft_max=length, ignore_end=True, **adapts
+            task.prompt, max_tokens=task.tokens, draft_max=length, auto=auto, ignore_end=True
         )
         for _ in running:
             pass
