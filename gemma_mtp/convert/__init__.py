@@ -2,8 +2,18 @@
 
 from gemma_mtp.convert.naming import outputs_for
 from gemma_mtp.convert.pipeline import Conversion, convert_checkpoint
+from gemma_mtp.convert.provenance import Origin
 from gemma_mtp.convert.respell import convert_dialect
 from gemma_mtp.convert.spelling import OWN_KEYS, dialect_named
 from gemma_mtp.quantize.engine import Output
 
-__all__ = ["OWN_KEYS", "Conversion", "Output", "convert_checkpoint", "convert_dialect", "dialect_named", "outputs_for"]
+__all__ = [
+    "OWN_KEYS",
+    "Conversion",
+    "Origin",
+    "Output",
+    "convert_checkpoint",
+    "convert_dialect",
+    "dialect_named",
+    "outputs_for",
+]

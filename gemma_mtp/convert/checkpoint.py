@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from gemma_mtp.convert.experts import SourceTensor, fuse_experts
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.model.config import Hyperparameters, read_config
@@ -31,8 +35,13 @@ class Checkpoint:
     folder: Path
     model: Hyperparameters
     store: SafetensorsCheckpoint
-    tensors: dict[Slot, StoredTensor]
+    tensors: dict[Slot, SourceTensor]
     left_out: tuple[str, ...]
+
+    def data(self, tensor: SourceTensor) -> np.ndarray[Any, Any]:
+        """The tensor in the dtype of `safetensors_file.DTYPES`: a view, or a copy where parts are joined."""
+        parts = [self.store.data(part) for part in tensor.parts]
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(tensor.shape)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -50,16 +59,17 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 def place_tensors(
     model: Hyperparameters, folder: Path, stored: Mapping[str, StoredTensor]
-) -> tuple[dict[Slot, StoredTensor], tuple[str, ...]]:
+) -> tuple[dict[Slot, SourceTensor], tuple[str, ...]]:
     """Each tensor in its slot, and the names of those of other modalities. `folder` is for messages.
 
     Raises CheckpointError with all that is missing, unknown or misshapen.
     """
     _refuse_packed(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
-    by_source = {_strip_prefix(name): tensor for name, tensor in stored.items() if name not in left_out}
-    if model.part == "assistant":
-        by_source.pop("lm_head.weight", None)  # tied: the embedding is the head
+    ours = {_strip_prefix(name): tensor for name, tensor in stored.items() if name not in left_out}
+    if model.tied_head:
+        ours.pop("lm_head.weight", None)  # some tools save the embedding a second time under this name
+    by_source = fuse_experts(model, ours)
     places = slots(model)
     tensors = {slot: by_source[slot.source] for slot in places if slot.source in by_source}
     _complain(model, folder, places, by_source, tensors)
@@ -85,8 +95,8 @@ def _complain(
     model: Hyperparameters,
     folder: Path,
     places: list[Slot],
-    by_source: dict[str, StoredTensor],
-    tensors: dict[Slot, StoredTensor],
+    by_source: dict[str, SourceTensor],
+    tensors: dict[Slot, SourceTensor],
 ) -> None:
     known = {slot.source for slot in places}
     misshapen = [

@@ -7,23 +7,27 @@ One tensor at a time is in work, and of it only some blocks of rows are in memor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from gemma_mtp.convert.centroids import CentroidHead
 from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
+from gemma_mtp.convert.experts import SourceTensor
 from gemma_mtp.convert.metadata import general_metadata, model_metadata
+from gemma_mtp.convert.provenance import NOWHERE, Origin, Provenance
 from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.convert.tokenizer import tokenizer_metadata
 from gemma_mtp.errors import CheckpointError, UsageError
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.files.safetensors_file import StoredTensor
+from gemma_mtp.files.mapped import Done
+from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
@@ -35,17 +39,19 @@ from gemma_mtp.quantize.types import FileType
 SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
 HEAD_ROLES = ("centroids", "token_ordering")
 
-#: Called with the number of source bytes that were just done.
-Advance = Callable[[int], None]
-
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was done. `left_out` names the source's tensors of other modalities."""
+    """What was done.
+
+    files: sizes in bytes. left_out: the source's tensors of other modalities, by name. nonfinite: tensors with NaN or
+    Inf, where those are allowed.
+    """
 
     architecture: str
     files: dict[Path, int]
-    left_out: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    nonfinite: tuple[str, ...] = ()
 
 
 def convert_checkpoint(
@@ -54,14 +60,17 @@ def convert_checkpoint(
     *,
     name: str | None = None,
     dialect: Dialect = MAINLINE,
+    origin: Origin = NOWHERE,
+    allow_nonfinite: bool = False,
     force: bool = False,
     threads: int | None = None,
-    advance: Advance = lambda _: None,
+    advance: Done = lambda _: None,
 ) -> Conversion:
     """Convert the checkpoint in the folder `source` to each of `outputs` in one pass.
 
-    name: the model's, for its metadata; the folder's if None. threads: for encoding; all cores if None.
-    advance: hears of source bytes done.
+    name: the model's, for its metadata; the folder's if None. origin: where the folder was downloaded from.
+    allow_nonfinite: convert NaN and Inf as they are. threads: for encoding; all cores if None.
+    advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     for output in outputs:
@@ -69,19 +78,21 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source)
     if checkpoint.model.part == "target" and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
-    plan = _plan(checkpoint, name or source.resolve().name)
     with ExitStack() as stack:
-        encoder = stack.enter_context(RowEncoder(threads))
+        provenance = stack.enter_context(Provenance(origin, source, checkpoint.store.files))
+        plan = _plan(checkpoint, name or source.resolve().name, provenance)
+        encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
         writers = [stack.enter_context(_writer(output, plan, dialect, force)) for output in outputs]
         if dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name):
             _write_same(writers, plan.rope_factors)
-        for slot, tensor in plan.tensors.items():
-            _write_encoded(writers, encoder, checkpoint, slot, tensor)
-            advance(tensor.nbytes)
+        for tensor in plan.tensors.values():
+            _write_encoded(writers, encoder, checkpoint.store, tensor, advance)
         for extra in head_tensors(plan.head, dialect):
             _write_same(writers, extra)
+        for writer in writers:
+            writer.amend(provenance.keys())
     sizes = {writer.path: writer.size for writer in writers}
-    return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out)
+    return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, tuple(sorted(encoder.nonfinite)))
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class _Plan:
 
     metadata: dict[str, Value]
     rope_factors: NamedTensor
-    tensors: dict[Slot, StoredTensor]
+    tensors: dict[Slot, SourceTensor]
     head: CentroidHead | None
 
     @property
@@ -99,11 +110,11 @@ class _Plan:
         return [self.rope_factors.plan, *(_unquantized(slot, tensor) for slot, tensor in self.tensors.items())]
 
 
-def _unquantized(slot: Slot, tensor: StoredTensor) -> TensorPlan:
+def _unquantized(slot: Slot, tensor: SourceTensor) -> TensorPlan:
     return TensorPlan(slot.mainline_name, tensor.shape, GGMLType.F32 if slot.role.plain else source_type(tensor))
 
 
-def _plan(checkpoint: Checkpoint, name: str) -> _Plan:
+def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance) -> _Plan:
     model = checkpoint.model
     factors = np.array(model.rope_factors(), "<f4")
     plan = _Plan(
@@ -116,6 +127,7 @@ def _plan(checkpoint: Checkpoint, name: str) -> _Plan:
         **general_metadata(model, checkpoint.folder, name, plan.tensor_plans),
         **plan.metadata,
         **tokenizer_metadata(checkpoint.folder, model.vocabulary),
+        **provenance.placeholder(),
     }
     return replace(plan, metadata=metadata)
 
@@ -143,12 +155,29 @@ def _types(kind: Kind, plan: _Plan) -> list[GGMLType]:
 
 
 def _write_encoded(
-    writers: Sequence[GGUFWriter], encoder: RowEncoder, checkpoint: Checkpoint, slot: Slot, tensor: StoredTensor
+    writers: Sequence[GGUFWriter],
+    encoder: RowEncoder,
+    store: SafetensorsCheckpoint,
+    tensor: SourceTensor,
+    advance: Done,
 ) -> None:
     """The tensor into every file, encoded once for each type that is wanted."""
-    source, data = source_type(tensor), checkpoint.store.data(tensor)
     for writer in writers:
-        writer.write_next(encoder.encode(tensor.name, data, tensor.shape, source, writer.next.type))
+        parts = (_encoded(encoder, store, part, writer.next.type, advance) for part in tensor.parts)
+        writer.write_next(chain.from_iterable(parts))
+
+
+def _encoded(
+    encoder: RowEncoder, store: SafetensorsCheckpoint, tensor: StoredTensor, wanted: GGMLType, advance: Done
+) -> Iterator[memoryview]:
+    """The tensor's pieces in that type; what has been read is counted and let go."""
+    forget = store.forgetting(tensor)
+
+    def done(count: int) -> None:
+        forget(count)
+        advance(count)
+
+    return encoder.encode(tensor.name, store.data(tensor), tensor.shape, source_type(tensor), wanted, done=done)
 
 
 def _write_same(writers: Sequence[GGUFWriter], tensor: NamedTensor) -> None:
@@ -168,12 +197,12 @@ def _centroid_head(checkpoint: Checkpoint) -> CentroidHead | None:
         top_k=checkpoint.model.centroid_top_k,
         shape=(checkpoint.model.centroids, checkpoint.model.hidden),
         type=source_type(centroids),
-        centroids=checkpoint.store.data(centroids).tobytes(),
-        ordering=checkpoint.store.data(ordering).astype(np.int32),
+        centroids=checkpoint.data(centroids).tobytes(),
+        ordering=checkpoint.data(ordering).astype(np.int32),
     )
 
 
-def source_type(tensor: StoredTensor) -> GGMLType:
+def source_type(tensor: SourceTensor | StoredTensor) -> GGMLType:
     """The ggml type of a checkpoint's tensor. Raises CheckpointError for what is not plain numbers."""
     if tensor.dtype not in SOURCE_TYPES:
         raise CheckpointError(

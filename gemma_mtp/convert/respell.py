@@ -33,7 +33,7 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
         with GGUFWriter(output, metadata, [tensor.plan for tensor in tensors], force=force) as writer:
             for tensor in tensors:
                 writer.write_next([tensor.data])
-        return Conversion(spoken.architecture, {output: writer.size}, ())
+        return Conversion(spoken.architecture, {output: writer.size})
 
 
 def _dialect(metadata: dict[str, Value], source: Path) -> Dialect:

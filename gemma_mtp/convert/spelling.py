@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gemma_mtp.convert import provenance
 from gemma_mtp.convert.centroids import CentroidHead, head_from_arrays, ordering_from_clusters
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files import gguf_values as gv
@@ -33,7 +34,9 @@ HEAD_KEYS = (
 )
 
 #: Keys that our files have beside those of upstream's converter; its loader skips them.
-OWN_KEYS = frozenset(f"{MAINLINE.architecture}.{key}" for key in (*HEAD_KEYS, dialects.ROPE_FACTORS))
+OWN_KEYS = frozenset(
+    (*(f"{MAINLINE.architecture}.{key}" for key in (*HEAD_KEYS, dialects.ROPE_FACTORS)), *provenance.KEYS)
+)
 ORDERED = "use_ordered_embeddings"
 
 

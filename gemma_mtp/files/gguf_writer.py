@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -35,13 +36,14 @@ class GGUFWriter:
     """Writes one GGUF file; a context manager whose end puts the complete file in place (see `atomic_output`).
 
     Tensors are written in the plan's order (`write_next`), each in one piece or in several. `size` is the finished
-    file's, known from the start.
+    file's, known from the start. Values that are only known at the end can be put in then (`amend`).
     """
 
     def __init__(
         self, path: str | Path, metadata: Mapping[str, Value], tensors: Sequence[TensorPlan], *, force: bool = False
     ):
         self.path, self.force = Path(path), force
+        self.metadata = dict(metadata)
         self.tensors = list(tensors)
         self._header = encode_header(metadata, self.tensors)
         self.size = len(self._header) + sum(padded(tensor.nbytes) for tensor in self.tensors)
@@ -66,6 +68,15 @@ class GGUFWriter:
         assert written == self.next.nbytes, f"{self.next.name}: {written} bytes written, {self.next.nbytes} planned"
         self._file.write(bytes(padded(written) - written))
         self._written += 1
+
+    def amend(self, changes: Mapping[str, Value]) -> None:
+        """Write the header again with these values, which must be as long as those that stood in their place."""
+        header = encode_header({**self.metadata, **changes}, self.tensors)
+        assert changes.keys() <= self.metadata.keys(), "only keys that are there can be amended"
+        assert len(header) == len(self._header), "the header must keep its length"
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.seek(0, os.SEEK_END)
 
     def __exit__(self, *exception: Any) -> None:
         assert any(exception) or self._written == len(self.tensors), "not all planned tensors were written"

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "rms_norm_eps": 1e-6,
     "max_position_embeddings": 131072,
     "final_logit_softcapping": None,
+    "tie_word_embeddings": True,
     "attention_k_eq_v": False,
     "num_kv_shared_layers": 0,
     "hidden_size_per_layer_input": 256,
@@ -85,6 +86,7 @@ class Hyperparameters:
     experts: int
     experts_used: int
     expert_intermediate: int
+    tied_head: bool = True  # whether the embedding is the head too
     # Assistants only:
     backbone: int = 0  # the target's hidden width
     centroids: int = 0  # clusters of the centroid head, 0 without
@@ -189,6 +191,7 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
         experts=field.count("num_experts") if experts else 0,
         experts_used=field.count("top_k_experts") if experts else 0,
         expert_intermediate=field.count("moe_intermediate_size") if experts else 0,
+        tied_head=field.flag("tie_word_embeddings"),
         backbone=field.count("backbone_hidden_size") if is_assistant else 0,
         centroids=field.count("num_centroids") if ordered else 0,
         centroid_top_k=field.count("centroid_intermediate_top_k") if ordered else 0,

@@ -23,7 +23,7 @@ from gemma_mtp.validate.side import ReadData, Side
 
 if TYPE_CHECKING:
     from gemma_mtp.convert.checkpoint import Checkpoint
-    from gemma_mtp.files.safetensors_file import StoredTensor
+    from gemma_mtp.convert.experts import SourceTensor
     from gemma_mtp.hub.download import Listing
     from gemma_mtp.model.config import Hyperparameters
     from gemma_mtp.model.roles import Slot
@@ -157,12 +157,12 @@ def _checkpoint_side(folder: Path, part: str) -> Side:
 
     checkpoint = open_checkpoint(folder)
     header = _converted_header(checkpoint.model, checkpoint.tensors, folder, folder.resolve().name)
-    read = _reader_of(dict(_checkpoint_data(checkpoint)))
+    read = _reader_of(checkpoint)
     return Side(str(folder), part, header, read, f"{folder}: a checkpoint, seen as the GGUF it converts to")
 
 
 def _converted_header(
-    model: Hyperparameters, stored: Mapping[Slot, StoredTensor], folder: Path, name: str
+    model: Hyperparameters, stored: Mapping[Slot, SourceTensor], folder: Path, name: str
 ) -> GGUFHeader:
     """The header of the GGUF that `convert` makes of a checkpoint, without its centroid head.
 
@@ -187,22 +187,22 @@ def _converted_header(
     return GGUFHeader(3, metadata, tensors, 32, 0, sum(plan.nbytes for plan in plans))
 
 
-def _checkpoint_data(checkpoint: Checkpoint) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Each tensor's numbers by its name in a GGUF; norms and scales as the F32 that they become."""
-    from gemma_mtp.convert.pipeline import HEAD_ROLES, source_type
+def _reader_of(checkpoint: Checkpoint) -> ReadData:
+    """Reads tensors by their names in a GGUF; norms and scales as the F32 that they become."""
+    from gemma_mtp.convert.pipeline import source_type
 
-    yield ROPE_FREQS, np.array(checkpoint.model.rope_factors(), "<f4")
-    for slot, tensor in checkpoint.tensors.items():
-        if slot.role.name in HEAD_ROLES:
-            continue
-        data = checkpoint.store.data(tensor)
-        if slot.role.plain and source_type(tensor) is GGMLType.BF16:
+    slots = {slot.mainline_name: slot for slot in checkpoint.tensors}
+
+    def numbers(name: str) -> np.ndarray[Any, Any]:
+        if name == ROPE_FREQS:
+            return np.array(checkpoint.model.rope_factors(), "<f4")
+        slot = slots[name]
+        data = checkpoint.data(checkpoint.tensors[slot])
+        if slot.role.plain and source_type(checkpoint.tensors[slot]) is GGMLType.BF16:
             data = (data.astype("<u4") << 16).view("<f4")
-        yield slot.mainline_name, data.astype("<f4") if slot.role.plain else data
+        return data.astype("<f4") if slot.role.plain else data
 
-
-def _reader_of(data: Mapping[str, np.ndarray[Any, Any]]) -> ReadData:
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        return data[tensor.name].reshape(-1).view(np.uint8)[start:stop]
+        return numbers(tensor.name).reshape(-1).view(np.uint8)[start:stop]
 
     return read

@@ -68,6 +68,7 @@ FAMILIES: dict[str, Callable[[], torch.nn.Module]] = {
             6,
             hidden_size_per_layer_input=32,
             vocab_size_per_layer_input=VOCABULARY,
+            layer_types=[SLIDING, SLIDING, FULL, SLIDING, SLIDING, FULL],
             num_kv_shared_layers=2,
             use_double_wide_mlp=True,
         )
