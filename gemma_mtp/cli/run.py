@@ -2,104 +2,183 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gemma_mtp.cli.options import Json, Threads
 
-if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.session import Result
+#: Draft lengths where --draft-max is not given.
+FIXED, ADAPTIVE = 3, 8
+
+DRAFTING, SAMPLING, CHAT, ENGINE = "Drafting", "Sampling", "Chat", "Engine"
 
 
 def run(
     target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
     assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="The text to continue.")] = "",
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="The text to continue. Without it: --file, or standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="The prompt, less a newline at its end.")] = None,
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Tokens to generate at most.")] = 256,
-    draft_max: Annotated[int, typer.Option(min=1, max=64, help="Tokens to draft in a round.")] = 3,
-    temp: Annotated[float, typer.Option(min=0, help="Temperature. 0: always the most probable token.")] = 0.0,
-    no_draft: Annotated[bool, typer.Option("--no-draft", help="Decode plainly: the baseline.")] = False,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", help="End before this text. May be given several times.")
+    ] = None,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Never choose an end token.")] = False,
-    ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.")] = 4096,
-    batch: Annotated[int, typer.Option(min=1, help="Prompt tokens decoded in one call.")] = 512,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="The prompt is a message, in the model's own chat format; on a terminal without one: a conversation.",
+            rich_help_panel=CHAT,
+        ),
+    ] = False,
+    system: Annotated[str | None, typer.Option(help="What the model is told first.", rich_help_panel=CHAT)] = None,
+    think: Annotated[
+        bool, typer.Option("--think/--no-think", help="The template's enable_thinking.", rich_help_panel=CHAT)
+    ] = False,
+    draft: Annotated[
+        Literal["fixed", "auto", "off"],
+        typer.Option(
+            help="fixed: always --draft-max. auto: what pays, measured on the way. off: the baseline.",
+            rich_help_panel=DRAFTING,
+        ),
+    ] = "fixed",
+    no_draft: Annotated[
+        bool, typer.Option("--no-draft", help="The same as --draft off.", rich_help_panel=DRAFTING)
+    ] = False,
+    draft_max: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help=f"Tokens to draft in a round, at most. Default: {FIXED}, with auto {ADAPTIVE}.",
+            rich_help_panel=DRAFTING,
+        ),
+    ] = None,
+    draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.", rich_help_panel=DRAFTING)] = 0,
+    p_min: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="End a draft where the drafter is less sure.", rich_help_panel=DRAFTING),
+    ] = 0.0,
+    temp: Annotated[
+        float,
+        typer.Option(min=0, help="Temperature. 0: always the most probable token.", rich_help_panel=SAMPLING),
+    ] = 0.0,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="Draw from so many of the best tokens. 0: all.", rich_help_panel=SAMPLING)
+    ] = 40,
+    top_p: Annotated[
+        float, typer.Option(help="Draw from the best with this probability together.", rich_help_panel=SAMPLING)
+    ] = 0.95,
+    min_p: Annotated[
+        float, typer.Option(help="Draw from those with this share of the best one's.", rich_help_panel=SAMPLING)
+    ] = 0.05,
+    repeat_penalty: Annotated[
+        float, typer.Option(help="Make tokens that were said less probable. 1: no.", rich_help_panel=SAMPLING)
+    ] = 1.0,
+    repeat_last_n: Annotated[
+        int, typer.Option(help="How far back penalties look. -1: all the way.", rich_help_panel=SAMPLING)
+    ] = 64,
+    presence_penalty: Annotated[
+        float, typer.Option(help="Taken from their logits once.", rich_help_panel=SAMPLING)
+    ] = 0.0,
+    frequency_penalty: Annotated[
+        float, typer.Option(help="Taken from their logits for each time.", rich_help_panel=SAMPLING)
+    ] = 0.0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", "-s", help="Default: another one each time.", rich_help_panel=SAMPLING)
+    ] = None,
+    sampling: Annotated[
+        Literal["match", "reject"],
+        typer.Option(
+            help="match: drafting does not change a seed's text. reject: nor its distribution, and more is accepted.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = "match",
+    ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)] = 4096,
+    batch: Annotated[
+        int, typer.Option("--batch", "-b", min=1, help="Prompt tokens decoded in one call.", rich_help_panel=ENGINE)
+    ] = 512,
     threads: Threads = None,
-    gpu_layers: Annotated[int, typer.Option(help="Layers kept in GPU memory, -1: all.")] = -1,
-    flash_attention: Annotated[str, typer.Option(help="auto, on or off.")] = "auto",
-    cache_type: Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...")] = "f16",
+    gpu_layers: Annotated[
+        int, typer.Option("--gpu-layers", "-ngl", help="Layers kept in GPU memory, -1: all.", rich_help_panel=ENGINE)
+    ] = -1,
+    flash_attention: Annotated[
+        Literal["auto", "on", "off"], typer.Option(help="llama.cpp's flash attention.", rich_help_panel=ENGINE)
+    ] = "auto",
+    cache_type: Annotated[
+        str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...", rich_help_panel=ENGINE)
+    ] = "f16",
     json: Json = False,
 ) -> None:
     """Generate text with a target and its assistant, and say what drafting gained.
 
-    The text goes to stdout, the statistics to stderr.
+    The text goes to stdout, the statistics to stderr. Ctrl-C stops the text, and the statistics are told all the same.
 
     Examples:
 
         gemma-mtp run target.gguf mtp-target.gguf -p "def main():" -n 100 --draft-max 3
 
-        gemma-mtp run target.gguf --no-draft -p "def main():" -n 100
+        gemma-mtp run target.gguf mtp-target.gguf --chat --temp 1 --top-k 64 --draft auto
+
+        gemma-mtp run target.gguf --no-draft -f prompt.txt --json
     """
+    import sys
     from dataclasses import replace
 
-    from gemma_mtp.cli.output import print_json, print_note
+    from gemma_mtp.cli import run_output
+    from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, Sampling
 
-    if assistant is None and not no_draft:
+    if no_draft:
+        draft = "off"
+    if assistant is None and draft != "off":
         raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
-    if temp:
-        raise UsageError(f"temperature {temp} is not on offer yet", hint="--temp 0")
+    if not chat and (system is not None or think):
+        raise UsageError("--system and --think are for --chat")
+    talk = chat and prompt is None and file is None and sys.stdin.isatty()
+    if talk and json:
+        raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
     request = session.Request(
         target,
         assistant,
-        prompt,
+        None if talk else read_prompt(prompt, file),
+        chat=ChatSettings(system, think) if chat else None,
         max_tokens=tokens,
-        draft_max=0 if no_draft else draft_max,
+        draft_max=0 if draft == "off" else draft_max or (ADAPTIVE if draft == "auto" else FIXED),
+        draft_min=draft_min,
+        p_min=p_min,
+        auto=draft == "auto",
+        sampling=Sampling(
+            temp,
+            top_k,
+            top_p,
+            min_p,
+            repeat_penalty,
+            repeat_last_n,
+            presence_penalty,
+            frequency_penalty,
+            seed,
+            sampling,
+        ),
+        stop=tuple(stop or ()),
         ignore_end=ignore_eos,
         context=ContextSettings(
             ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
         ),
         model=replace(settings_for_this_machine(), gpu_layers=gpu_layers),
     )
-    result = session.run(request, on_text=(lambda _: None) if json else print_text)
-    if json:
-        print_json(result.as_dict())
+    if talk:
+        for answer in session.turns(request, run_output.print_text, ask):
+            run_output.print_result(answer)
         return
-    print_text("\n")
-    for line in summary(result):
-        print_note(line)
-
-
-def print_text(text: str) -> None:
-    """Generated text as it comes. What the terminal's encoding lacks becomes a question mark."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
-    sys.stdout.flush()
-
-
-#: Why a generation ended, in words.
-FINISHES = {
-    "end": "the model ended it",
-    "length": "-n reached",
-    "context": "the context is full (--ctx)",
-    "stopped": "stopped",
-}
-
-
-def summary(result: Result) -> list[str]:
-    """The statistics in a few lines."""
-    s = result.statistics
-    prompt = f"{s.prompt_tokens} prompt tokens in {s.prompt_seconds:.2f} s"
-    lines = [f"{prompt}, {s.tokens} generated ({FINISHES[result.finish]})"]
-    if s.tokens_per_second:
-        lines.append(
-            f"{s.tokens_per_second:.1f} tokens/s, {s.rounds} target passes, {s.tokens_per_pass:.2f} tokens each"
-        )
-    if s.drafted:
-        shares = " ".join(f"{share:.0%}" for share in s.acceptance_by_position)
-        lines.append(f"{s.drafted} drafted, {s.accepted} accepted ({s.acceptance:.1%}); by position {shares}")
-    return lines
+    result = session.run(request, on_text=(lambda _: None) if json else run_output.print_text)
+    run_output.print_result(result, json)
+    if result.finish == "stopped":
+        raise KeyboardInterrupt

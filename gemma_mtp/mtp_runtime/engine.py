@@ -23,16 +23,6 @@ from gemma_mtp.mtp_runtime.verifier import Verifier
 
 DEFAULT_DRAFT_MAX = 3
 
-#: `Generation.finish` -> why a generation ended.
-FINISHES = {
-    "end": "the model ended it",
-    "length": "the number of tokens is reached",
-    "stop": "a stop text",
-    "context": "the context is full",
-    "stopped": "stopped",
-    "failed": "failed",
-}
-
 
 @dataclass(frozen=True)
 class Token:
@@ -167,7 +157,9 @@ class MtpEngine:
 class Generation(Iterator[Token]):
     """A running generation: an iterator of its tokens.
 
-    text, tokens (ids), statistics: so far. finish: None while it runs, then a key of FINISHES.
+    text, tokens (ids), statistics: so far. seed: of the sampling, None if it is greedy. finish: None while it runs,
+    then "end" (an end token, which is the last token), "length" (max_tokens), "stop" (a stop text), "context" (the KV
+    cache is full), "stopped" (`close` was called before the end) or "failed" (an exception came out of it).
     """
 
     def __init__(
@@ -181,6 +173,7 @@ class Generation(Iterator[Token]):
         reuse: bool,
     ):
         self.prompt = prompt
+        self.seed = sampler.seed
         self.tokens: list[int] = []
         self.statistics = Statistics()
         self.finish: str | None = None

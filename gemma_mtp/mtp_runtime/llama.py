@@ -154,6 +154,8 @@ class Model(_Native):
         super().__init__(handle, lib.llama_model_free)
         self._vocab = lib.llama_model_get_vocab(handle)
         self._end_tokens: list[int] | None = None
+        self.begin_text = self._token_text(lib.llama_vocab_bos(self._vocab))
+        self.end_text = self._token_text(lib.llama_vocab_eos(self._vocab))
         self.width = int(lib.llama_model_n_embd(handle))
         self.output_width = int(lib.llama_model_n_embd_out(handle))
         self.vocabulary = int(lib.llama_vocab_n_tokens(self._vocab))
@@ -170,6 +172,11 @@ class Model(_Native):
         buffer = ctypes.create_string_buffer(size + 1)
         lib.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", errors="replace")
+
+    def _token_text(self, token: int) -> str:
+        """How the vocabulary writes a token; nothing for the one that it doesn't have."""
+        raw = lib.llama_vocab_get_text(self._vocab, token) if token >= 0 else b""
+        return bytes(raw).decode("utf-8", errors="replace")
 
     def chat_template(self) -> str | None:
         """The model's own Jinja template, or None."""

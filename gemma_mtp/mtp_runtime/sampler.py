@@ -23,7 +23,10 @@ MANY = 1000
 
 class Sampler(Protocol):
     """The choice of tokens. `index` counts the generated tokens from 0; logits are float32 [vocabulary], and may be
-    changed in place."""
+    changed in place. seed: of all randomness, None if there is none."""
+
+    @property
+    def seed(self) -> int | None: ...
 
     def propose(self, logits: np.ndarray, index: int) -> int:
         """The drafter's token for place `index`."""
@@ -47,6 +50,7 @@ class Greedy:
 
     def __init__(self, banned: Sequence[int] = (), penalties: Penalties | None = None):
         """banned: tokens that the target never chooses."""
+        self.seed: int | None = None
         self._banned = np.asarray(banned, np.int64)
         self._penalties = penalties
 
@@ -73,7 +77,7 @@ class _Drawing:
         """begin: the place in the text of the first generated token, to which randomness is bound."""
         self._sampling, self._begin, self._penalties = sampling, begin, penalties
         self._banned = np.asarray(banned, np.int64)
-        self.seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+        self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
 
     def _candidates(self, logits: np.ndarray, index: int) -> Candidates:
         logits[self._banned] = -np.inf
@@ -169,7 +173,7 @@ class Timed:
     """A sampler whose time is counted in `statistics.sampling_seconds`."""
 
     def __init__(self, sampler: Sampler, statistics: Statistics):
-        self._sampler, self._statistics = sampler, statistics
+        self._sampler, self._statistics, self.seed = sampler, statistics, sampler.seed
 
     def propose(self, logits: np.ndarray, index: int) -> int:
         with self._statistics.timed("sampling_seconds"):

@@ -1,74 +1,153 @@
-"""One generation as the commands run it: in a child process, so that a file that kills llama.cpp is an error."""
+"""Generations as the commands run them: in a child process, so that a file that kills llama.cpp is an error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gemma_mtp.mtp_runtime.child import in_child
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime.child import converse
+from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 from gemma_mtp.mtp_runtime.stats import Statistics
+
+#: What the child sends when it wants the next message.
+ASKING = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to generate, with what. `draft_max` 0: plain decoding, and `assistant` may be None."""
+    """What to generate, with what. The fields are those of `MtpEngine` and its `generate`.
+
+    draft_max 0: plain decoding, and `assistant` may be None. chat: make the prompt a message in the model's chat
+    format; without a prompt the messages are asked for.
+    """
 
     target: Path
     assistant: Path | None
-    prompt: str
+    prompt: str | None
+    chat: ChatSettings | None = None
     max_tokens: int = 256
     draft_max: int = 3
+    draft_min: int = 0
+    p_min: float = 0.0
+    auto: bool = False
+    sampling: Sampling | None = None
+    stop: tuple[str, ...] = ()
     ignore_end: bool = False
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings | None = None
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """For `MtpEngine.generate`."""
+        names = ("max_tokens", "draft_max", "draft_min", "p_min", "auto", "sampling", "stop", "ignore_end")
+        return {name: getattr(self, name) for name in names}
+
 
 @dataclass(frozen=True)
 class Result:
-    """A finished generation: `Generation`'s text, token ids and finish, and the statistics."""
+    """A generation that has ended: `Generation`'s text, token ids, finish and seed, and the statistics."""
 
     text: str
     tokens: list[int]
     finish: str
+    seed: int | None
     statistics: Statistics
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. `tokens` are the ids; the number of them is their length."""
-        return self.statistics.as_dict() | {"text": self.text, "tokens": self.tokens, "finish": self.finish}
+        own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
+        return self.statistics.as_dict() | own
 
 
 def run(request: Request, on_text: Callable[[str], None]) -> Result:
-    """Generate in a child process; `on_text` gets the text as it comes.
+    """One generation in a child process; `on_text` gets the text as it comes.
 
-    Raises what `MtpEngine` raises, NativeCrash, and EnvironmentProblem if llama.cpp does not work on this machine.
+    Ctrl-C (SIGINT) stops it, and the result says so ("stopped"); a second one is a KeyboardInterrupt.
+    Raises what `MtpEngine` and `Conversation` raise, NativeCrash, and EnvironmentProblem if llama.cpp does not work on
+    this machine.
     """
-    for item in in_child(f"{__name__}:stream", request):
-        if isinstance(item, Result):
-            return item
-        on_text(item)
-    raise AssertionError("a stream ends with its result")
+    if request.prompt is None:
+        raise UsageError("there is no prompt")
+    with closing(turns(request, on_text, lambda: None)) as results:
+        return next(results)
 
 
-def stream(request: Request) -> Iterator[str | Result]:
-    """Runs in the child: pieces of text, then the result."""
-    from gemma_mtp.mtp_runtime.engine import MtpEngine
+def turns(
+    request: Request, on_text: Callable[[str], None], ask: Callable[[], str | None]
+) -> Generator[Result, None, None]:
+    """A conversation: the result of every answer. `ask` gives the next message, or None at the end. Else as `run`."""
+    child = converse(f"{__name__}:serve", request)
+    reply: Any = None
+    try:
+        while True:
+            with Interrupts() as interrupts:
+                item = child.send(reply)
+                while isinstance(item, str):
+                    on_text(item)
+                    item = child.send(not interrupts.seen)
+            if isinstance(item, Result):
+                yield item
+            reply = ask() if item is ASKING else None
+    except StopIteration:
+        pass
+    finally:
+        child.close()
+
+
+class Interrupts:
+    """While this is entered, the first Ctrl-C is only noted. (Not in a thread: signals are the main thread's.)"""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._before: Any = None
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.seen:
+            raise KeyboardInterrupt
+        self.seen = True
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def serve(request: Request) -> Generator[str | Result | None, Any, None]:
+    """Runs in the child. Sends pieces of text (and hears whether to go on), results, and ASKING (and hears what)."""
+    from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
+
+    def shown(generation: Generation) -> Iterator[Any]:
+        length = 0
+        for token in generation:
+            length += len(token.text)
+            if not (yield token.text):
+                generation.close()
+        yield generation.text[length:]
+        yield Result(
+            generation.text, generation.tokens, generation.finish or "", generation.seed, generation.statistics
+        )
 
     assistant = request.assistant if request.draft_max else None
     with MtpEngine(
         request.target, assistant, context=request.context, model=request.model, draft_max=request.draft_max
     ) as engine:
-        generation = engine.generate(
-            request.prompt,
-            max_tokens=request.max_tokens,
-            draft_max=request.draft_max,
-            ignore_end=request.ignore_end,
-        )
-        shown = 0
-        for token in generation:
-            shown += len(token.text)
-            yield token.text
-        yield generation.text[shown:]
-        yield Result(generation.text, generation.tokens, generation.finish or "", generation.statistics)
+        if request.chat is None:
+            yield from shown(engine.generate(request.prompt or "", **request.options))
+            return
+        from gemma_mtp.mtp_runtime.chat import Conversation
+
+        conversation = Conversation(engine, request.chat)
+        message = request.prompt if request.prompt is not None else (yield ASKING)
+        while message is not None:
+            yield from shown(conversation.say(message, **request.options))
+            message = None if request.prompt is not None else (yield ASKING)

@@ -83,6 +83,14 @@ class ContextSettings:
 
 
 @dataclass(frozen=True)
+class ChatSettings:
+    """system: what the model is told first. thinking: whether it may think before it answers."""
+
+    system: str | None = None
+    thinking: bool = False
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn, by llama.cpp's names, meanings and defaults; but greedy unless a temperature is given.
 

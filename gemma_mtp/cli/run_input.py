@@ -1,0 +1,45 @@
+"""Where `gemma-mtp run` gets its prompt from."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from gemma_mtp.errors import UsageError
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str:
+    """The prompt that was given, or the file's text, or what is piped in, both without a newline at their end.
+
+    Raises UsageError: both given, nothing given, not readable.
+    """
+    if prompt is not None and file is not None:
+        raise UsageError("--prompt and --file are given", hint="give one of them")
+    if prompt is not None:
+        return prompt
+    if file is None and sys.stdin.isatty():
+        raise UsageError("there is no prompt", hint='give one with -p "...", with -f prompt.txt, or through a pipe')
+    try:
+        text = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        return text.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise UsageError(f"the prompt cannot be read: {error.strerror}", where=file or "standard input") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"the prompt is no UTF-8 text (at byte {error.start:,})", where=file or "standard input"
+        ) from error
+
+
+def ask() -> str | None:
+    """The next message of a conversation; None at its end (Ctrl-D). An empty line asks again."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (its import gives `input` a history and editing)
+    while True:
+        try:
+            message = input("> ")
+        except EOFError:
+            print()
+            return None
+        if message.strip():
+            return message
