@@ -23,14 +23,22 @@ def verify(
     ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens to estimate the memory for.")] = 4096,
     cache_type: Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...")] = "f16",
     run: Annotated[bool, typer.Option("--run", help="Decode with the pair too, in a child process.")] = False,
-    prompts: Annotated[
-        Path | None, typer.Option(help="With --run: a file of prompts, with a line of --- between two.")
+    reference: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="TARGET ASSISTANT",
+            help="Compare drafts with transformers on the original checkpoints, folders or repos. Needs the extra "
+            "`reference`.",
+        ),
     ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="With --run: tokens for each prompt.")] = 96,
-    draft_max: Annotated[int, typer.Option(min=1, max=64, help="With --run: tokens to draft in a round.")] = 3,
-    timeout: Annotated[int, typer.Option(min=1, help="With --run: seconds for loading and for each prompt.")] = 300,
+    prompts: Annotated[
+        Path | None, typer.Option(help="To decode: a file of prompts, with a line of --- between two.")
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="To decode: tokens for each prompt.")] = 96,
+    draft_max: Annotated[int, typer.Option(min=1, max=64, help="To decode: tokens to draft in a round.")] = 3,
+    timeout: Annotated[int, typer.Option(min=1, help="To decode: seconds for loading and for each prompt.")] = 300,
     memory_limit: Annotated[
-        float | None, typer.Option(min=0.1, help="With --run: address space of the child process, in GB.")
+        float | None, typer.Option(min=0.1, help="To decode: address space of the child process, in GB.")
     ] = None,
 ) -> None:
     """Tell whether a target and an assistant will work together, and if not, why exactly and what to do.
@@ -40,6 +48,7 @@ def verify(
     - `gemma-mtp verify gemma-4-26B-A4B-it-Q4_0.gguf mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify hf://owner/repo/target-Q4_0.gguf owner/assistant-GGUF:Q8_0`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
+    - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
     from gemma_mtp.cli.output import print_json
@@ -50,14 +59,22 @@ def verify(
     context = ContextSettings(size=ctx, cache_k=cache_type, cache_v=cache_type)
     host = parse_host(runtime, settings)
     report = verify_pair(target, assistant, deep=deep, strict=strict, host=host, context=context)
-    if run:
+    if run or reference:
         from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
         from gemma_mtp.validate.run import RunOptions, with_run
 
         texts = read_prompts(prompts) if prompts else BUILT_IN
         limit = None if memory_limit is None else int(memory_limit * 1e9)
         options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit)
-        report = with_run(report, target, assistant, context=context, options=options)
+        if run:
+            report = with_run(report, target, assistant, context=context, options=options)
+    if reference:
+        from gemma_mtp.cli.output import byte_progress
+        from gemma_mtp.validate.reference import with_reference
+
+        report = with_reference(
+            report, target, assistant, reference, context=context, options=options, progress=byte_progress
+        )
     if json:
         print_json(report.to_json())
     else:

@@ -54,3 +54,37 @@ class Comparison:
     different_at: int | None = None
     plain: Choice | None = None
     drafted: Choice | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceJob:
+    """What the child of `--reference` is to do: `pair` in llama.cpp, the two checkpoints' folders in transformers.
+
+    tie: official logits closer than this are a near-tie.
+    """
+
+    pair: Job
+    target: str
+    assistant: str
+    tie: float
+
+
+@dataclass(frozen=True)
+class ReferenceComparison:
+    """One prompt's rounds, drafted by llama.cpp and by transformers from the same tokens.
+
+    rounds, equal: all, and those with the same drafts. near_ties: rounds whose first differing draft was within `tie`
+    of the official one, by the official logits. unscored: rounds whose first differing draft is in a cluster that the
+    official centroid head left out (llama.cpp's head scores all tokens). widest_gap: the largest distance of a
+    differing draft that was scored. compared: steps whose logits were compared (those with the same drafts before
+    them). difference: of two logits there, the largest.
+    """
+
+    kind: str
+    rounds: int
+    equal: int
+    near_ties: int
+    unscored: int
+    widest_gap: float
+    compared: int
+    difference: float

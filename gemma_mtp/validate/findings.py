@@ -65,7 +65,8 @@ class Report:
     """All results of one verification.
 
     strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
-    memory: what the pair takes; None if its keys are wrong. run: what was measured by decoding, prompt by prompt.
+    memory: what the pair takes; None if its keys are wrong. run, reference: what was measured by decoding, and against
+    the official implementation, prompt by prompt.
     """
 
     results: tuple[Result, ...]
@@ -73,6 +74,7 @@ class Report:
     notes: tuple[str, ...] = ()
     memory: PairMemory | None = None
     run: tuple[Mapping[str, Any], ...] = ()
+    reference: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def errors(self) -> list[Result]:
@@ -104,6 +106,7 @@ class Report:
             "notes": list(self.notes),
             "memory": self.memory.to_json() if self.memory else None,
             "run": [dict(comparison) for comparison in self.run],
+            "reference": [dict(comparison) for comparison in self.reference],
             "checks": [result.to_json() for result in self.results],
         }
 

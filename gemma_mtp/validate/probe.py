@@ -1,4 +1,4 @@
-"""The entrance of `verify --run`'s child process: limits first, then whatever llama.cpp does to this process.
+"""The entrances of the child process of `verify --run` and `--reference`: limits first, then what may die of them.
 
 The clock runs before llama.cpp is loaded, because a broken driver can hang that already. What llama.cpp logs goes to
 the parent's file as well, so that the last lines are there when the process dies.
@@ -10,8 +10,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from gemma_mtp.errors import LlamaError
-from gemma_mtp.validate.comparison import Comparison, Job
+from gemma_mtp.errors import EnvironmentProblem, LlamaError
+from gemma_mtp.validate.comparison import Comparison, Job, ReferenceComparison, ReferenceJob
 
 STDERR = 2
 
@@ -25,6 +25,22 @@ def compare(job: Job) -> Iterator[Comparison]:
         for comparison in comparisons(job):
             yield comparison
             limit_time(job.seconds)
+
+
+def compare_with_official(job: ReferenceJob) -> Iterator[ReferenceComparison]:
+    """The same for `--reference`. Raises CheckpointError, LlamaError, EnvironmentProblem."""
+    limit_time(job.pair.seconds)
+    try:
+        from gemma_mtp.validate.official import comparisons
+    except (ImportError, OSError) as error:
+        raise EnvironmentProblem(
+            f"transformers or torch cannot be loaded: {error}", hint='pip install "gemma-mtp[reference]"'
+        ) from error
+
+    with limited_memory(job.pair.memory):
+        for comparison in comparisons(job):
+            yield comparison
+            limit_time(job.pair.seconds)
 
 
 @contextmanager

@@ -50,12 +50,33 @@ def with_run(
 
     Raises UsageError (no local GGUF files), EnvironmentProblem (llama.cpp does not work on this machine at all).
     """
-    target_file, assistant_file = _local_file(target), _local_file(assistant)
+    job = make_job(target, assistant, context or ContextSettings(), options := options or RunOptions())
     if report.errors:
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
-    results, comparisons = run_pair(target_file, assistant_file, context or ContextSettings(), options or RunOptions())
-    return replace(report, results=(*report.results, *results), run=tuple(comparisons))
+    done, failed = answers(PROBE, job, options)
+    results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
+    if failed is not None:
+        results.append(Result("run", TITLE, failed))
+    else:
+        results.append(Result("run-acceptance", "Acceptance", acceptance(done)))
+        results.append(Result("run-speed", "Speed with drafting", speed(done)))
+    return replace(report, results=(*report.results, *results), run=tuple(asdict(one) for one in done))
+
+
+def make_job(target: str | Path, assistant: str | Path, context: ContextSettings, options: RunOptions) -> Job:
+    """What the child is to do with a pair. Raises UsageError (no local GGUF files), EnvironmentProblem."""
+    return Job(
+        str(_local_file(target)),
+        str(_local_file(assistant)),
+        dict(options.prompts),
+        options.tokens,
+        options.draft_max,
+        options.seconds,
+        options.memory,
+        context,
+        settings_for_this_machine(),
+    )
 
 
 def _local_file(place: str | Path) -> Path:
@@ -65,35 +86,14 @@ def _local_file(place: str | Path) -> Path:
     return source.path
 
 
-def run_pair(
-    target: Path, assistant: Path, context: ContextSettings, options: RunOptions
-) -> tuple[list[Result], list[dict[str, Any]]]:
-    """Findings, and the comparisons they are made of, ready for JSON. Raises EnvironmentProblem."""
-    job = Job(
-        str(target),
-        str(assistant),
-        dict(options.prompts),
-        options.tokens,
-        options.draft_max,
-        options.seconds,
-        options.memory,
-        context,
-        settings_for_this_machine(),
-    )
-    done: list[Comparison] = []
+def answers(entrance: str, call: Any, options: RunOptions) -> tuple[list[Any], Finding | None]:
+    """What a child process gave, prompt by prompt, and what ended it, if that was no good end."""
+    done: list[Any] = []
     try:
-        done.extend(in_child(PROBE, job))
-        failed = None
+        done.extend(in_child(entrance, call))
     except LlamaError as failure:
-        failed = Result("run", TITLE, _failure(failure, options, len(done)))
-    results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
-    if failed is not None:
-        return [*results, failed], [asdict(one) for one in done]
-    results += [
-        Result("run-acceptance", "Acceptance", acceptance(done)),
-        Result("run-speed", "Speed with drafting", speed(done)),
-    ]
-    return results, [asdict(one) for one in done]
+        return done, _failure(failure, options, len(done))
+    return done, None
 
 
 def judged(one: Comparison) -> Finding:

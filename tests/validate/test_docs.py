@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from gemma_mtp.validate import Status, verify_pair
-from gemma_mtp.validate.comparison import Choice, Comparison
+from gemma_mtp.validate.comparison import Choice, Comparison, ReferenceComparison
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "verify.md"
@@ -34,4 +34,5 @@ def test_json_is_described(good_pair):
     content = json.loads(json.dumps(verify_pair(*good_pair).to_json()))
     keys = {*content, *content["checks"][0], *content["memory"], *content["memory"]["target"]}
     keys |= set(Comparison.__dataclass_fields__) | set(Choice.__dataclass_fields__)
+    keys |= set(ReferenceComparison.__dataclass_fields__)
     assert keys <= said
