@@ -56,8 +56,8 @@ class Result:
     text: str
     tokens: list[int]
     finish: str
-    seed: int | None
     statistics: Statistics
+    seed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. `tokens` are the ids; the number of them is their length."""
@@ -134,7 +134,7 @@ def serve(request: Request) -> Generator[str | Result | None, Any, None]:
                 generation.close()
         yield generation.text[length:]
         yield Result(
-            generation.text, generation.tokens, generation.finish or "", generation.seed, generation.statistics
+            generation.text, generation.tokens, generation.finish or "", generation.statistics, generation.seed
         )
 
     assistant = request.assistant if request.draft_max else None
