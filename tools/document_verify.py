@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemma_mtp.validate.checks import CHECKS
-from gemma_mtp.validate.checks.hosts import KNOWN
+from gemma_mtp.validate.checks.known import KNOWN
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "verify.md"
 

@@ -20,6 +20,7 @@ def verify(
         str | None, typer.Option(help="What it is meant for: llama.cpp@b10743, ik_llama.cpp@2026-08-01, ollama ...")
     ] = None,
     settings: Annotated[str | None, typer.Option(help="How that is started, e.g. '-sm tensor -np 2'.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="The GPU's name there, e.g. 'GTX 1060'.")] = None,
     ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens to estimate the memory for.")] = 4096,
     cache_type: Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...")] = "f16",
     run: Annotated[bool, typer.Option("--run", help="Decode with the pair too, in a child process.")] = False,
@@ -57,7 +58,7 @@ def verify(
     from gemma_mtp.validate import parse_host, verify_pair
 
     context = ContextSettings(size=ctx, cache_k=cache_type, cache_v=cache_type)
-    host = parse_host(runtime, settings)
+    host = parse_host(runtime, settings, gpu)
     report = verify_pair(target, assistant, deep=deep, strict=strict, host=host, context=context)
     if run or reference:
         from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts

@@ -11,19 +11,22 @@ from types import MappingProxyType
 
 from gemma_mtp.errors import UsageError
 
-#: A build number (b10743 -> 10743), or the day of a build for runtimes that have no numbers.
-Version = int | date
+#: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
+Version = int | date | tuple[int, ...]
 
+LLAMA, IK_LLAMA, ATOMIC_FORK, BUUN = "llama.cpp", "ik_llama.cpp", "atomic", "buun"
 #: Runtime -> other spellings of its name.
 RUNTIMES = {
-    "llama.cpp": ("llamacpp", "llama-server", "llama"),
-    "ik_llama.cpp": ("ik", "ik_llama"),
-    "atomic": ("atomicchat", "atomic-llama-cpp-turboquant"),
+    LLAMA: ("llamacpp", "llama-server", "llama"),
+    IK_LLAMA: ("ik", "ik_llama"),
+    ATOMIC_FORK: ("atomicchat", "atomic-llama-cpp-turboquant"),
     "lmstudio": ("lm-studio", "lms"),
     "ollama": (),
     "koboldcpp": ("kobold",),
+    BUUN: ("buun-llama-cpp",),
 }
 _BUILD, _DAY = re.compile(r"b?(\d{3,6})"), re.compile(r"(\d{4})-(\d\d)-(\d\d)")
+_RELEASE = re.compile(r"v?(\d+(?:\.\d+)+)")
 
 #: Short options of llama-server -> their long form, as far as anything here depends on them.
 LONG_FORMS = {
@@ -41,6 +44,9 @@ LONG_FORMS = {
     "-devd": "--spec-draft-device",
     "--device-draft": "--spec-draft-device",
     "-mm": "--mmproj",
+    "-hfr": "--hf-repo",
+    "-hfd": "--hf-repo-draft",
+    "-hfrd": "--hf-repo-draft",
     "--draft": "--draft-max",
 }
 
@@ -49,13 +55,14 @@ LONG_FORMS = {
 class Host:
     """runtime: a key of RUNTIMES. version: None if not said, which is taken for the newest.
 
-    settings: options in their long form -> value (empty for a switch).
+    settings: options in their long form -> value (empty for a switch). gpu: its name, as the user writes it.
     """
 
-    runtime: str = "llama.cpp"
+    runtime: str = LLAMA
     version: Version | None = None
     said: bool = False  # whether a runtime was named at all
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    gpu: str = ""
 
     def between(self, since: Version | None, until: Version | None) -> bool | None:
         """Whether the version is since .. until, both included; None if it is of another kind than these."""
@@ -64,37 +71,35 @@ class Host:
         bounds = [bound for bound in (since, until) if bound is not None]
         if any(type(bound) is not type(self.version) for bound in bounds):
             return None
-        number = _ordinal(self.version)
-        return (since is None or _ordinal(since) <= number) and (until is None or number <= _ordinal(until))
+        number = self.version
+        return (since is None or since <= number) and (until is None or number <= until)  # type: ignore[operator]
 
     def number(self, option: str, default: int) -> int:
         text = self.settings.get(option, "")
         return int(text) if text.isdecimal() else default
 
 
-def _ordinal(version: Version) -> int:
-    return version if isinstance(version, int) else version.toordinal()
-
-
-def parse_host(runtime: str | None, settings: str | None) -> Host:
-    """`--runtime NAME[@VERSION]` and `--settings "OPTIONS"`. Raises UsageError."""
+def parse_host(runtime: str | None, settings: str | None, gpu: str | None = None) -> Host:
+    """`--runtime NAME[@VERSION]`, `--settings "OPTIONS"` and `--gpu NAME`. Raises UsageError."""
     options = MappingProxyType(parse_settings(settings or ""))
     if runtime is None:
-        return Host(settings=options)
+        return Host(settings=options, gpu=gpu or "")
     name, _, version = runtime.partition("@")
     known = next((key for key, others in RUNTIMES.items() if name.lower() in (key, *others)), None)
     if known is None:
         raise UsageError(f"the runtime {name!r} is unknown", hint=f"choose one of {', '.join(RUNTIMES)}")
-    return Host(known, parse_version(version) if version else None, True, options)
+    return Host(known, parse_version(version) if version else None, True, options, gpu or "")
 
 
 def parse_version(text: str) -> Version | None:
-    """b10743, 10743 or 2026-09-01; None for a version of another form (1.115). Raises UsageError for an odd date."""
+    """b10743, 10743, 1.115 or 2026-09-01; None for a version of another form. Raises UsageError for an odd date."""
     if day := _DAY.fullmatch(text):
         try:
             return date(*map(int, day.groups()))
         except ValueError:
             raise UsageError(f"{text} is no date") from None
+    if release := _RELEASE.fullmatch(text):
+        return tuple(map(int, release[1].split(".")))
     build = _BUILD.fullmatch(text)
     return int(build[1]) if build else None
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import date
 
+import numpy as np
 import pytest
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files import gguf_values as gv
+from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import ATOMIC, IK
-from gemma_mtp.validate import Status, parse_host
-from gemma_mtp.validate.checks.hosts import KNOWN, READS
+from gemma_mtp.validate import Status, parse_host, verify_pair
+from gemma_mtp.validate.checks.hosts import READS
+from gemma_mtp.validate.checks.known import KNOWN
 from gemma_mtp.validate.host import RUNTIMES, parse_settings
 
 OTHER_EOS = {"keys": {"tokenizer.ggml.eos_token_id": gv.u32(106)}}
@@ -22,13 +25,16 @@ LIKE_E4B = {"head_dim_full": 512, "heads": 2, "kv_heads_sliding": 1, "kv_heads_f
 CASES = [
     (None, None, {}, {}, set()),
     ("llama.cpp", None, {}, {}, set()),
-    ("llama.cpp@b10743", None, {}, {}, {"rejects-assistants"}),
-    ("llama.cpp@b10742", None, {}, {}, set()),
+    ("llama.cpp@b10743", None, {}, {}, {"rejects-assistants", "vram-full"}),
+    ("llama.cpp@b10742", None, {}, {}, {"vram-full"}),
     ("llama.cpp@9553", "--fit off", {}, {}, {"first-merge", "vram-full"}),
-    ("llama.cpp@b9600", "-fit on", {}, {}, {"vram-full", "fit-drops-mtp"}),
+    ("llama.cpp@b9600", "-fit on", {}, {}, {"vram-full", "fit-drops-mtp", "fit-line"}),
     ("llama.cpp@b10000", None, LIKE_E4B, LIKE_E4B, {"head-512", "vram-full"}),
     ("llama.cpp@b10091", None, LIKE_E4B, LIKE_E4B, {"vram-full"}),
-    ("llama.cpp@b9900", "-hf owner/repo:Q8_0", {}, {}, {"drafter-as-main", "vram-full"}),
+    (None, "-fit off", {}, {}, set()),
+    (None, "-fit on", {}, {}, {"fit-line"}),
+    (None, "--embeddings", {}, {}, {"embeddings"}),
+    (None, "--models-preset my.ini", {}, {}, {"preset-spec-type"}),
     (None, "-sm tensor", {}, {}, {"tensor-split-one-head", "tensor-split"}),
     (None, "-sm tensor", HEADS_2, HEADS_2, {"tensor-split"}),
     (None, "--split-mode=tensor -np 2", HEADS_2, HEADS_2, {"tensor-split", "slots"}),
@@ -47,12 +53,23 @@ CASES = [
     (None, "-ctk f16 -ctv bf16", {}, {}, set()),
     ("ik", None, HEADS_2, HEADS_2, set()),
     ("ik@2026-08-20", "-np 2 -khad", HEADS_2, HEADS_2, {"ik-one-slot", "ik-rotation"}),
+    ("ik", "-md x.gguf", HEADS_2, HEADS_2, {"ik-plain-draft"}),
+    ("ik", "-md x.gguf -mtp", HEADS_2, HEADS_2, set()),
     ("ik@2026-08-14", None, {**HEADS_2, **OTHER_EOS}, HEADS_2, {"ik-eos", "ik-acceptance"}),
     ("ik@2026-08-15", None, {**HEADS_2, **OTHER_EOS}, HEADS_2, set()),
     ("ik@2026-07-31", None, HEADS_2, HEADS_2, {"ik-first-draft"}),
     ("ik@2026-06-03", None, {}, {"dialect": IK}, {"ik-12b", "ik-first-draft"}),
-    ("atomic@2026-06-05", "-np 2", {}, {}, {"atomic-slots"}),
+    ("atomic@2026-06-05", "-np 2", {}, {}, {"atomic-slots", "atomic-all-mtp"}),
+    ("atomic@2026-06-10", "-np 2", {}, {}, set()),
+    ("atomic@b10018", "--mtp-head x.gguf", {}, {}, {"atomic-renamed-flags"}),
+    ("atomic", "--spec-type mtp", {}, {}, {"atomic-renamed-flags"}),
+    ("atomic@b10017", "--draft-max 3", {}, {"dialect": ATOMIC}, set()),
+    ("buun@2026-08-20", "-np 2", {}, {}, {"buun-slots"}),
+    ("buun@2026-09-05", None, {"hidden": 3840}, {"backbone": 3840}, {"buun-12b"}),
+    ("buun@2026-10-01", "-np 2", {"hidden": 3840}, {"backbone": 3840}, set()),
     ("lms", None, {}, {}, {"lmstudio"}),
+    ("lms@0.4.20", None, {}, {}, {"lmstudio"}),
+    ("lms@0.4.21", None, {}, {}, set()),
     ("ollama", None, {}, {}, {"ollama"}),
     ("koboldcpp@1.115", None, {}, {}, set()),
 ]
@@ -67,8 +84,53 @@ def test_said(runtime, settings, target, assistant, said, verify):
         assert result.finding.remedy or result.status is Status.NOTE
 
 
+BF16_UP = {"tensors": {"blk.0.ffn_up.weight": (GGMLType.BF16, np.ones((128, 64), "<u2"))}}
+GPUS = [
+    ("GTX 1060", BF16_UP, {"old-gpu-bf16"}),
+    ("NVIDIA GeForce GTX 980 Ti", BF16_UP, {"old-gpu-bf16"}),
+    ("Tesla P40", BF16_UP, {"old-gpu-bf16"}),
+    ("Tesla P40", {}, set()),
+    ("RTX 3090", BF16_UP, set()),
+    ("GTX 1660 Super", BF16_UP, set()),
+    ("GTX 1660 Super", LIKE_E4B, {"gtx-16"}),
+    ("GTX 1080", LIKE_E4B, set()),
+    ("AMD Radeon 680M", {}, {"radeon-igpu"}),
+    ("Radeon 890M Graphics", {}, {"radeon-igpu"}),
+    ("Radeon RX 7900", {}, set()),
+]
+
+
+@pytest.mark.parametrize(("gpu", "assistant", "said"), GPUS)
+def test_said_about_gpus(gpu, assistant, said, verify):
+    target = LIKE_E4B if assistant is LIKE_E4B else None
+    report = verify(target, assistant, host=parse_host(None, None, gpu))
+    assert {result.id for result in report.results if result.id.startswith("host-")} == {f"host-{id}" for id in said}
+
+
+#: (settings, the assistant's path) -> what is said.
+NAMES = [
+    ("-hf owner/repo:Q8_0", "mtp-x.gguf", set()),
+    ("-hf owner/repo:Q8_0", "x-Q8_0-MTP.gguf", {"drafter-as-main"}),
+    ("--models-dir models", "x-assistant-Q8_0.gguf", {"drafter-as-main"}),
+    ("-hf o/r --spec-type draft-mtp", "mtp-x.gguf", set()),
+    ("-hf o/r --spec-type draft-mtp", "MTP/mtp-x.gguf", {"drafter-not-found"}),
+    ("-hf o/r --spec-type draft-mtp", "x-MTP.gguf", {"drafter-not-found", "drafter-as-main"}),
+    ("-hf o/r --spec-type draft-mtp -md x", "MTP/mtp-x.gguf", set()),
+]
+
+
+@pytest.mark.parametrize(("settings", "name", "said"), NAMES)
+def test_said_about_names(settings, name, said, good_pair, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    good_pair[1].rename(path)
+    report = verify_pair(good_pair[0], path, host=parse_host(None, settings))
+    assert {result.id for result in report.results if result.id.startswith("host-")} == {f"host-{id}" for id in said}
+
+
 def test_every_row_is_tested():
-    assert set().union(*(case[4] for case in CASES)) == {row.id for row in KNOWN}
+    said = [case[-1] for case in (*CASES, *GPUS, *NAMES)]
+    assert set().union(*said) == {row.id for row in KNOWN}
 
 
 @pytest.mark.parametrize(
@@ -90,6 +152,8 @@ def test_every_row_is_tested():
         ("atomic", ATOMIC, "error"),
         ("atomic@b10017", None, "error"),
         ("atomic", None, "ok"),
+        ("koboldcpp@1.114.1", None, "error"),
+        ("koboldcpp@1.115", None, "ok"),
     ],
 )
 def test_dialects(runtime, dialect, status, verify):
@@ -117,7 +181,8 @@ def test_settings_are_read():
 def test_versions_are_read():
     assert parse_host("llama-server@b10743", None).version == 10743
     assert parse_host("ik@2026-08-01", None).version == date(2026, 8, 1)
-    assert parse_host("koboldcpp@1.115", None).version is None
+    assert parse_host("koboldcpp@1.115", None).version == (1, 115)
+    assert parse_host("koboldcpp@rolling", None).version is None
 
 
 @pytest.mark.parametrize(

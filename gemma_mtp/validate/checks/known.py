@@ -1,0 +1,385 @@
+"""The table of what is known to go wrong with a runtime's version, with settings or with a GPU.
+
+Each row: when it applies, what happens, what to do. Builds and dates are those of the first and the last version with
+the problem, as reported in the runtimes' issue trackers until September 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from gemma_mtp.validate.checks.conditions import (
+    Applies,
+    always,
+    both,
+    drafter_is_named,
+    either,
+    for_12b,
+    gpu,
+    in_bf16,
+    is_hidden,
+    long_drafts,
+    not_at_all,
+    one_key_head,
+    option,
+    other_end,
+    plain_draft,
+    quantized_cache,
+    since,
+    slots_above_one,
+    taken_for_a_model,
+    two_queries_a_key,
+    version,
+)
+from gemma_mtp.validate.findings import Status
+from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, IK_LLAMA, LLAMA
+
+
+@dataclass(frozen=True)
+class Known:
+    """One known problem. runtime: None for any."""
+
+    id: str
+    title: str
+    status: Status
+    runtime: str | None
+    applies: Applies
+    message: str
+    remedy: str = ""
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        "rejects-assistants",
+        "Builds of September 1, 2026",
+        Status.ERROR,
+        LLAMA,
+        version(10743, 10743),
+        "this build stops at every Gemma 4 assistant with GGML_ASSERT(n_layer_nextn < n_layer_all)",
+        "update llama.cpp; it was repaired on the same day",
+    ),
+    Known(
+        "first-merge",
+        "Builds of June 7, 2026",
+        Status.WARNING,
+        LLAMA,
+        version(9553, 9553),
+        "on the first day the target's context could become smaller than the drafter's, and the process crashed",
+        "update llama.cpp past June 8, 2026, or give both the same -c",
+    ),
+    Known(
+        "head-512",
+        "Flash attention for E4B's drafter",
+        Status.WARNING,
+        LLAMA,
+        both(version(None, 10090), two_queries_a_key),
+        "before June 30, 2026 there is no CUDA or ROCm kernel for two query heads over a key head of 512 (abort in "
+        "fattn.cu)",
+        "update llama.cpp, or use its Vulkan build",
+    ),
+    Known(
+        "gtx-16",
+        "E4B's drafter on GTX 16xx",
+        Status.WARNING,
+        LLAMA,
+        both(gpu(r"\bgtx ?16\d\d"), two_queries_a_key),
+        "on these GPUs the CUDA build was still reported to crash with such heads in July 2026 (b10090)",
+        "use llama.cpp's Vulkan build",
+    ),
+    Known(
+        "old-gpu-bf16",
+        "BF16 on an old GPU",
+        Status.WARNING,
+        LLAMA,
+        both(gpu(r"\b(gtx? ?(6|7|9|10)\d\d|titan x|tesla [kmp]\d+|quadro [kmp]\d+|[kmp](40|60|80|100)\b)"), in_bf16),
+        "GPUs up to Pascal cannot compute in BF16, and CUDA builds of July 2026 crash in the assistant's projections",
+        "use an assistant in F16 or Q8_0",
+    ),
+    Known(
+        "radeon-igpu",
+        "Integrated Radeon with Vulkan",
+        Status.NOTE,
+        None,
+        gpu(r"\b(680m|890m)\b"),
+        "random crashes (680M) and garbled text (890M) were reported with Vulkan, for the target alone as well: if it "
+        "happens, try another driver, and compare with the drafter left out before the pair is blamed",
+    ),
+    Known(
+        "vram-full",
+        "Loading when GPU memory is full",
+        Status.NOTE,
+        LLAMA,
+        version(9553, None),
+        "`invalid vector subscript` or `vector::_M_range_check ... 1 >= 1` means in builds since June 2026 that GPU "
+        "memory was full when the drafter was loaded, not that the file is bad: add --tensor-split 1, a smaller -c or "
+        "-ngld 0",
+    ),
+    Known(
+        "fit-drops-mtp",
+        "--fit and the drafter",
+        Status.WARNING,
+        LLAMA,
+        both(version(9553, 9692), lambda _, host: host.settings.get("--fit") != "off"),
+        "this build does not count the drafter when it fits a model into memory, and then runs without MTP",
+        "set -c by hand, or --fit off",
+    ),
+    Known(
+        "drafter-as-main",
+        "-hf takes the drafter for the model",
+        Status.WARNING,
+        LLAMA,
+        both(either(option("--hf-repo"), option("--models-dir")), taken_for_a_model),
+        "a drafter whose name has no lower-case `mtp-` counts as a model, and can be loaded in the target's place "
+        "(`requires ctx_other to be set`)",
+        "name the files with -m and -md, or rename the drafter to mtp-....gguf",
+    ),
+    Known(
+        "drafter-not-found",
+        "-hf finds no drafter",
+        Status.WARNING,
+        LLAMA,
+        both(option("--hf-repo"), option("--spec-type", "draft-mtp"), not_at_all(drafter_is_named), is_hidden),
+        "the drafter is looked for beside the target and above it, as `mtp-....gguf`; this one is not found (`model "
+        "doesn't contain MTP layers`)",
+        "name it with -md, or put it there under such a name",
+    ),
+    Known(
+        "fit-line",
+        "A line of the memory fitter",
+        Status.NOTE,
+        LLAMA,
+        both(option("--fit"), not_at_all(option("--fit", "off"))),
+        "`requires ctx_other to be set` in the log comes from the fitter, which opens the drafter alone: harmless if "
+        "figures of draft acceptance follow",
+    ),
+    Known(
+        "embeddings",
+        "--embeddings beside MTP",
+        Status.NOTE,
+        LLAMA,
+        either(option("--embeddings"), option("--embedding")),
+        "a server with --embeddings was reported to fail with a drafter (Windows, June 2026): if it does, leave it out",
+    ),
+    Known(
+        "preset-spec-type",
+        "spec-type in a preset file",
+        Status.NOTE,
+        LLAMA,
+        option("--models-preset"),
+        "of several spec-type lines in a preset file only the last one counts",
+    ),
+    Known(
+        "tensor-split-one-head",
+        "-sm tensor and one key head",
+        Status.ERROR,
+        LLAMA,
+        both(option("--split-mode", "tensor"), one_key_head),
+        "the target's full layers have one key head, which cannot be split over devices: llama.cpp aborts",
+        "use --split-mode layer",
+    ),
+    Known(
+        "tensor-split",
+        "-sm tensor with a drafter",
+        Status.WARNING,
+        LLAMA,
+        option("--split-mode", "tensor"),
+        "with -sm tensor and a Gemma 4 drafter whole servers die on later prompts (fattn.cu), and naming a draft "
+        "device stops it at loading",
+        "use --split-mode layer, or leave the draft device out",
+    ),
+    Known(
+        "draft-device",
+        "Where the drafter is",
+        Status.NOTE,
+        LLAMA,
+        either(option("--spec-draft-device"), option("--tensor-split")),
+        "the drafter must be on the device that holds the target's last two layers, whose KV cache it reads; otherwise "
+        "`pre-allocated tensor ... cannot run the operation`",
+    ),
+    Known(
+        "plain-draft",
+        "--spec-type draft-mtp is missing",
+        Status.WARNING,
+        LLAMA,
+        plain_draft,
+        "with -md alone the assistant is run as an ordinary draft model: `inconsistent sequence positions`, or no "
+        "drafting",
+        "add --spec-type draft-mtp",
+    ),
+    Known(
+        "renamed-flags",
+        "Flags of old forks",
+        Status.ERROR,
+        LLAMA,
+        either(option("--mtp-head"), option("--draft-max"), option("--spec-type", "mtp")),
+        "--mtp-head, --draft-max and --spec-type mtp are not known here",
+        "write -md, --spec-draft-n-max and --spec-type draft-mtp",
+    ),
+    Known(
+        "atomic-renamed-flags",
+        "Flags of the old fork",
+        Status.ERROR,
+        ATOMIC_FORK,
+        both(either(option("--mtp-head"), option("--draft-max"), option("--spec-type", "mtp")), since(10018)),
+        "--mtp-head, --draft-max and --spec-type mtp were renamed in b10018",
+        "write -md, --spec-draft-n-max and --spec-type draft-mtp",
+    ),
+    Known(
+        "ngram",
+        "ngram speculation beside MTP",
+        Status.WARNING,
+        LLAMA,
+        lambda _, host: "ngram" in host.settings.get("--spec-type", ""),
+        "combined with ngram speculation some builds are ten times slower",
+        "use draft-mtp alone",
+    ),
+    Known(
+        "long-drafts",
+        "Length of drafts",
+        Status.NOTE,
+        None,
+        long_drafts,
+        "drafts this long rarely pay: up to 4 for dense targets, 1 or 2 for 26B-A4B",
+    ),
+    Known(
+        "images",
+        "Images",
+        Status.NOTE,
+        None,
+        option("--mmproj"),
+        "drafts are skipped on turns with images; the first builds with MTP abort on them",
+    ),
+    Known(
+        "slots",
+        "Several slots",
+        Status.NOTE,
+        LLAMA,
+        slots_above_one,
+        "with several slots mixed-up texts were reported (September 2026, cause unknown), and drafting pays less",
+    ),
+    Known(
+        "quantized-cache",
+        "Quantized KV cache",
+        Status.NOTE,
+        LLAMA,
+        quantized_cache,
+        "early builds drafted noise over a quantized KV cache; if hardly a draft is accepted, update or use f16",
+    ),
+    Known(
+        "ik-one-slot",
+        "Several slots",
+        Status.WARNING,
+        IK_LLAMA,
+        slots_above_one,
+        "ik_llama.cpp drops MTP silently with more than one slot",
+        "use -np 1",
+    ),
+    Known(
+        "ik-rotation",
+        "-khad and -vhad",
+        Status.WARNING,
+        IK_LLAMA,
+        either(option("--khad"), option("--vhad")),
+        "the assistant does not rotate keys and values as the target does then: hardly a draft is accepted",
+        "leave -khad and -vhad out",
+    ),
+    Known(
+        "ik-eos",
+        "Special tokens",
+        Status.ERROR,
+        IK_LLAMA,
+        both(version(None, date(2026, 8, 14)), other_end),
+        "ik_llama.cpp before August 15, 2026 refuses a drafter with another eos id (`special tokens must match`)",
+        "update ik_llama.cpp",
+    ),
+    Known(
+        "ik-12b",
+        "Flash attention for 12B",
+        Status.ERROR,
+        IK_LLAMA,
+        both(version(None, date(2026, 6, 3)), one_key_head),
+        "ik_llama.cpp before June 4, 2026 aborts in flash attention with one key head in full layers",
+        "update ik_llama.cpp",
+    ),
+    Known(
+        "ik-acceptance",
+        "Acceptance",
+        Status.WARNING,
+        IK_LLAMA,
+        version(date(2026, 8, 7), date(2026, 8, 14)),
+        "these builds hand over the hidden state of before the final norm: fewer drafts are accepted",
+        "update ik_llama.cpp",
+    ),
+    Known(
+        "ik-first-draft",
+        "First draft",
+        Status.NOTE,
+        IK_LLAMA,
+        version(None, date(2026, 7, 31)),
+        "before August 1, 2026 the first draft after every prompt is wrong",
+    ),
+    Known(
+        "atomic-slots",
+        "Several slots",
+        Status.ERROR,
+        ATOMIC_FORK,
+        both(version(None, date(2026, 6, 5)), slots_above_one),
+        "before June 6, 2026 two slots abort after some tokens (ggml_reshape_3d)",
+        "update the fork, or use -np 1",
+    ),
+    Known(
+        "atomic-all-mtp",
+        "Models of MTP layers alone",
+        Status.ERROR,
+        ATOMIC_FORK,
+        version(None, date(2026, 6, 9)),
+        "until June 9, 2026 the fork makes no cache for a model of MTP layers alone (out_of_range while it reserves)",
+        "update the fork",
+    ),
+    Known(
+        "ik-plain-draft",
+        "-mtp is missing",
+        Status.WARNING,
+        IK_LLAMA,
+        both(option("--model-draft"), not_at_all(option("--mtp"))),
+        "with -md alone the assistant is no MTP stage (`Gemma4 assistant models only support MTP stages`)",
+        "add -mtp",
+    ),
+    Known(
+        "buun-12b",
+        "12B's assistant",
+        Status.ERROR,
+        BUUN,
+        both(version(date(2026, 9, 1), date(2026, 9, 30)), for_12b),
+        "in September 2026 the fork put the target's embedding into the drafter (ggml_mul_mat assert, 1024 and 3840)",
+        "update the fork",
+    ),
+    Known(
+        "buun-slots",
+        "Several slots",
+        Status.WARNING,
+        BUUN,
+        both(version(None, date(2026, 8, 31)), slots_above_one),
+        "until August 2026 only the first slot's drafts are made from the right state (3 % accepted in the others)",
+        "update the fork, or use one slot",
+    ),
+    Known(
+        "lmstudio",
+        "LM Studio",
+        Status.WARNING,
+        "lmstudio",
+        lambda _, host: host.version is None or host.between(None, (0, 4, 20)) is not False,
+        "LM Studio up to 0.4.20 does not offer separate Gemma 4 drafters, or runs them as ordinary draft models",
+        "run llama-server with -md and --spec-type draft-mtp",
+    ),
+    Known(
+        "ollama",
+        "Ollama",
+        Status.ERROR,
+        "ollama",
+        always,
+        "Ollama has no MTP for GGUF files, only in its MLX engine",
+        "use llama.cpp",
+    ),
+)
