@@ -5,7 +5,8 @@
 On a full-size random 26B-A4B assistant (419 million parameters, 839 MB of BF16). "bare" is what the kernels alone take:
 every tensor in its final type, from float32 in memory to memory, by as many threads; nothing is read, widened, checked
 or written. Each figure is the best of the repeats. `kernel share` is bare / ours (1.00: as quick as the kernels),
-`times llama.cpp` is llama.cpp's time / ours. Types marked "pure" give every matrix the one type, as recipes do.
+`times llama.cpp` is llama.cpp's time / ours; both make the same tensors, which is checked. Types marked "pure" give
+every matrix the one type, as recipes do.
 """
 
 from __future__ import annotations
@@ -109,25 +110,42 @@ def llama_seconds(source: Path, output: Path, number: int, threads: int, pure: b
 QUIET = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda *_: None)
 
 
+def same_tensors(one: Path, other: Path) -> bool:
+    """Whether two files hold the same tensors: names, types and bytes."""
+    with GGUFFile(one) as left, GGUFFile(other) as right:
+        kinds = [[(tensor.name, tensor.type) for tensor in file.tensors.values()] for file in (left, right)]
+        return kinds[0] == kinds[1] and all(
+            np.array_equal(left.data(tensor), right.data(right.tensors[name])) for name, tensor in left.tensors.items()
+        )
+
+
 def measure(source: Path, folder: Path, wanted: str, repeats: int, threads: int) -> dict[str, object]:
     name, _, mode = wanted.partition(":")
     kind, pure = FILE_TYPES[name], mode == "pure"
     overrides = [parse_override(f"{group}={kind.base.name}") for group in GROUPS] if pure else []
     ours, theirs = folder / "ours.gguf", folder / "theirs.gguf"
+
+    def quantize() -> None:
+        quantize_file(source, [Output(ours, name)], overrides=overrides, force=True, threads=threads)
+
     seconds: dict[str, list[float]] = {"bare": [], "ours": [], "llama": []}
-    quantize_file(source, [Output(ours, name)], overrides=overrides, force=True, threads=threads)
+    quantize()  # a warm-up, whose file tells `bare` the types
     for _ in range(repeats):
         seconds["bare"].append(bare(ours, threads))
-        seconds["ours"].append(
-            timed(lambda: quantize_file(source, [Output(ours, name)], overrides=overrides, force=True, threads=threads))
-        )
+        ours.unlink()
+        seconds["ours"].append(timed(quantize))
+        theirs.unlink(missing_ok=True)
         seconds["llama"].append(llama_seconds(source, theirs, kind.number, threads, pure, kind.base))
     best = {engine: min(times) for engine, times in seconds.items()}
+    same = same_tensors(ours, theirs)
+    ours.unlink()
+    theirs.unlink()
     return {
         "type": wanted,
         **{f"{engine}_seconds": round(value, 3) for engine, value in best.items()},
         "kernel_share": round(best["bare"] / best["ours"], 3),
         "times_llama": round(best["llama"] / best["ours"], 2),
+        "same_tensors": same,
     }
 
 
@@ -145,6 +163,8 @@ def main() -> None:
         if not source.exists():
             write_assistant(source)
         rows = [measure(source, folder, name, options.repeats, options.threads) for name in options.types]
+    if not all(row["same_tensors"] for row in rows):
+        sys.exit(f"other tensors than llama.cpp's: {[row['type'] for row in rows if not row['same_tensors']]}")
     if options.json:
         print(json.dumps({"threads": options.threads, "load": os.getloadavg()[0], "results": rows}, indent=2))
         return

@@ -90,7 +90,7 @@ def _convert(
     name = fetched.repo.split("/")[1] if fetched.repo else fetched.folder.resolve().name
     outputs = outputs_for(fetched.folder, name, types, output, dialect)
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(fetched.folder).values())
-    with byte_progress("converting", size) as advance:
+    with byte_progress("converting", size * len(outputs)) as advance:
         return convert_checkpoint(
             fetched.folder,
             outputs,

@@ -7,10 +7,10 @@ One tensor at a time is in work, and of it only some blocks of rows are in memor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +27,15 @@ from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.files.mapped import Done
-from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
+from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
 from gemma_mtp.quantize.engine import Output
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
-from gemma_mtp.quantize.rows import RowEncoder
+from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.types import FileType
+from gemma_mtp.quantize.writing import write_encoded
 
 SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
 HEAD_ROLES = ("centroids", "token_ordering")
@@ -83,10 +84,15 @@ def convert_checkpoint(
         plan = _plan(checkpoint, name or source.resolve().name, provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
         writers = [stack.enter_context(_writer(output, plan, dialect, force)) for output in outputs]
-        if dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name):
+        has_factors = bool(dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name))
+        if has_factors:
             _write_same(writers, plan.rope_factors)
-        for tensor in plan.tensors.values():
-            _write_encoded(writers, encoder, checkpoint.store, tensor, advance)
+        parts = [
+            (place, _stored(checkpoint, part))
+            for place, tensor in enumerate(plan.tensors.values(), start=int(has_factors))
+            for part in tensor.parts
+        ]
+        write_encoded(encoder, writers, parts, advance)
         for extra in head_tensors(plan.head, dialect):
             _write_same(writers, extra)
         for writer in writers:
@@ -154,30 +160,10 @@ def _types(kind: Kind, plan: _Plan) -> list[GGMLType]:
     return plan_types(kind, plan.metadata, tensors)
 
 
-def _write_encoded(
-    writers: Sequence[GGUFWriter],
-    encoder: RowEncoder,
-    store: SafetensorsCheckpoint,
-    tensor: SourceTensor,
-    advance: Done,
-) -> None:
-    """The tensor into every file, encoded once for each type that is wanted."""
-    for writer in writers:
-        parts = (_encoded(encoder, store, part, writer.next.type, advance) for part in tensor.parts)
-        writer.write_next(chain.from_iterable(parts))
-
-
-def _encoded(
-    encoder: RowEncoder, store: SafetensorsCheckpoint, tensor: StoredTensor, wanted: GGMLType, advance: Done
-) -> Iterator[memoryview]:
-    """The tensor's pieces in that type; what has been read is counted and let go."""
-    forget = store.forgetting(tensor)
-
-    def done(count: int) -> None:
-        forget(count)
-        advance(count)
-
-    return encoder.encode(tensor.name, store.data(tensor), tensor.shape, source_type(tensor), wanted, done=done)
+def _stored(checkpoint: Checkpoint, tensor: StoredTensor) -> Stored:
+    store = checkpoint.store
+    reading = partial(store.forgetting, tensor)
+    return Stored(tensor.name, store.data(tensor), tensor.shape, source_type(tensor), reading=reading)
 
 
 def _write_same(writers: Sequence[GGUFWriter], tensor: NamedTensor) -> None:

@@ -9,9 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
+from gemma_mtp.files.direct import DirectFile
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -28,8 +28,8 @@ def check_output(path: Path, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[BinaryIO]:
-    """A binary file that takes the name `path` when the block ends well, and vanishes when it does not.
+def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[DirectFile]:
+    """A file that takes the name `path` when the block ends well, and vanishes when it does not.
 
     It is written in the same folder, flushed to disk and renamed. `size` is what it will need, in bytes.
 
@@ -45,10 +45,11 @@ def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[Bin
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         part = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with DirectFile(handle) as file:
+                    yield file
+            finally:
+                os.close(handle)
             part.chmod(0o666 & ~current_umask())
             part.replace(path)
         finally:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.gguf_reader import DEFAULT_ALIGNMENT, MAGIC
@@ -35,8 +34,8 @@ class TensorPlan:
 class GGUFWriter:
     """Writes one GGUF file; a context manager whose end puts the complete file in place (see `atomic_output`).
 
-    Tensors are written in the plan's order (`write_next`), each in one piece or in several. `size` is the finished
-    file's, known from the start. Values that are only known at the end can be put in then (`amend`).
+    Tensors are written in the plan's order, each in one piece or in several. `size` is the finished file's, known from
+    the start. Values that are only known at the end can be put in then (`amend`).
     """
 
     def __init__(
@@ -48,38 +47,45 @@ class GGUFWriter:
         self._header = encode_header(metadata, self.tensors)
         self.size = len(self._header) + sum(padded(tensor.nbytes) for tensor in self.tensors)
         self._stack = ExitStack()
-        self._written = 0
+        self._finished = 0  # tensors
+        self._written = 0  # bytes of the next one
 
     def __enter__(self) -> GGUFWriter:
-        self._file: BinaryIO = self._stack.enter_context(atomic_output(self.path, size=self.size, force=self.force))
+        self._file = self._stack.enter_context(atomic_output(self.path, size=self.size, force=self.force))
         self._file.write(self._header)
         return self
 
     @property
     def next(self) -> TensorPlan:
         """The tensor whose turn it is."""
-        return self.tensors[self._written]
+        return self.tensors[self._finished]
+
+    def write(self, piece: Buffer) -> None:
+        """The next piece of the tensor whose turn it is; behind its last one comes the padding, and the next's turn."""
+        self._written += self._file.write(piece)
+        wanted = self.next.nbytes
+        assert self._written <= wanted, f"{self.next.name}: {self._written} bytes written, {wanted} planned"
+        if self._written == wanted:
+            self._file.write(bytes(padded(wanted) - wanted))
+            self._written = 0
+            self._finished += 1
 
     def write_next(self, pieces: Iterable[Buffer]) -> None:
-        """Write the next tensor's data, then the padding behind it."""
-        written = 0
+        """Write the whole of the next tensor."""
+        turn = self._finished
         for piece in pieces:
-            written += self._file.write(piece)
-        assert written == self.next.nbytes, f"{self.next.name}: {written} bytes written, {self.next.nbytes} planned"
-        self._file.write(bytes(padded(written) - written))
-        self._written += 1
+            self.write(piece)
+        assert self._finished == turn + 1, f"{self._finished - turn} tensors written, 1 expected"
 
     def amend(self, changes: Mapping[str, Value]) -> None:
         """Write the header again with these values, which must be as long as those that stood in their place."""
         header = encode_header({**self.metadata, **changes}, self.tensors)
         assert changes.keys() <= self.metadata.keys(), "only keys that are there can be amended"
         assert len(header) == len(self._header), "the header must keep its length"
-        self._file.seek(0)
-        self._file.write(header)
-        self._file.seek(0, os.SEEK_END)
+        self._file.replace_start(header)
 
     def __exit__(self, *exception: Any) -> None:
-        assert any(exception) or self._written == len(self.tensors), "not all planned tensors were written"
+        assert any(exception) or self._finished == len(self.tensors), "not all planned tensors were written"
         self._stack.__exit__(*exception)
 
 

@@ -1,15 +1,16 @@
 """GGUF in -> one or several GGUFs out, in one reading.
 
-mapped tensor -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file
+mapped tensor -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file that wants this type
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from gemma_mtp.quantize.mixes import SUBJECTS
 from gemma_mtp.quantize.names import ARCHITECTURES, llama_order, role_of
 from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import Override
-from gemma_mtp.quantize.rows import INTEGER_TYPES, RowEncoder
+from gemma_mtp.quantize.rows import INTEGER_TYPES, RowEncoder, Stored
+from gemma_mtp.quantize.writing import write_encoded
 
 Array = np.ndarray[Any, Any]
 #: Called with numbers of bytes that were just done, which add up to the source's size times the number of outputs.
@@ -108,9 +110,8 @@ def quantize_file(
             for output, (keys, planned) in zip(outputs, plans, strict=True)
         ]
         progress((file.size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
-        for tensor in tensors:
-            for writer in writers:
-                _write_encoded(writer, encoder, file, tensor, importance, progress)
+        stored = [_stored(file, tensor, importance) for tensor in tensors]
+        write_encoded(encoder, writers, enumerate(stored), progress)
         size = file.size
     written = tuple(
         _written(output, planned, writer.size)
@@ -119,24 +120,15 @@ def quantize_file(
     return Report(source, size, again, written, time.perf_counter() - start)
 
 
-def _write_encoded(
-    writer: GGUFWriter,
-    encoder: RowEncoder,
-    file: GGUFFile,
-    tensor: TensorInfo,
-    importance: ImportanceMatrix | None,
-    progress: Progress,
-) -> None:
-    plan = writer.next
-    pieces = encoder.encode(
+def _stored(file: GGUFFile, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:
+    return Stored(
         f"{file.path}: {tensor.name}",
         file.data(tensor),
         tensor.shape,
         tensor.type,
-        plan.type,
-        importance_of(plan, importance),
+        importance_of(tensor, importance),
+        reading=partial(file.forgetting, tensor),
     )
-    writer.write_next(_counted(pieces, tensor.nbytes / plan.nbytes, progress))
 
 
 def in_llama_order(file: GGUFFile) -> list[TensorInfo]:
@@ -184,7 +176,7 @@ def _check_importance(file: GGUFFile, importance: ImportanceMatrix | None) -> No
         )
 
 
-def importance_of(tensor: TensorPlan, importance: ImportanceMatrix | None) -> Array | None:
+def importance_of(tensor: TensorInfo, importance: ImportanceMatrix | None) -> Array | None:
     """The tensor's share of the matrix, float32 [experts * columns], or None.
 
     Raises BadFileError if it has another size. Embeddings are excused: they are looked up, not multiplied, so where
@@ -224,13 +216,6 @@ def _requantized(
 
 def is_quantized(kind: GGMLType) -> bool:
     return kind not in FLOAT_TYPES | INTEGER_TYPES
-
-
-def _counted(pieces: Iterable[memoryview], scale: float, progress: Progress) -> Iterator[memoryview]:
-    """The same pieces, told to `progress` in bytes of the source."""
-    for piece in pieces:
-        yield piece
-        progress(round(len(piece) * scale))
 
 
 def _written(output: Output, tensors: Sequence[TensorPlan], size: int) -> Written:

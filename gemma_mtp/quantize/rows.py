@@ -1,8 +1,8 @@
-"""Rows of a tensor -> encoded rows, streamed: blocks of rows go through a thread pool and come back in order.
+"""Rows of tensors -> encoded rows, streamed: blocks of rows go through a thread pool and come back in order.
 
 No tensor is ever held in float32 whole. A worker widens one slice of rows at a time into a buffer of its own that fits
 the processor's cache, and quantizes it from there. Rows are independent of each other, so the block sizes don't show in
-the result.
+the result. The stream runs across tensors: the next one is begun while the last pieces of this one are in work.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import ctypes
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
 from math import prod
 from typing import Any, NamedTuple
 
@@ -26,21 +28,32 @@ from gemma_mtp.quantize import kernels
 
 Array = np.ndarray[Any, Any]
 
-#: Elements that a worker takes at once (4 MB in float32 terms: long enough to hide the cost of handing it out) ...
-PIECE = 1 << 20
+#: Elements that a worker takes at once: some milliseconds of work, which hides the cost of handing it out ...
+PIECE = 1 << 21
 #: ... and that it widens and quantizes at once: 1 MB of float32, which stays in a core's second-level cache.
 SLICE = 1 << 18
 #: Pieces in work or waiting to be written, for each thread.
 AHEAD = 3
 
-#: Signed and unsigned integers of a number's size, and the bits of positive infinity; NaNs lie above it.
-INFINITY: dict[GGMLType, tuple[Any, Any, int]] = {
-    GGMLType.F32: (np.int32, np.uint32, 0x7F800000),
-    GGMLType.F16: (np.int16, np.uint16, 0x7C00),
-    GGMLType.BF16: (np.int16, np.uint16, 0x7F80),
+#: Signed and unsigned integers of a number's size.
+INTEGERS: dict[GGMLType, tuple[Any, Any]] = {
+    GGMLType.F32: (np.int32, np.uint32),
+    GGMLType.F16: (np.int16, np.uint16),
+    GGMLType.BF16: (np.int16, np.uint16),
 }
+#: The bits of positive infinity; NaNs lie above it.
+INFINITY = {GGMLType.F32: 0x7F800000, GGMLType.F16: 0x7C00, GGMLType.BF16: 0x7F80}
+#: The bits of 32768. Smaller numbers cannot overflow F16, in which most types keep their scales.
+MODERATE = {GGMLType.F32: 0x47000000, GGMLType.F16: 0x7800, GGMLType.BF16: 0x4700}
+#: Types whose scales without an importance matrix are the block's largest number (or its range) over a constant:
+#: moderate numbers in, finite scales out. Other scales are fitted, so that what came out is looked at.
+BOUNDED_SCALES = FLOAT_TYPES | {GGMLType.Q8_0, GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1}
 #: Types that hold no real numbers, so that nothing can be wrong with them.
 INTEGER_TYPES = frozenset({GGMLType.I8, GGMLType.I16, GGMLType.I32, GGMLType.I64})
+
+
+def _ignore(_: int) -> None:
+    pass
 
 
 def default_threads() -> int:
@@ -49,37 +62,83 @@ def default_threads() -> int:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What is the same for all pieces of a tensor.
+class Stored:
+    """A tensor as it is stored.
 
-    data: uint8, flat; address: of its first byte. importance: float32 [experts, columns].
+    name: for errors. data: contiguous, of any dtype (it is taken as bytes of type `type`).
+    shape: row-major, [..., rows, columns]; a tensor of experts is [experts, rows, columns].
+    importance: float32 [columns], or [experts, columns].
+    reading: called before it is read; what it returns is told how many bytes are done (see `MappedFile.forgetting`).
     """
 
     name: str
     data: Array
-    source: GGMLType
+    shape: Sequence[int]
+    type: GGMLType
+    importance: Array | None = None
+    reading: Callable[[], Done] = lambda: _ignore
+
+    @cached_property
+    def raw(self) -> Array:
+        """The data as flat uint8."""
+        return self.data.reshape(-1).view(np.uint8)
+
+    @cached_property
+    def address(self) -> int:
+        """Of the first byte."""
+        return int(self.raw.ctypes.data)
+
+    @cached_property
+    def row_bytes(self) -> int:
+        return row_bytes(self.type, self.columns)
+
+    @property
+    def columns(self) -> int:
+        return self.shape[-1]
+
+    @property
+    def count(self) -> int:
+        """Of rows."""
+        return prod(self.shape[:-1])
+
+    @property
+    def rows_per_expert(self) -> int:
+        return self.shape[-2] if len(self.shape) > 1 else 1
+
+    @cached_property
+    def weights(self) -> Array | None:
+        """The importance as float32 [experts, columns]."""
+        if self.importance is None:
+            return None
+        return np.ascontiguousarray(self.importance, np.float32).reshape(-1, self.columns)
+
+    def rows(self, first: int, count: int) -> Array:
+        """uint8, flat."""
+        return self.raw[first * self.row_bytes : (first + count) * self.row_bytes]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A tensor to be encoded as type `wanted`. `done` is told how many of its stored bytes were just done with."""
+
+    tensor: Stored
     wanted: GGMLType
-    columns: int
-    rows_per_expert: int
-    importance: Array | None
-    address: int
     done: Done
 
-    @property
-    def source_row(self) -> int:
-        return row_bytes(self.source, self.columns)
-
-    @property
-    def wanted_row(self) -> int:
-        return row_bytes(self.wanted, self.columns)
+    @cached_property
+    def row_bytes(self) -> int:
+        """Of an encoded row."""
+        return row_bytes(self.wanted, self.tensor.columns)
 
 
 class _Piece(NamedTuple):
-    """Some rows in work: the future number of their bytes in `buffer`."""
+    """Rows of a job (the `number`-th) in work: `result` has the finished bytes, in `buffer` if there is one."""
 
-    encoded: Future[int]
-    buffer: Array
+    number: int
+    job: Job
     rows: int
+    result: Future[Array]
+    buffer: Array | None
 
 
 class RowEncoder:
@@ -95,6 +154,7 @@ class RowEncoder:
         self.nonfinite: set[str] = set()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="quantize")
         self._scratch = threading.local()
+        self._spare: list[Array] = []
 
     def __enter__(self) -> RowEncoder:
         return self
@@ -102,127 +162,127 @@ class RowEncoder:
     def __exit__(self, *exception: Any) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def encode(
-        self,
-        name: str,
-        data: Array,
-        shape: Sequence[int],
-        source: GGMLType,
-        wanted: GGMLType,
-        importance: Array | None = None,
-        done: Done = lambda _: None,
-    ) -> Iterator[memoryview]:
-        """The tensor's bytes in the type `wanted`, in pieces, in order. A piece is valid until the next is asked for.
-
-        data: the tensor as it is stored, contiguous, of any dtype (it is taken as bytes of type `source`).
-        shape: row-major, [..., rows, columns]; a tensor of experts is [experts, rows, columns].
-        importance: float32 [columns], or [experts, columns].
-        done: told how many bytes of `data` were just done with, in order.
+    def encode(self, jobs: Iterable[Job]) -> Iterator[Iterator[memoryview]]:
+        """The bytes of each job in turn, in pieces. A piece is valid until the next is asked for.
 
         Raises BadFileError for NaN and Inf, in the source or (too large for the type) in the result; UsageError for a
         type that needs an importance matrix without one.
         """
-        raw = data.reshape(-1).view(np.uint8)
-        columns = shape[-1]
-        if source == wanted:
-            yield from self._copied(name, raw, source, columns, done)
-            return
-        if importance is None and kernels.requires_importance(wanted):
-            raise UsageError(f"{wanted.name} needs an importance matrix", where=name, hint="add --imatrix FILE")
-        kernels.prepare(wanted)
-        rows_per_expert = shape[-2] if len(shape) > 1 else 1
-        if importance is not None:
-            importance = np.ascontiguousarray(importance, np.float32).reshape(-1, columns)
-        job = _Job(name, raw, source, wanted, columns, rows_per_expert, importance, raw.ctypes.data, done)
-        yield from self._streamed(job, prod(shape[:-1]))
+        for _, pieces in groupby(self._streamed(jobs), key=lambda piece: piece[0]):
+            yield (view for _, view in pieces)
 
-    def _streamed(self, job: _Job, rows: int) -> Iterator[memoryview]:
-        """Keep some pieces in work, hand out the oldest, use its buffer again."""
+    def _streamed(self, jobs: Iterable[Job]) -> Iterator[tuple[int, memoryview]]:
+        """Keep some pieces in work, hand out the oldest (with its job's number), use its buffer again."""
         waiting: deque[_Piece] = deque()
-        rows_at_once = max(1, PIECE // job.columns)
-        spare: list[Array] = []
         try:
-            for first, count in _pieces(job, rows, rows_at_once):
-                if len(waiting) == AHEAD * self.threads:
-                    yield from _oldest(job, waiting, spare)
-                buffer = spare.pop() if spare else np.empty(min(rows, rows_at_once) * job.wanted_row, np.uint8)
-                encoded = self._pool.submit(self._encode_piece, job, first, count, buffer)
-                waiting.append(_Piece(encoded, buffer, count))
+            for number, job in enumerate(jobs):
+                _prepare(job)
+                for first, count in _pieces(job.tensor):
+                    if len(waiting) == AHEAD * self.threads:
+                        yield from self._oldest(waiting)
+                    waiting.append(self._begun(number, job, first, count))
             while waiting:
-                yield from _oldest(job, waiting, spare)
+                yield from self._oldest(waiting)
         finally:
             for piece in waiting:
-                piece.encoded.cancel()
+                piece.result.cancel()
 
-    def _encode_piece(self, job: _Job, first: int, count: int, buffer: Array) -> int:
-        """Rows `first` to `first + count` into `buffer`, slice by slice. Returns the bytes."""
-        rows_at_once = max(1, SLICE // job.columns)
-        source_row, target = job.source_row, buffer.ctypes.data
+    def _begun(self, number: int, job: Job, first: int, count: int) -> _Piece:
+        if job.tensor.type == job.wanted:
+            return _Piece(number, job, count, self._pool.submit(self._copied, job.tensor, first, count), None)
+        buffer = self._buffer(count * job.row_bytes)
+        return _Piece(number, job, count, self._pool.submit(self._encoded, job, first, count, buffer), buffer)
+
+    def _buffer(self, size: int) -> Array:
+        """A used buffer, whose pages are there already, or a new one that is large enough for most pieces."""
+        buffer = self._spare.pop() if self._spare else None
+        return buffer if buffer is not None and len(buffer) >= size else np.empty(max(size, 4 * PIECE), np.uint8)
+
+    def _oldest(self, waiting: deque[_Piece]) -> Iterator[tuple[int, memoryview]]:
+        piece = waiting.popleft()
+        yield piece.number, piece.result.result().data
+        if piece.buffer is not None:
+            self._spare.append(piece.buffer)
+        piece.job.done(piece.rows * piece.job.tensor.row_bytes)
+
+    def _encoded(self, job: Job, first: int, count: int, buffer: Array) -> Array:
+        """Rows `first` to `first + count` in `buffer`, encoded slice by slice."""
+        tensor, wanted = job.tensor, job.wanted
+        rows_at_once = max(1, SLICE // tensor.columns)
+        target = buffer.ctypes.data
         importance = None
-        if job.importance is not None:
-            importance = job.importance[first // job.rows_per_expert % len(job.importance)].ctypes.data
+        if tensor.weights is not None:
+            importance = tensor.weights[first // tensor.rows_per_expert % len(tensor.weights)].ctypes.data
+        bounded = importance is None and wanted in BOUNDED_SCALES
         written = 0
         for row in range(first, first + count, rows_at_once):
             rows = min(rows_at_once, first + count - row)
-            raw = job.data[row * source_row : (row + rows) * source_row]
-            self._check(job.name, raw, job.source, source_row, row, job.wanted)
-            floats = self._widened(job, row * source_row, rows * job.columns)
-            nbytes = kernels.quantize(job.wanted, floats, target + written, rows, job.columns, importance)
-            if job.name not in self.nonfinite and not kernels.is_valid(job.wanted, target + written, nbytes):
+            sure = self._checked(tensor, row, rows, wanted) and bounded
+            nbytes = kernels.quantize(
+                wanted, self._widened(tensor, row, rows), target + written, rows, tensor.columns, importance
+            )
+            sure = sure or tensor.name in self.nonfinite or kernels.is_valid(wanted, target + written, nbytes)
+            if not sure:
                 raise BadFileError(
-                    f"values in rows {row:,} to {row + rows - 1:,} are too large for {job.wanted.name}", where=job.name
+                    f"values in rows {row:,} to {row + rows - 1:,} are too large for {wanted.name}", where=tensor.name
                 )
             written += nbytes
-        return written
+        return buffer[:written]
 
-    def _copied(self, name: str, raw: Array, kind: GGMLType, columns: int, done: Done) -> Iterator[memoryview]:
-        """The tensor as it is, checked."""
-        size = row_bytes(kind, columns)
-        step = max(1, PIECE // columns) * size
-        for start in range(0, len(raw), step):
-            piece = raw[start : start + step]
-            self._check(name, piece, kind, size, start // size, kind)
-            yield piece.data
-            done(len(piece))
+    def _copied(self, tensor: Stored, first: int, count: int) -> Array:
+        """Rows as they are."""
+        self._checked(tensor, first, count, tensor.type)
+        return tensor.rows(first, count)
 
-    def _check(self, name: str, raw: Array, kind: GGMLType, size: int, first_row: int, wanted: GGMLType) -> None:
-        """See `check_finite`; where it may be, make a note instead."""
+    def _checked(self, tensor: Stored, first: int, count: int, wanted: GGMLType) -> bool:
+        """Whether all numbers in these rows are below the limit of MODERATE.
+
+        Raises BadFileError for NaN and Inf; where they may be taken, notes the tensor's name instead.
+        """
+        rows = tensor.rows(first, count)
+        if tensor.type in FLOAT_TYPES and _is_below(rows, tensor.type, MODERATE[tensor.type]):
+            return True
         try:
-            check_finite(name, raw, kind, size, first_row)
+            check_finite(tensor.name, rows, tensor.type, tensor.row_bytes, first)
         except BadFileError:
             if not self.allow_nonfinite or kernels.aborts_on_nonfinite(wanted):
                 raise
-            self.nonfinite.add(name)
+            self.nonfinite.add(tensor.name)
+        return False
 
-    def _widened(self, job: _Job, offset: int, elements: int) -> int:
-        """The address of the float32 form of the elements at byte `offset`: the thread's buffer, or where they are."""
-        source = job.address + offset
-        if job.source is GGMLType.F32 and source % 4 == 0:
+    def _widened(self, tensor: Stored, first: int, count: int) -> int:
+        """The address of the rows' float32 form: the thread's buffer, or where they are."""
+        source, elements = tensor.address + first * tensor.row_bytes, count * tensor.columns
+        if tensor.type is GGMLType.F32 and source % 4 == 0:
             return source
         buffer = getattr(self._scratch, "floats", None)
         if buffer is None or len(buffer) < elements:
             buffer = self._scratch.floats = np.empty(max(elements, SLICE), np.float32)
         address = int(buffer.ctypes.data)
-        if job.source is GGMLType.F32:
+        if tensor.type is GGMLType.F32:
             ctypes.memmove(address, source, 4 * elements)
         else:
-            kernels.widen(job.source, source, address, elements)
+            kernels.widen(tensor.type, source, address, elements)
         return address
 
 
-def _pieces(job: _Job, rows: int, rows_at_once: int) -> Iterator[tuple[int, int]]:
+def _prepare(job: Job) -> None:
+    if job.tensor.type == job.wanted:
+        return
+    if job.tensor.importance is None and kernels.requires_importance(job.wanted):
+        raise UsageError(
+            f"{job.wanted.name} needs an importance matrix", where=job.tensor.name, hint="add --imatrix FILE"
+        )
+    kernels.prepare(job.wanted)
+
+
+def _pieces(tensor: Stored) -> Iterator[tuple[int, int]]:
     """(first row, number of rows); with an importance matrix no piece reaches across experts."""
-    block = rows if job.importance is None else job.rows_per_expert
-    for start in range(0, rows, block):
+    rows_at_once = max(1, PIECE // tensor.columns)
+    block = tensor.count if tensor.importance is None else tensor.rows_per_expert
+    for start in range(0, tensor.count, block):
         for first in range(start, start + block, rows_at_once):
             yield first, min(rows_at_once, start + block - first)
-
-
-def _oldest(job: _Job, waiting: deque[_Piece], spare: list[Array]) -> Iterator[memoryview]:
-    piece = waiting.popleft()
-    yield piece.buffer[: piece.encoded.result()].data
-    spare.append(piece.buffer)
-    job.done(piece.rows * job.source_row)
 
 
 def check_finite(name: str, raw: Array, kind: GGMLType, size: int, first_row: int) -> None:
@@ -244,7 +304,14 @@ def check_finite(name: str, raw: Array, kind: GGMLType, size: int, first_row: in
 def _is_finite(raw: Array, kind: GGMLType) -> bool:
     if kind not in FLOAT_TYPES:
         return kernels.is_valid(kind, raw.ctypes.data, len(raw))
-    # As signed integers the largest positive number comes out on top, as unsigned ones the largest negative number.
-    signed, unsigned, infinity = INFINITY[kind]
+    return _is_below(raw, kind, INFINITY[kind])
+
+
+def _is_below(raw: Array, kind: GGMLType, limit: int) -> bool:
+    """Whether all magnitudes are below the number with these bits.
+
+    As signed integers the largest positive number comes out on top, as unsigned ones the largest negative number.
+    """
+    signed, unsigned = INTEGERS[kind]
     sign = 1 << (8 * np.dtype(signed).itemsize - 1)
-    return bool(raw.view(signed).max(initial=0) < infinity and raw.view(unsigned).max(initial=0) < (infinity | sign))
+    return bool(raw.view(signed).max(initial=0) < limit and raw.view(unsigned).max(initial=0) < (limit | sign))

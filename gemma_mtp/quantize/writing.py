@@ -1,0 +1,50 @@
+"""Encoded tensors into files: each is encoded once for each type that is wanted, however many files want it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from gemma_mtp.files.gguf_writer import GGUFWriter
+from gemma_mtp.files.mapped import Done
+from gemma_mtp.ggml import GGMLType
+from gemma_mtp.quantize.rows import Job, RowEncoder, Stored
+
+
+def write_encoded(
+    encoder: RowEncoder,
+    writers: Sequence[GGUFWriter],
+    tensors: Iterable[tuple[int, Stored]],
+    progress: Done = lambda _: None,
+) -> None:
+    """Write every tensor into every file, in the type that is planned there.
+
+    tensors: in the order of the writers' plans, each with its place there. One that is stored in parts comes part by
+    part. progress: told of stored bytes that are done, once for each file.
+    """
+    takers: list[list[GGUFWriter]] = []
+    jobs: list[Job] = []
+    for place, tensor in tensors:
+        for kind, files in _by_type(writers, place).items():
+            takers.append(files)
+            jobs.append(Job(tensor, kind, _telling(tensor.reading(), progress, len(files))))
+    for receivers, pieces in zip(takers, encoder.encode(jobs), strict=True):
+        for piece in pieces:
+            for writer in receivers:
+                writer.write(piece)
+
+
+def _telling(reader: Done, progress: Done, files: int) -> Done:
+    def done(count: int) -> None:
+        reader(count)
+        progress(count * files)
+
+    return done
+
+
+def _by_type(writers: Sequence[GGUFWriter], place: int) -> dict[GGMLType, list[GGUFWriter]]:
+    """Who wants which type of the tensor at this place of the plans."""
+    wanted: dict[GGMLType, list[GGUFWriter]] = defaultdict(list)
+    for writer in writers:
+        wanted[writer.tensors[place].type].append(writer)
+    return wanted
