@@ -9,3 +9,10 @@ import typer
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace output files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads. Default: all cores.")]
+
+ENGINE = "Engine"
+Ctx = Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)]
+Batch = Annotated[int, typer.Option(min=1, help="Prompt tokens decoded in one call.", rich_help_panel=ENGINE)]
+GpuLayers = Annotated[int, typer.Option(min=-1, help="Layers kept in GPU memory, -1: all.", rich_help_panel=ENGINE)]
+FlashAttention = Annotated[str, typer.Option(help="auto, on or off.", rich_help_panel=ENGINE)]
+CacheType = Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...", rich_help_panel=ENGINE)]

@@ -10,20 +10,24 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 
 from gemma_mtp.errors import GemmaMtpError, LlamaError
 
 results = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
 
+UNLIMITED = 10_000  # columns
 UNITS = ("kB", "MB", "GB", "TB")
 
 #: Called with the number of bytes that were just done.
@@ -33,6 +37,14 @@ Advance = Callable[[int], None]
 def print_json(content: Any) -> None:
     """One JSON object on stdout, and nothing else there."""
     print(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def print_in_full(table: Table) -> None:
+    """A table of figures on stdout, never cut: if it is wider than the terminal, the terminal wraps it."""
+    for column in table.columns:
+        column.no_wrap = True
+    wanted = Measurement.get(results, results.options.update(width=UNLIMITED), table).maximum
+    Console(highlight=False, width=wanted).print(table, crop=False)
 
 
 def print_note(text: str) -> None:
@@ -78,3 +90,16 @@ def byte_progress(what: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=notes, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def step_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar of steps with the time left; on a pipe one line at the end. Call what is given after each step."""
+    if not notes.is_terminal:
+        yield lambda: None
+        print_note(f"{what}: {total} done")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=notes, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_mtp.errors import UsageError
@@ -85,6 +86,18 @@ BUILT_IN: dict[str, str] = {
     "translation": TRANSLATION,
     "math": MATH,
 }
+
+
+def choose_prompts(file: Path | None, categories: Sequence[str] | None = None) -> dict[str, str]:
+    """Those of a file, or the built-in ones of some categories (None or none: all). Raises UsageError."""
+    if file:
+        if categories:
+            raise UsageError("a file of prompts has no categories", hint="leave --category or --prompts out")
+        return read_prompts(file)
+    unknown = [name for name in categories or () if name not in BUILT_IN]
+    if unknown:
+        raise UsageError(f"category {unknown[0]!r} is unknown", hint="choose of " + ", ".join(BUILT_IN))
+    return {name: prompt for name, prompt in BUILT_IN.items() if not categories or name in categories}
 
 
 def read_prompts(path: Path) -> dict[str, str]:

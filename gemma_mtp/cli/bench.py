@@ -1,0 +1,99 @@
+"""`gemma-mtp bench`."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, Force, GpuLayers, Json, Threads
+
+
+def bench(
+    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
+    assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
+    draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4,
+    auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True,
+    engine: Annotated[
+        Literal["python", "cpp", "both"],
+        typer.Option(help="python: gemma-mtp's loop. cpp: llama.cpp's server in xllamacpp. both: to compare them."),
+    ] = "python",
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Tokens to generate for each prompt.")] = 128,
+    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Repeats; medians are shown.")] = 3,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Of the built-in prompts only this category. May be given several times.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="A file of your own prompts, with a line of --- between two.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results there, as JSON.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the results there: .png, .svg or .pdf.")] = None,
+    force: Force = False,
+    ctx: Ctx = 4096,
+    batch: Batch = 512,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = -1,
+    flash_attention: FlashAttention = "auto",
+    cache_type: CacheType = "f16",
+    json: Json = False,
+) -> None:
+    """Measure what drafting gains with this pair on this machine, and which draft length pays.
+
+    Six kinds of text are continued, plainly and with each draft length, in turns. Ends with llama-server's command
+    line for the best one.
+
+    Examples:
+
+    - `gemma-mtp bench target.gguf mtp-target.gguf`
+
+    - `gemma-mtp bench target.gguf mtp-target.gguf --draft-max 6 --plot speedup.png -o results.json`
+
+    - `gemma-mtp bench target.gguf mtp-target.gguf --engine both --category code --category math`
+    """
+    from dataclasses import replace
+
+    from gemma_mtp.bench.bench import run_bench
+    from gemma_mtp.bench.laps import ENGINES, Pair
+    from gemma_mtp.bench.measure import Plan
+    from gemma_mtp.bench.plot import check_plot, draw
+    from gemma_mtp.bench.results import AUTO
+    from gemma_mtp.cli.bench_table import print_bench
+    from gemma_mtp.cli.output import print_json, print_note, step_progress
+    from gemma_mtp.files.atomic import atomic_output, check_output
+    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
+    from gemma_mtp.mtp_runtime.prompts import choose_prompts
+    from gemma_mtp.mtp_runtime.settings import ContextSettings
+
+    texts = choose_prompts(prompts, category)
+    if plot:
+        check_plot(plot, force)
+    if output:
+        check_output(output, force)
+    context = ContextSettings(
+        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    )
+    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    plan = Plan(
+        Pair(target, assistant, draft_max, context, model),
+        tuple(texts.items()),
+        (*range(1, draft_max + 1), *([AUTO] if auto else [])),
+        engines=tuple(ENGINES) if engine == "both" else (engine,),
+        tokens=tokens,
+        repeats=repeats,
+    )
+    with step_progress("measuring", len(plan.tasks())) as advance:
+        results = run_bench(plan, on_lap=lambda _: advance())
+    if output:
+        content = json_text.dumps(results.to_json(), indent=2).encode() + b"\n"
+        with atomic_output(output, size=len(content), force=force) as file:
+            file.write(content)
+        print_note(f"written: {output}")
+    if plot:
+        draw(results, plot, force=force)
+        print_note(f"drawn: {plot}")
+    if json:
+        print_json(results.to_json())
+    else:
+        print_bench(results)

@@ -1,0 +1,116 @@
+"""A measurement on the terminal: speed-ups by category, what the rounds were made of, what to do."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from gemma_mtp.bench.recommendation import best_length
+from gemma_mtp.bench.results import AUTO, OVERALL, BenchResults, Row, draft_name
+from gemma_mtp.cli.output import print_in_full
+from gemma_mtp.cli.output import results as out
+from gemma_mtp.cli.terminal import plain
+
+#: Within this of plain decoding a speed-up is neither.
+EVEN = 0.02
+
+
+def print_bench(results: BenchResults) -> None:
+    settings = results.settings
+    out.print(f"[bold]{plain(results.target.file)}[/] with [bold]{plain(results.assistant.file)}[/]", soft_wrap=True)
+    out.print(
+        f"[dim]{plain(results.machine.cpu)}, {settings.threads} threads; {settings.tokens} tokens for each prompt, "
+        f"{settings.repeats} repeats, medians[/]",
+        soft_wrap=True,
+    )
+    for engine in results.engines:
+        print_in_full(_speedups(results, engine))
+        print_in_full(_rounds(results.of(engine, OVERALL)))
+        out.print(f"[dim]{engine}: {plain(results.machine.engines.get(engine, ''))}[/]", soft_wrap=True)
+    if len(results.engines) > 1:
+        print_in_full(_comparison(results))
+    for number, reason in enumerate(results.recommendation.reasons):
+        out.print(f"[bold]{plain(reason)}[/]" if number == 0 else f"- {plain(reason)}", soft_wrap=True)
+    out.print("\nmainline llama.cpp, as recommended:", style="dim")
+    out.print(f"  {plain(results.recommendation.command)}", soft_wrap=True)
+
+
+def _speedups(results: BenchResults, engine: str) -> Table:
+    """A line for each category: plain tokens/s, then speed-up and acceptance by draft length."""
+    overall = results.of(engine, OVERALL)
+    table = _table(f"{engine}: speed-up and acceptance by draft length")
+    table.add_column("")
+    table.add_column("no draft", justify="right")
+    for row in overall:
+        if row.drafts:
+            table.add_column(draft_name(row.draft), justify="right")
+    for category in (*results.categories, OVERALL):
+        rows = results.of(engine, category)
+        best = best_length(rows)
+        cells = [_speedup(row, bold=row is best) for row in rows if row.drafts]
+        if category == OVERALL:
+            table.add_section()
+        table.add_row(plain(category), f"{rows[0].tokens_per_second:.1f}/s", *cells)
+    return table
+
+
+def _speedup(row: Row, bold: bool) -> str:
+    colour = "green" if row.speedup > 1 + EVEN else "red" if row.speedup < 1 - EVEN else "default"
+    shown = f"[{'bold ' if bold else ''}{colour}]{row.speedup:.2f}x[/]"
+    return f"{shown} [dim]{'' if row.acceptance is None else f'{row.acceptance:.0%}':>4}[/]"
+
+
+def _rounds(rows: list[Row]) -> Table:
+    """What an average round consists of, over all prompts."""
+    told = any(row.draft_ms is not None for row in rows)
+    table = _table("all prompts")
+    headings = ["draft", "tokens/s", "speed-up", "ceiling", "tokens/round", "draft ms", "verify ms"]
+    for heading in headings if told else [*headings[:3], "tokens/round"]:
+        table.add_column(heading, justify="right")
+    table.add_column("accepted at 1, 2, ...")
+    for row in rows:
+        times = [
+            _number(row.ceiling, "x"),
+            f"{row.tokens_per_round:.2f}",
+            _number(row.draft_ms),
+            _number(row.verify_ms),
+        ]
+        table.add_row(
+            draft_name(row.draft),
+            f"{row.tokens_per_second:.1f}",
+            f"{row.speedup:.2f}x",
+            *(times if told else [f"{row.tokens_per_round:.2f}"]),
+            " ".join(f"{share:.0%}" for share in row.acceptance_by_position)
+            or ("" if row.acceptance is None else f"{row.acceptance:.0%}"),
+        )
+    return table
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return "" if value is None else f"{value:.2f}{unit}"
+
+
+def _comparison(results: BenchResults) -> Table:
+    """Tokens a second of the engines side by side; the ratio is the first one's against each other's."""
+    first, *others = results.engines
+    table = _table("engines, all prompts")
+    for heading in (
+        "drafting",
+        *(f"{engine} tokens/s" for engine in results.engines),
+        *(f"{first}/{o}" for o in others),
+    ):
+        table.add_column(heading, justify="right")
+    for draft in results.drafts:
+        if draft == AUTO:
+            continue
+        rates = [results.overall(engine, draft).tokens_per_second for engine in results.engines]
+        table.add_row(
+            draft_name(draft),
+            *(f"{rate:.1f}" for rate in rates),
+            *(f"{rates[0] / rate:.2f}" for rate in rates[1:]),
+        )
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
