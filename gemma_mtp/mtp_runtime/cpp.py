@@ -16,6 +16,7 @@ from typing import Any
 
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
+from gemma_mtp.mtp_runtime.session import Result
 from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, available_cores
 from gemma_mtp.mtp_runtime.stats import Statistics
 
@@ -64,16 +65,6 @@ class ServerStatistics(Statistics):
     @property
     def accepted(self) -> int:
         return self.total_accepted
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A finished generation: text, token ids, why it ended (as `Generation.finish`), and the statistics."""
-
-    text: str
-    tokens: list[int]
-    finish: str
-    statistics: ServerStatistics
 
 
 def package_version() -> str:
@@ -165,7 +156,7 @@ class CppEngine:
         ignore_end: bool = False,
         options: dict[str, Any] | None = None,
         on_text: Callable[[str], None] | None = None,
-    ) -> Completion:
+    ) -> Result:
         """Greedy, unless `options` (fields of llama-server's requests) say otherwise. `on_text` gets text as it comes.
 
         Raises UsageError (a prompt longer than the context, ...), LlamaError.
@@ -199,7 +190,7 @@ class CppEngine:
         if not final:
             raise LlamaError("llama.cpp's server ended its answer before the end")
         finish = "context" if final["truncated"] else FINISHES.get(final["stop_type"], final["stop_type"])
-        return Completion("".join(pieces), tokens, finish, _statistics(final))
+        return Result("".join(pieces), tokens, finish, _statistics(final))
 
     def close(self) -> None:
         """Stop the server and free everything. Harmless when done already."""
