@@ -1,6 +1,6 @@
 """Checkpoint (or another dialect's GGUF) -> GGUF."""
 
-from gemma_mtp.convert.naming import outputs_for
+from gemma_mtp.convert.naming import gguf_name, outputs_for, target_name
 from gemma_mtp.convert.pipeline import Conversion, convert_checkpoint
 from gemma_mtp.convert.provenance import Origin
 from gemma_mtp.convert.respell import convert_dialect
@@ -15,5 +15,7 @@ __all__ = [
     "convert_checkpoint",
     "convert_dialect",
     "dialect_named",
+    "gguf_name",
     "outputs_for",
+    "target_name",
 ]

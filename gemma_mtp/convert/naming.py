@@ -23,12 +23,16 @@ def outputs_for(checkpoint: Path, name: str, types: Sequence[str], wanted: Path 
                 f"{len(types)} types cannot go into one file", where=wanted, hint="name an existing folder"
             )
         return [Output(wanted, types[0])]
-    folder = wanted or Path()
-    stem = _stem(read_config(checkpoint).part, name)
-    ending = "" if dialect == MAINLINE.name else f"-{dialect}"
-    return [Output(folder / f"{stem}-{kind}{ending}.gguf", kind) for kind in types]
+    folder, part = wanted or Path(), read_config(checkpoint).part
+    return [Output(folder / gguf_name(part, name, kind, dialect), kind) for kind in types]
 
 
-def _stem(part: str, name: str) -> str:
-    """`gemma-4-31B-it-assistant` -> `mtp-gemma-4-31B-it`."""
-    return f"mtp-{name.removesuffix('-assistant')}" if part == "assistant" else name
+def gguf_name(part: str, name: str, kind: str, dialect: str = MAINLINE.name) -> str:
+    """("assistant", "gemma-4-31B-it-assistant", "Q8_0") -> `mtp-gemma-4-31B-it-Q8_0.gguf`."""
+    stem = f"mtp-{target_name(name)}" if part == "assistant" else name
+    return f"{stem}-{kind}{'' if dialect == MAINLINE.name else f'-{dialect}'}.gguf"
+
+
+def target_name(assistant: str) -> str:
+    """`gemma-4-31B-it-assistant` -> `gemma-4-31B-it`."""
+    return assistant.removesuffix("-assistant")

@@ -82,8 +82,7 @@ def fetch_checkpoint(source: Source | str, *, progress: Progress = silent_progre
     if source.file or source.quant:
         raise UsageError("this names a GGUF file, not a checkpoint", where=str(source), hint=f"write {source.repo}")
     listing = look_up(source)
-    wanted = [file for file in listing.files.values() if _belongs_to_checkpoint(file.name)]
-    _require_checkpoint(listing, [file.name for file in wanted])
+    wanted = checkpoint_files(listing)
     folder = _fetch(listing, wanted, source.revision, progress)
     return FetchedCheckpoint(folder, listing.repo, listing.commit, {file.name: file.etag for file in wanted})
 
@@ -93,9 +92,7 @@ def fetch_without_weights(source: Source, listing: Listing) -> tuple[Path, list[
 
     Raises EnvironmentProblem (Hub, network, disk), BadFileError (no checkpoint).
     """
-    wanted = [file for file in listing.files.values() if _belongs_to_checkpoint(file.name)]
-    _require_checkpoint(listing, [file.name for file in wanted])
-    small = [file for file in wanted if not file.name.endswith(".safetensors")]
+    small = [file for file in checkpoint_files(listing) if not file.name.endswith(".safetensors")]
     return _fetch(listing, small, source.revision, silent_progress), small
 
 
@@ -171,7 +168,15 @@ def _cached_listing(source: Source) -> Listing:
     return Listing(source.repo, commit, files)
 
 
-def _belongs_to_checkpoint(name: str) -> bool:
+def checkpoint_files(listing: Listing) -> list[RemoteFile]:
+    """The files of a repo that make a checkpoint. Raises BadFileError if there is none."""
+    wanted = [file for file in listing.files.values() if is_checkpoint_file(file.name)]
+    _require_checkpoint(listing, [file.name for file in wanted])
+    return wanted
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Whether `convert` reads a file of this name in a checkpoint's folder or repo."""
     return "/" not in name and any(fnmatch(name, pattern) for pattern in CHECKPOINT_FILES)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,26 +49,29 @@ def require_one_target(files: Sequence[AssistantFile]) -> None:
         raise UsageError("two files have this name", where=twice)
 
 
-def check_files(files: Sequence[AssistantFile], target: str | None) -> Iterator[tuple[str, Report]]:
-    """The report on each file. Raises BadFileError for the first that is broken."""
-    for file in files:
-        yield file.path.name, _require_sound(file.path, check_assistant(file.path))
-    if target is not None:
+def check_files(files: Sequence[AssistantFile], target: str | None) -> dict[str, Report]:
+    """The report on each file, by its name: against the target if there is one, else on the file alone.
+
+    Raises GGUFError, and what the target's place raises (see `gemma_mtp.validate.places`).
+    """
+    reports = {file.path.name: check_assistant(file.path) for file in files}
+    if target is not None and not any(report.errors for report in reports.values()):
         with open_side(target, TARGET) as side:
-            for file in files:
-                yield file.path.name, _require_sound(file.path, check_pair(side, file.path))
+            reports = {file.path.name: check_pair(side, file.path) for file in files}
+    return reports
 
 
-def _require_sound(path: Path, report: Report) -> Report:
-    if report.errors:
-        worst = report.errors[0]
-        more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
-        raise BadFileError(
-            f"not published, because it is broken: {worst.finding.message}{more}",
-            where=path,
-            hint=f"{worst.finding.remedy}; --skip-verify publishes it all the same and says so in the card",
-        )
-    return report
+def require_sound(reports: Mapping[str, Report]) -> None:
+    """Raises BadFileError for the first file with an error."""
+    for name, report in reports.items():
+        if report.errors:
+            worst = report.errors[0]
+            more = f" (and {len(report.errors) - 1} more)" if len(report.errors) > 1 else ""
+            raise BadFileError(
+                f"not published, because it is broken: {worst.finding.message}{more}",
+                where=name,
+                hint=f"{worst.finding.remedy}; --skip-verify publishes it all the same and says so in the card",
+            )
 
 
 def check_assistant(path: Path) -> Report:

@@ -16,7 +16,7 @@ from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
 from gemma_mtp.publish.card import Facts, read_bench, write_card
-from gemma_mtp.publish.checks import check_files, require_one_target
+from gemma_mtp.publish.checks import check_files, require_one_target, require_sound
 from gemma_mtp.publish.collection import Shelf, find_collection
 from gemma_mtp.validate import Report
 
@@ -29,6 +29,7 @@ class PushRequest:
 
     collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.validate.places`).
     bench: the file of `gemma-mtp bench --json`. base_model: the original checkpoint, where the files don't name it.
+    reports: of files that were checked just now, against `target` if there is one.
     """
 
     files: Sequence[Path]
@@ -39,6 +40,7 @@ class PushRequest:
     bench: Path | None = None
     base_model: str | None = None
     skip_verify: bool = False
+    reports: Mapping[str, Report] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:
@@ -86,7 +88,7 @@ def plan_push(request: PushRequest) -> Plan:
     bench = read_bench(request.bench) if request.bench else None
     files = [read_assistant(path) for path in request.files]
     require_one_target(files)
-    reports = None if request.skip_verify else dict(check_files(files, request.target))
+    reports = None if request.skip_verify else _reports(request, files)
     listing = _find_repo(request.repo)
     others = _other_assistants(listing, files)
     facts = Facts(request.repo, files, others, target, request.base_model, reports, bench)
@@ -105,6 +107,13 @@ def plan_push(request: PushRequest) -> Plan:
         collection_exists=bool(shelf and find_collection(shelf)),
         reports=reports or {},
     )
+
+
+def _reports(request: PushRequest, files: Sequence[AssistantFile]) -> dict[str, Report]:
+    unchecked = [file for file in files if file.path.name not in request.reports]
+    reports = {**request.reports, **check_files(unchecked, request.target)}
+    require_sound(reports)
+    return {file.path.name: reports[file.path.name] for file in files}
 
 
 def _find_repo(repo: str) -> Listing | None:

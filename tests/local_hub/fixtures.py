@@ -59,3 +59,21 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def logged_in(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
     return WRITE_TOKEN
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub's own retries wait for seconds; here they don't."""
+    from huggingface_hub.utils import _http
+
+    class Clock:
+        @staticmethod
+        def sleep(_: float) -> None:
+            pass
+
+        def __getattr__(self, name: str):
+            import time
+
+            return getattr(time, name)
+
+    monkeypatch.setattr(_http, "time", Clock())

@@ -266,6 +266,19 @@ class HubStub:
         }
         return {k: v for k, v in full.items() if k in ("_id", "id", *expand)} if expand else full
 
+    def models_json(self, owner, search):
+        """The public repos of an owner whose name contains `search`, with what the Hub reads from a config.json."""
+        rows = []
+        for rid, r in sorted(self.repos.items()):
+            if r["private"] or (owner and rid.split("/")[0] != owner) or search.lower() not in rid.lower():
+                continue
+            row = {"_id": "0" * 24, "id": rid}
+            if entry := r["commits"][-1]["tree"].get("config.json"):
+                config = json.loads(self.blob_path(entry["sha"]).read_bytes())
+                row["config"] = {key: config[key] for key in ("architectures", "model_type") if key in config}
+            rows.append(row)
+        return rows
+
     def tree_json(self, c, prefix, recursive):
         prefix = prefix.strip("/")
         if prefix and prefix not in c["tree"] and not any(p.startswith(prefix + "/") for p in c["tree"]):
@@ -354,6 +367,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
         return None
+
+    def send_page(self, items, query):
+        at, size, hs = int(self.q.get("cursor", ["0"])[0]), self.stub.page_size, {}
+        if at + size < len(items):
+            base = f"{self.stub.endpoint}{urlsplit(self.path).path}?{re.sub('&cursor=[0-9]+', '', query)}"
+            hs["Link"] = f'<{base}&cursor={at + size}>; rel="next"'
+        return self.send(200, items[at : at + size], hs)
 
     def send_file(self, path, etag, extra=None):
         fault = self.active or {}
@@ -596,6 +616,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(200, {"success": True})
 
         # -- model API
+        if path == "/api/models" and cmd == "GET":
+            items = st.models_json(self.q.get("author", [None])[0], self.q.get("search", [""])[0])
+            return self.send_page(items, urlsplit(self.path).query)
         if m := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(.*))?", path):
             return self.route_model(m[1], m[2] or "", data)
         # -- collections
@@ -662,12 +685,7 @@ class Handler(BaseHTTPRequestHandler):
             )
         if cmd == "GET" and (m := re.fullmatch(r"tree/([^/]+)(?:/(.+))?", rest)):
             items = st.tree_json(st.commit(r, m[1]), unquote(m[2] or ""), q("recursive"))
-            at = int(self.q.get("cursor", ["0"])[0])
-            hs = {}
-            if at + st.page_size < len(items):
-                base = f"{st.endpoint}{urlsplit(self.path).path}?recursive={self.q.get('recursive', ['false'])[0]}"
-                hs["Link"] = f'<{base}&cursor={at + st.page_size}>; rel="next"'
-            return self.send(200, items[at : at + st.page_size], hs)
+            return self.send_page(items, f"recursive={self.q.get('recursive', ['false'])[0]}")
         if cmd == "POST" and (m := re.fullmatch(r"paths-info/([^/]+)", rest)):
             c = st.commit(r, m[1])
             form = json.loads(data) if "json" in (self.headers.get("Content-Type") or "") else parse_qs(data.decode())

@@ -26,24 +26,6 @@ pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 @pytest.fixture
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """huggingface_hub's own retries wait for seconds; here they don't."""
-    from huggingface_hub.utils import _http
-
-    class Clock:
-        @staticmethod
-        def sleep(_: float) -> None:
-            pass
-
-        def __getattr__(self, name: str):
-            import time
-
-            return getattr(time, name)
-
-    monkeypatch.setattr(_http, "time", Clock())
-
-
-@pytest.fixture
 def files(tmp_path: Path, assistant_gguf: Callable[[str], Path]) -> Files:
     """`files("Q8_0", "BF16")`: assistants under names that may be published."""
 

@@ -1,0 +1,103 @@
+"""The jobs of `make` one after another, and what came of them, for people and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gemma_mtp.cli.output import byte_progress, notes, print_error, print_json, print_note, results
+from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_outcome, print_plan
+from gemma_mtp.errors import GemmaMtpError
+from gemma_mtp.hub.client import hide_progress_bars
+from gemma_mtp.make import Job, Made, Schedule, StepResult, make, push_request, schedule
+from gemma_mtp.publish import plan_push
+
+
+def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force: bool, json: bool) -> int:
+    """Do, or show, every job. Of several, one that fails does not keep the others back; its exit code is returned."""
+    if not notes.is_terminal:
+        hide_progress_bars()
+    exit_code, reports = 0, []
+    for job in jobs:
+        try:
+            plan = schedule(job, force=force)
+            report = _show(plan, json) if dry_run else _make(plan, threads, json)
+        except GemmaMtpError as error:
+            if len(jobs) == 1:
+                raise
+            print_error(error)
+            exit_code = exit_code or error.exit_code
+            report = {"source": job.source, "error": str(error), "hint": error.hint}
+        reports.append(report)
+    if json:
+        print_json({"jobs": reports})
+    elif len(jobs) > 1:
+        failed = sum("error" in report for report in reports)
+        print_note(f"{len(jobs)} assistants, {failed} failed" if failed else f"{len(jobs)} assistants")
+    return exit_code
+
+
+def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
+    print_note(f"{plan.origin.name} from {plan.job.source}")
+    made = make(plan, threads=threads, progress=byte_progress, tell=_tell)
+    if not json:
+        for path in made.files:
+            results.print(str(path), markup=False, soft_wrap=True)
+        if made.push_plan and made.outcome:
+            print_plan(made.push_plan)
+            print_outcome(made.outcome)
+    return _as_json(plan, made)
+
+
+def _tell(result: StepResult) -> None:
+    state = f"done, {result.seconds:.1f} s" if result.reason else "was done"
+    print_note(f"  {result.step.action:8}  {result.step.file}: {state}")
+
+
+def _show(plan: Schedule, json: bool) -> dict[str, Any]:
+    """A dry run: which steps would be taken and why, and of the push what can be said yet."""
+    reasons = plan.reasons()
+    to_do = {step.id: reasons[step.id] for step in plan.steps}
+    push_plan = plan_push(push_request(plan)) if plan.repo and not any(to_do.values()) else None
+    if not json:
+        print_note(f"{plan.origin.name} from {plan.job.source}, to {plan.job.folder.resolve()}")
+        for step in plan.steps:
+            reason = to_do[step.id]
+            state = f"to do: {reason}" if reason else "done"
+            results.print(f"{step.action:8}  {step.file}  {state}", markup=False, soft_wrap=True)
+        if plan.repo:
+            into = f", into the collection {plan.job.collection}" if plan.job.collection else ""
+            results.print(f"{'push':8}  {plan.repo}{into}", markup=False, soft_wrap=True)
+    if push_plan and not json:
+        print_plan(push_plan)
+        results.print(push_plan.card, markup=False, soft_wrap=True)
+    return {
+        "source": plan.job.source,
+        "name": plan.origin.name,
+        "steps": [
+            {"action": step.action, "file": step.file, "inputs": list(step.inputs), "to_do": to_do[step.id] or None}
+            for step in plan.steps
+        ],
+        "repo": plan.repo,
+        "push": plan_as_json(push_plan) if push_plan else None,
+    }
+
+
+def _as_json(plan: Schedule, made: Made) -> dict[str, Any]:
+    return {
+        "source": plan.job.source,
+        "name": made.name,
+        "files": [str(path) for path in made.files],
+        "steps": [
+            {
+                "action": result.step.action,
+                "file": result.step.file,
+                "done_because": result.reason or None,
+                "seconds": result.seconds,
+            }
+            for result in made.steps
+        ],
+        "push": {**plan_as_json(made.push_plan), **outcome_as_json(made.outcome)}
+        if made.push_plan and made.outcome
+        else None,
+    }

@@ -1,0 +1,46 @@
+"""A push as people and machines read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gemma_mtp.cli.output import human_size, print_note, results
+from gemma_mtp.publish import Outcome, Plan
+
+
+def print_plan(plan: Plan) -> None:
+    for name, report in plan.reports.items():
+        for result in report.warnings:
+            print_note(f"warning: {name}: {result.finding.message}")
+    kind = "private" if plan.private else "public"
+    print_note(f"repo {plan.repo}: {'exists' if plan.head else f'new, {kind}'}")
+    for upload in plan.uploads:
+        print_note(f"  {upload.state:9}  {upload.name}  {human_size(upload.size)}  {upload.etag}")
+    if plan.shelf:
+        print_note(f"collection {plan.shelf.name}: {'exists' if plan.collection_exists else 'new'}; note: {plan.note}")
+
+
+def print_outcome(outcome: Outcome) -> None:
+    print_note("nothing was new" if outcome.commit is None else f"commit {outcome.commit}")
+    for url in filter(None, (outcome.url, outcome.collection_url)):
+        results.print(url, soft_wrap=True)
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "repo": plan.repo,
+        "repo_is_new": plan.head is None,
+        "private": plan.private,
+        "files": [
+            {"name": upload.name, "bytes": upload.size, "hash": upload.etag, "state": upload.state}
+            for upload in plan.uploads
+        ],
+        "collection": plan.shelf.name if plan.shelf else None,
+        "collection_note": plan.note if plan.shelf else None,
+        "card": plan.card,
+        "checks": {name: report.to_json() for name, report in plan.reports.items()},
+    }
+
+
+def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+    return {"url": outcome.url, "commit": outcome.commit, "collection_url": outcome.collection_url}

@@ -1,0 +1,97 @@
+"""Where an assistant comes from, looked at but not downloaded: its name, and a hash of each of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
+from gemma_mtp.hub.client import Progress
+from gemma_mtp.hub.discovery import parse_drafter_name
+from gemma_mtp.hub.download import checkpoint_files, fetch_checkpoint, fetch_file, is_checkpoint_file, look_up
+from gemma_mtp.hub.remote import find_remote_gguf
+from gemma_mtp.hub.source import Source, parse_source
+from gemma_mtp.make.manifest import Stamp
+from gemma_mtp.model.config import read_config
+from gemma_mtp.validate.keys import ASSISTANT
+from gemma_mtp.validate.places import open_side
+
+#: The stamps, by path, that were taken when the assistant of this name was last made.
+Known = Callable[[str], Mapping[str, Stamp]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An assistant's source as it is now.
+
+    place: at a commit if it is on the Hub. name: the assistant's, `gemma-4-31B-it-assistant`. files: name -> hash, of
+    all that is read. dialect: a GGUF's; None for a checkpoint. stamps: of local files, to know them again.
+    """
+
+    place: Source
+    name: str
+    files: Mapping[str, str]
+    dialect: str | None = None
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+
+    def fetch(self, progress: Progress) -> Path:
+        """The checkpoint's folder, or the GGUF, on this machine. Raises what downloads raise."""
+        if self.dialect is not None:
+            return fetch_file(self.place, progress=progress)
+        fetched = fetch_checkpoint(self.place, progress=progress)
+        if fetched.hashes and fetched.hashes != self.files:
+            raise EnvironmentProblem("the repo changed in the meantime", where=fetched.repo, hint="run it again")
+        return fetched.folder
+
+
+def look_at(source: str, known: Known) -> Origin:
+    """What is at `source`. known: the stamps of local files whose content need not be hashed again.
+
+    Raises UsageError, BadFileError (no assistant), EnvironmentProblem (Hub, network).
+    """
+    place = parse_source(source)
+    if place.path is None:
+        return _on_the_hub(place)
+    if place.path.is_file():
+        return _local_gguf(place, place.path, known)
+    folder = place.path.resolve()
+    if read_config(folder).part != ASSISTANT:
+        raise BadFileError("this is a target; make is for assistants", where=folder, hint="gemma-mtp convert does that")
+    paths = [path for path in sorted(folder.iterdir()) if is_checkpoint_file(path.name)]
+    before = known(folder.name)
+    stamps = {str(path): Stamp.of(path, before.get(str(path))) for path in paths}
+    files = {path.name: stamps[str(path)].sha256 for path in paths}
+    return Origin(place, folder.name, files, stamps=stamps)
+
+
+def _on_the_hub(place: Source) -> Origin:
+    assert place.repo is not None
+    if place.file is not None or place.quant is not None:
+        files = find_remote_gguf(place, ASSISTANT)
+        if len(files) != 1:
+            raise UsageError("this GGUF is split; make needs a single file", where=str(place))
+        (file,) = files
+        listing = look_up(file)
+        assert file.file is not None
+        return Origin(file, _gguf_name(file.file), {file.file: listing.files[file.file].etag}, _dialect(str(file)))
+    listing = look_up(place)
+    files_there = {file.name: file.etag for file in checkpoint_files(listing)}
+    return Origin(place, place.repo.split("/")[1], files_there)
+
+
+def _local_gguf(place: Source, path: Path, known: Known) -> Origin:
+    key, name = str(path.resolve()), _gguf_name(path.name)
+    stamp = Stamp.of(path, known(name).get(key))
+    return Origin(place, name, {path.name: stamp.sha256}, _dialect(path), {key: stamp})
+
+
+def _gguf_name(file: str) -> str:
+    return f"{parse_drafter_name(file.rsplit('/', 1)[-1]).target}-assistant"
+
+
+def _dialect(place: str | Path) -> str:
+    with open_side(place, ASSISTANT) as side:
+        if side.actual_part != ASSISTANT or side.dialect is None:
+            raise BadFileError("this is no assistant; make is for assistants", where=str(place))
+        return side.dialect.name

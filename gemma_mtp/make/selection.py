@@ -1,0 +1,101 @@
+"""From what a user names to jobs: one source, or all assistants of an owner, a pattern or a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from huggingface_hub.hf_api import ModelInfo
+
+from gemma_mtp.errors import EnvironmentProblem, UsageError
+from gemma_mtp.hub.client import hub, retried
+from gemma_mtp.hub.problems import explained
+from gemma_mtp.make.job import Job
+from gemma_mtp.model.config import ARCHITECTURES
+from gemma_mtp.publish.collection import Shelf
+
+#: What an assistant's repo is called where its listing does not tell the architecture.
+NAMED_LIKE = "*gemma-4*-assistant"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of work as a user gives it: `source`, or `all` for many sources; `options` are fields of `Job`."""
+
+    source: str | None
+    all: str | None
+    options: Mapping[str, Any]
+
+
+def jobs_of(entries: Iterable[Entry]) -> list[Job]:
+    """The jobs that entries come to; each asks the Hub only if it names no single source.
+
+    Raises UsageError (options, two assistants for one repo), EnvironmentProblem (Hub, network, none found).
+    """
+    jobs = []
+    for entry in entries:
+        sources = [entry.source] if entry.source is not None else find_assistants(entry.all or "")
+        jobs += [Job(source, **entry.options) for source in sources]
+    _require_own_repos(jobs)
+    return jobs
+
+
+def _require_own_repos(jobs: Sequence[Job]) -> None:
+    """One repo is for one assistant, as llama.cpp chooses among a repo's drafters by type alone."""
+    taken: dict[str, str] = {}
+    for job in jobs:
+        repo = job.push
+        if repo is None or "/" not in repo or "{" in repo:
+            continue
+        if taken.setdefault(repo, job.source) != job.source:
+            raise UsageError(
+                f"{taken[repo]} and {job.source} would be pushed to the same repo",
+                where=repo,
+                hint="write {name} or {target} into its name, or name an owner alone",
+            )
+
+
+def find_assistants(selection: str) -> list[str]:
+    """The repos of `owner`, `owner/pattern*` or a collection's slug that hold assistants' checkpoints, sorted.
+
+    Raises UsageError (not of this form), EnvironmentProblem (Hub, network, or none found).
+    """
+    owner, _, pattern = selection.partition("/")
+    if not owner or any(sign in owner for sign in "*?["):
+        raise UsageError("name an owner, owner/pattern or a collection's slug", where=selection)
+    shelf = Shelf(selection, owner)
+    if shelf.is_slug:
+        repos = _collected(selection)
+    else:
+        repos = sorted(model.id for model in _owned(owner) if is_assistant(model) and _fits(model.id, pattern))
+    if not repos:
+        raise EnvironmentProblem(
+            "no Gemma 4 assistant's checkpoint is there", where=selection, hint="name a repo, or check the pattern"
+        )
+    return repos
+
+
+def is_assistant(model: ModelInfo) -> bool:
+    """By the architecture in its config where the Hub knows it, else by its name."""
+    config = model.config or {}
+    if "architectures" in config:
+        return "assistant" in {ARCHITECTURES.get(name) for name in config["architectures"] or ()}
+    return fnmatchcase(model.id.split("/")[1].lower(), NAMED_LIKE)
+
+
+def _owned(owner: str) -> list[ModelInfo]:
+    with explained(owner):
+        return retried(lambda: list(hub().list_models(author=owner, search="assistant", expand=["config"])))
+
+
+def _collected(slug: str) -> list[str]:
+    with explained(slug):
+        collection = retried(lambda: hub().get_collection(slug))
+    models: Iterable[str] = (item.item_id for item in collection.items if item.item_type == "model")
+    return sorted(repo for repo in models if fnmatchcase(repo.split("/")[1].lower(), NAMED_LIKE))
+
+
+def _fits(repo: str, pattern: str) -> bool:
+    return not pattern or fnmatchcase(repo.split("/")[1].lower(), pattern.lower())

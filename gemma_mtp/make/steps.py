@@ -1,0 +1,98 @@
+"""The pipeline as data: which files are made from what, in which order, and what each depends on.
+
+convert    checkpoint              -> a file of each type, all from one reading
+quantize   16-bit file, imatrix    -> a file of each type, all from one reading
+respell    file of one dialect     -> the same in another
+verify     file, target            -> a verdict
+push       files                   -> repo, collection
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gemma_mtp import __version__
+from gemma_mtp.convert import gguf_name
+from gemma_mtp.ggml import FLOAT_TYPES
+from gemma_mtp.make.job import Job
+from gemma_mtp.make.origin import Origin
+from gemma_mtp.quantize import FileType, find_kind
+from gemma_mtp.validate.keys import ASSISTANT
+
+#: The order in which actions are taken. `push` has no step: it asks the Hub itself what is done.
+ACTIONS = ("convert", "quantize", "respell", "verify")
+#: Inputs that are no file of the pipeline.
+SOURCE, IMATRIX, TARGET = "source", "imatrix", "target"
+#: What an importance matrix is applied to.
+EXACT = "BF16"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One file made, or judged (verify).
+
+    inputs: files that other steps make, or SOURCE, IMATRIX, TARGET. settings: what else its result depends on.
+    """
+
+    action: str
+    file: str
+    inputs: tuple[str, ...]
+    settings: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        return f"{self.action} {self.file}"
+
+    @property
+    def makes_file(self) -> bool:
+        return self.action != "verify"
+
+
+def plan_steps(job: Job, origin: Origin) -> list[Step]:
+    """All steps but the push, in an order in which they can be done."""
+    base = origin.dialect or job.dialects[0]
+    steps = list(_makers(job, origin, base))
+    made = {step.settings["type"]: step.file for step in steps}
+    for dialect in job.dialects:
+        if dialect != base:
+            steps += [
+                _step("respell", _name(origin, kind, dialect), (made[kind],), type=kind, dialect=dialect)
+                for kind in job.types
+            ]
+    inputs = (TARGET,) if job.target else ()
+    return [*steps, *(_step("verify", file, (file, *inputs)) for file in published(job, origin))]
+
+
+def published(job: Job, origin: Origin) -> list[str]:
+    """The files that were asked for."""
+    return [_name(origin, kind, dialect) for dialect in job.dialects for kind in job.types]
+
+
+def _makers(job: Job, origin: Origin, base: str) -> Iterator[Step]:
+    """The steps that read the source, and those that need an importance matrix."""
+    if origin.dialect is not None:
+        inputs = (SOURCE, IMATRIX) if job.imatrix else (SOURCE,)
+        for kind in job.types:
+            yield _step("quantize", _name(origin, kind, base), inputs, type=kind, dialect=base)
+        return
+    weighted = [kind for kind in job.types if job.imatrix and not is_float(kind)]
+    direct = [kind for kind in job.types if kind not in weighted]
+    for kind in [*direct, *([EXACT] if weighted and EXACT not in direct else [])]:
+        yield _step("convert", _name(origin, kind, base), (SOURCE,), type=kind, dialect=base, name=origin.name)
+    for kind in weighted:
+        inputs = (_name(origin, EXACT, base), IMATRIX)
+        yield _step("quantize", _name(origin, kind, base), inputs, type=kind, dialect=base)
+
+
+def is_float(kind: str) -> bool:
+    found = find_kind(kind)
+    return isinstance(found, FileType) and found.base in FLOAT_TYPES
+
+
+def _name(origin: Origin, kind: str, dialect: str) -> str:
+    return gguf_name(ASSISTANT, origin.name, kind, dialect)
+
+
+def _step(action: str, file: str, inputs: tuple[str, ...], **settings: str) -> Step:
+    return Step(action, file, inputs, {**settings, "gemma-mtp": __version__})
