@@ -327,6 +327,7 @@ class HubStub:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keep-alive; every answer must carry Content-Length
+    disable_nagle_algorithm = True  # headers and body are two writes: each answer would wait 40 ms for an ACK
     stub: HubStub
     kind = "hub"
 

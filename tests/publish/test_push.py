@@ -382,5 +382,6 @@ def test_a_commit_in_between_is_not_overwritten(stub: HubStub, files: Files, log
 
 def test_no_network(files: Files, logged_in: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(EnvironmentProblem, match="cannot be reached"):
-        do(files("Q8_0"))
+    result = CliRunner().invoke(app, ["push", *map(str, files("Q8_0")), "--repo", REPO])
+    assert result.exit_code == 3
+    assert "cannot be reached" in result.stderr

@@ -67,7 +67,6 @@ def test_push_with_a_token_from_logging_in(stub: HubStub, run: Run, assistant: s
     [
         ({}, "not logged in"),
         ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
     ],
 )
 def test_environment_problems_exit_with_3_and_no_traceback(run: Run, assistant: str, variables: dict, words: str):
