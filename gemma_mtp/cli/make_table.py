@@ -38,7 +38,7 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
 
 
 def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
-    print_note(f"{plan.origin.name} from {plan.job.source}")
+    print_note(f"{plan.material.name} from {plan.job.source}")
     made = make(plan, threads=threads, progress=byte_progress, tell=_tell)
     if not json:
         for path in made.files:
@@ -60,7 +60,7 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
     to_do = {step.id: reasons[step.id] for step in plan.steps}
     push_plan = plan_push(push_request(plan)) if plan.repo and not any(to_do.values()) else None
     if not json:
-        print_note(f"{plan.origin.name} from {plan.job.source}, to {plan.job.folder.resolve()}")
+        print_note(f"{plan.material.name} from {plan.job.source}, to {plan.job.folder.resolve()}")
         for step in plan.steps:
             reason = to_do[step.id]
             state = f"to do: {reason}" if reason else "done"
@@ -73,7 +73,7 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
         results.print(push_plan.card, markup=False, soft_wrap=True)
     return {
         "source": plan.job.source,
-        "name": plan.origin.name,
+        "name": plan.material.name,
         "steps": [
             {"action": step.action, "file": step.file, "inputs": list(step.inputs), "to_do": to_do[step.id] or None}
             for step in plan.steps

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from gemma_mtp.convert import Output, convert_checkpoint, convert_dialect, dialect_named
+from gemma_mtp.convert import Origin, Output, convert_checkpoint, convert_dialect, dialect_named
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
 from gemma_mtp.hub.client import Progress
@@ -31,7 +31,7 @@ class Workshop:
     @cached_property
     def source(self) -> Path:
         """The checkpoint's folder or the GGUF; downloaded when the first step asks for it."""
-        return self.plan.origin.fetch(self.progress)
+        return self.plan.material.fetch(self.progress)
 
     def path(self, file: str) -> Path:
         return self.source if file == SOURCE else self.plan.job.folder / file
@@ -42,14 +42,15 @@ class Workshop:
 
 def convert(shop: Workshop, steps: Sequence[Step]) -> None:
     """All types from one reading of the checkpoint."""
-    settings = steps[0].settings
+    settings, material = steps[0].settings, shop.plan.material
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(shop.source).values())
-    with shop.progress("converting", size) as advance:
+    with shop.progress("converting", size * len(steps)) as advance:
         convert_checkpoint(
             shop.source,
             shop.outputs(steps),
             name=settings["name"],
             dialect=dialect_named(settings["dialect"]),
+            origin=Origin(material.place.repo, material.commit, material.files),
             force=True,
             threads=shop.threads,
             advance=advance,

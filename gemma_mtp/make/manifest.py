@@ -13,7 +13,7 @@ from typing import Any
 
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import atomic_output
-from gemma_mtp.hub.cache import sha256_of
+from gemma_mtp.files.hashing import sha256_of
 
 FORMAT = 1
 ENDING = ".make.json"

@@ -57,7 +57,7 @@ def make(
         for result in _take(shop, action, made):
             tell(result)
             results.append(result)
-    done = Made(plan.origin.name, tuple(plan.files), tuple(results))
+    done = Made(plan.material.name, tuple(plan.files), tuple(results))
     if plan.repo is None:
         return done
     push_plan = plan_push(push_request(plan, shop))
@@ -74,7 +74,7 @@ def push_request(plan: Schedule, shop: Workshop | None = None) -> PushRequest:
         private=plan.job.private,
         target=plan.job.target,
         bench=Path(plan.job.bench) if plan.job.bench else None,
-        base_model=plan.origin.place.repo,
+        base_model=plan.material.place.repo,
         reports=shop.reports if shop else {},
     )
 
@@ -101,5 +101,5 @@ def _take(shop: Workshop, action: str, made: dict[str, str]) -> list[StepResult]
 def _note(shop: Workshop, records: dict[str, Record]) -> None:
     manifest = shop.plan.manifest
     manifest.records.update(records)
-    manifest.sources = dict(shop.plan.origin.stamps)
+    manifest.sources = dict(shop.plan.material.stamps)
     manifest.save()

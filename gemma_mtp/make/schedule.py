@@ -12,7 +12,7 @@ from gemma_mtp.hub.download import look_up
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.manifest import Manifest, Record, Stamp
-from gemma_mtp.make.origin import Origin, look_at
+from gemma_mtp.make.material import Material, look_at
 from gemma_mtp.make.steps import IMATRIX, SOURCE, TARGET, Step, plan_steps, published
 
 #: The hash of an input that is yet to be made.
@@ -27,7 +27,7 @@ class Schedule:
     """
 
     job: Job
-    origin: Origin
+    material: Material
     manifest: Manifest
     steps: tuple[Step, ...]
     hashes: Mapping[str, str] = field(default_factory=dict)
@@ -35,17 +35,19 @@ class Schedule:
     @property
     def files(self) -> list[Path]:
         """The files that were asked for."""
-        return [self.job.folder / name for name in published(self.job, self.origin)]
+        return [self.job.folder / name for name in published(self.job, self.material)]
 
     @property
     def repo(self) -> str | None:
-        return self.job.repo_for(self.origin.name) if self.job.push else None
+        return self.job.repo_for(self.material.name) if self.job.push else None
 
     def inputs(self, step: Step, made: Mapping[str, str]) -> dict[str, str]:
         """Name -> hash of all that the step reads. made: the files of the pipeline, UNKNOWN if yet to be made."""
         inputs: dict[str, str] = {}
         for name in step.inputs:
-            inputs |= self.origin.files if name == SOURCE else {name: made.get(name) or self.hashes.get(name, UNKNOWN)}
+            inputs |= (
+                self.material.files if name == SOURCE else {name: made.get(name) or self.hashes.get(name, UNKNOWN)}
+            )
         return inputs
 
     def reason(self, step: Step, inputs: Mapping[str, str]) -> str:
@@ -94,10 +96,10 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
     def known(name: str) -> Mapping[str, Stamp]:
         return Manifest.beside(job.folder, target_name(name)).sources
 
-    origin = look_at(job.source, known)
-    job = job.named(origin.name)
-    manifest = Manifest.beside(job.folder, target_name(origin.name))
-    steps = plan_steps(job, origin)
+    material = look_at(job.source, known)
+    job = job.named(material.name)
+    manifest = Manifest.beside(job.folder, target_name(material.name))
+    steps = plan_steps(job, material)
     if not force:
         _require_own_files(job.folder, steps, manifest)
     hashes = {}
@@ -105,7 +107,7 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
         hashes[IMATRIX] = Stamp.of(_existing(job.imatrix)).sha256
     if job.target:
         hashes[TARGET] = _identity(job.target)
-    return Schedule(job, origin, manifest, tuple(steps), hashes)
+    return Schedule(job, material, manifest, tuple(steps), hashes)
 
 
 def _require_own_files(folder: Path, steps: list[Step], manifest: Manifest) -> None:

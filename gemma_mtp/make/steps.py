@@ -16,7 +16,7 @@ from gemma_mtp import __version__
 from gemma_mtp.convert import gguf_name
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.make.job import Job
-from gemma_mtp.make.origin import Origin
+from gemma_mtp.make.material import Material
 from gemma_mtp.quantize import FileType, find_kind
 from gemma_mtp.validate.keys import ASSISTANT
 
@@ -49,40 +49,40 @@ class Step:
         return self.action != "verify"
 
 
-def plan_steps(job: Job, origin: Origin) -> list[Step]:
+def plan_steps(job: Job, material: Material) -> list[Step]:
     """All steps but the push, in an order in which they can be done."""
-    base = origin.dialect or job.dialects[0]
-    steps = list(_makers(job, origin, base))
+    base = material.dialect or job.dialects[0]
+    steps = list(_makers(job, material, base))
     made = {step.settings["type"]: step.file for step in steps}
     for dialect in job.dialects:
         if dialect != base:
             steps += [
-                _step("respell", _name(origin, kind, dialect), (made[kind],), type=kind, dialect=dialect)
+                _step("respell", _name(material, kind, dialect), (made[kind],), type=kind, dialect=dialect)
                 for kind in job.types
             ]
     inputs = (TARGET,) if job.target else ()
-    return [*steps, *(_step("verify", file, (file, *inputs)) for file in published(job, origin))]
+    return [*steps, *(_step("verify", file, (file, *inputs)) for file in published(job, material))]
 
 
-def published(job: Job, origin: Origin) -> list[str]:
+def published(job: Job, material: Material) -> list[str]:
     """The files that were asked for."""
-    return [_name(origin, kind, dialect) for dialect in job.dialects for kind in job.types]
+    return [_name(material, kind, dialect) for dialect in job.dialects for kind in job.types]
 
 
-def _makers(job: Job, origin: Origin, base: str) -> Iterator[Step]:
+def _makers(job: Job, material: Material, base: str) -> Iterator[Step]:
     """The steps that read the source, and those that need an importance matrix."""
-    if origin.dialect is not None:
+    if material.dialect is not None:
         inputs = (SOURCE, IMATRIX) if job.imatrix else (SOURCE,)
         for kind in job.types:
-            yield _step("quantize", _name(origin, kind, base), inputs, type=kind, dialect=base)
+            yield _step("quantize", _name(material, kind, base), inputs, type=kind, dialect=base)
         return
     weighted = [kind for kind in job.types if job.imatrix and not is_float(kind)]
     direct = [kind for kind in job.types if kind not in weighted]
     for kind in [*direct, *([EXACT] if weighted and EXACT not in direct else [])]:
-        yield _step("convert", _name(origin, kind, base), (SOURCE,), type=kind, dialect=base, name=origin.name)
+        yield _step("convert", _name(material, kind, base), (SOURCE,), type=kind, dialect=base, name=material.name)
     for kind in weighted:
-        inputs = (_name(origin, EXACT, base), IMATRIX)
-        yield _step("quantize", _name(origin, kind, base), inputs, type=kind, dialect=base)
+        inputs = (_name(material, EXACT, base), IMATRIX)
+        yield _step("quantize", _name(material, kind, base), inputs, type=kind, dialect=base)
 
 
 def is_float(kind: str) -> bool:
@@ -90,8 +90,8 @@ def is_float(kind: str) -> bool:
     return isinstance(found, FileType) and found.base in FLOAT_TYPES
 
 
-def _name(origin: Origin, kind: str, dialect: str) -> str:
-    return gguf_name(ASSISTANT, origin.name, kind, dialect)
+def _name(material: Material, kind: str, dialect: str) -> str:
+    return gguf_name(ASSISTANT, material.name, kind, dialect)
 
 
 def _step(action: str, file: str, inputs: tuple[str, ...], **settings: str) -> Step:

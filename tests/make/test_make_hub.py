@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import NAME, add_checkpoint
+from hub_checkpoints import NAME, add_checkpoint
 from huggingface_hub import ModelCard
 from local_hub.fixtures import WRITE_TOKEN
 from local_hub.stub import HubStub

@@ -22,17 +22,19 @@ Known = Callable[[str], Mapping[str, Stamp]]
 
 
 @dataclass(frozen=True)
-class Origin:
-    """An assistant's source as it is now.
+class Material:
+    """What an assistant is made from, as it is now.
 
-    place: at a commit if it is on the Hub. name: the assistant's, `gemma-4-31B-it-assistant`. files: name -> hash, of
-    all that is read. dialect: a GGUF's; None for a checkpoint. stamps: of local files, to know them again.
+    place: as the user named it; commit: the state of it that was seen, if it is on the Hub. name: the assistant's,
+    `gemma-4-31B-it-assistant`. files: name -> hash, of all that is read. dialect: a GGUF's; None for a checkpoint.
+    stamps: of local files, to know them again.
     """
 
     place: Source
     name: str
     files: Mapping[str, str]
     dialect: str | None = None
+    commit: str | None = None
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
     def fetch(self, progress: Progress) -> Path:
@@ -45,7 +47,7 @@ class Origin:
         return fetched.folder
 
 
-def look_at(source: str, known: Known) -> Origin:
+def look_at(source: str, known: Known) -> Material:
     """What is at `source`. known: the stamps of local files whose content need not be hashed again.
 
     Raises UsageError, BadFileError (no assistant), EnvironmentProblem (Hub, network).
@@ -62,10 +64,10 @@ def look_at(source: str, known: Known) -> Origin:
     before = known(folder.name)
     stamps = {str(path): Stamp.of(path, before.get(str(path))) for path in paths}
     files = {path.name: stamps[str(path)].sha256 for path in paths}
-    return Origin(place, folder.name, files, stamps=stamps)
+    return Material(place, folder.name, files, stamps=stamps)
 
 
-def _on_the_hub(place: Source) -> Origin:
+def _on_the_hub(place: Source) -> Material:
     assert place.repo is not None
     if place.file is not None or place.quant is not None:
         files = find_remote_gguf(place, ASSISTANT)
@@ -74,16 +76,16 @@ def _on_the_hub(place: Source) -> Origin:
         (file,) = files
         listing = look_up(file)
         assert file.file is not None
-        return Origin(file, _gguf_name(file.file), {file.file: listing.files[file.file].etag}, _dialect(str(file)))
+        return Material(file, _gguf_name(file.file), {file.file: listing.files[file.file].etag}, _dialect(str(file)))
     listing = look_up(place)
     files_there = {file.name: file.etag for file in checkpoint_files(listing)}
-    return Origin(place, place.repo.split("/")[1], files_there)
+    return Material(place, place.repo.split("/")[1], files_there, commit=listing.commit)
 
 
-def _local_gguf(place: Source, path: Path, known: Known) -> Origin:
+def _local_gguf(place: Source, path: Path, known: Known) -> Material:
     key, name = str(path.resolve()), _gguf_name(path.name)
     stamp = Stamp.of(path, known(name).get(key))
-    return Origin(place, name, {path.name: stamp.sha256}, _dialect(path), {key: stamp})
+    return Material(place, name, {path.name: stamp.sha256}, _dialect(path), stamps={key: stamp})
 
 
 def _gguf_name(file: str) -> str:
