@@ -16,6 +16,10 @@ def verify(
     json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Read every weight instead of a sample.")] = False,
+    hub: Annotated[
+        list[str] | None,
+        typer.Option(help="A repo (or hf://owner/repo/file) that a file came from: compare its hash. May be repeated."),
+    ] = None,
     runtime: Annotated[
         str | None, typer.Option(help="What it is meant for: llama.cpp@b10743, ik_llama.cpp@2026-08-01, ollama ...")
     ] = None,
@@ -52,14 +56,23 @@ def verify(
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
-    from gemma_mtp.cli.output import print_json
+    from gemma_mtp.cli.output import byte_progress, print_json
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.mtp_runtime.settings import ContextSettings
     from gemma_mtp.validate import parse_host, verify_pair
 
     context = ContextSettings(size=ctx, cache_k=cache_type, cache_v=cache_type)
     host = parse_host(runtime, settings, gpu)
-    report = verify_pair(target, assistant, deep=deep, strict=strict, host=host, context=context)
+    report = verify_pair(
+        target,
+        assistant,
+        deep=deep,
+        strict=strict,
+        host=host,
+        context=context,
+        hub=hub or (),
+        progress=byte_progress,
+    )
     if run or reference:
         from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
         from gemma_mtp.validate.run import RunOptions, with_run
@@ -70,7 +83,6 @@ def verify(
         if run:
             report = with_run(report, target, assistant, context=context, options=options)
     if reference:
-        from gemma_mtp.cli.output import byte_progress
         from gemma_mtp.validate.reference import with_reference
 
         report = with_reference(

@@ -46,8 +46,9 @@ def open_side(place: str | Path, part: str) -> Iterator[Side]:
         yield _checkpoint_side(source.path, part)
     else:
         with ExitStack() as stack:
-            parts = [_open_file(stack, path) for path in split_parts(source.path)]
-            yield Side(str(source.path), part, *merge(str(source.path), parts))
+            files = split_parts(source.path)
+            header, read = merge(str(source.path), [_open_file(stack, path) for path in files])
+            yield Side(str(source.path), part, header, read, files=tuple(files))
 
 
 def _open_file(stack: ExitStack, path: Path) -> tuple[GGUFHeader, ReadData]:
@@ -158,7 +159,8 @@ def _checkpoint_side(folder: Path, part: str) -> Side:
     checkpoint = open_checkpoint(folder)
     header = _converted_header(checkpoint.model, checkpoint.tensors, folder, folder.resolve().name)
     read = _reader_of(checkpoint)
-    return Side(str(folder), part, header, read, f"{folder}: a checkpoint, seen as the GGUF it converts to")
+    note = f"{folder}: a checkpoint, seen as the GGUF it converts to"
+    return Side(str(folder), part, header, read, note, tuple(checkpoint.store.files))
 
 
 def _converted_header(

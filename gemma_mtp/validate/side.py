@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Side:
 
     place: the path or address it came from. part: what it is meant as, `target` or `assistant`.
     read: gives bytes of a tensor; None where only the header is at hand.
-    note: what there is to say about how it was read.
+    note: what there is to say about how it was read. files: those on this machine that hold its weights.
     """
 
     place: str
@@ -41,6 +42,7 @@ class Side:
     header: GGUFHeader
     read: ReadData | None = field(default=None, compare=False)
     note: str = ""
+    files: tuple[Path, ...] = ()
 
     @property
     def metadata(self) -> Mapping[str, Value]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gemma_mtp.errors import UsageError
+from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate.checks import CHECKS, Check
 from gemma_mtp.validate.checks.hosts import known_problems
@@ -13,8 +16,11 @@ from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.memory import pair_memory
-from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.pair import Pair, Published
 from gemma_mtp.validate.places import open_side
+
+if TYPE_CHECKING:
+    from gemma_mtp.hub.client import Progress
 
 
 def verify_pair(
@@ -25,12 +31,15 @@ def verify_pair(
     strict: bool = False,
     host: Host | None = None,
     context: ContextSettings | None = None,
+    hub: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Report:
     """Whether two models will work together in llama.cpp, from their headers and a look at their data.
 
     target, assistant: a GGUF file (or the first part of a split one), a checkpoint's folder, or a GGUF on the Hub, of
     which only the header is read. deep: read every weight instead of a sample. strict: warnings count against the pair.
     host: the runtime and settings that it is meant for. context: what the estimate of memory is made for.
+    hub: repos (or hf://owner/repo/file) that local files came from: files of the same name are compared by hash.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
     UsageError and EnvironmentProblem for places that cannot be understood or reached.
@@ -42,8 +51,29 @@ def verify_pair(
             deep=deep,
             host=host or Host(),
             context=context or ContextSettings(),
+            published=_published(hub),
+            progress=progress,
         )
         return static_report(pair, strict)
+
+
+def _published(places: Sequence[str]) -> tuple[Published, ...]:
+    """The files that `--hub` names. Raises UsageError (no place on the Hub), EnvironmentProblem."""
+    if not places:
+        return ()
+    from gemma_mtp.hub.download import list_repo, no_such_file
+
+    found: list[Published] = []
+    for place in places:
+        source = parse_source(place)
+        if source.repo is None:
+            raise UsageError("this is a path, not a repo on the Hub", where=place, hint="write owner/repo")
+        listing = list_repo(source)
+        if source.file is not None and source.file not in listing.files:
+            raise no_such_file(listing, source.file)
+        files = [listing.files[source.file]] if source.file else listing.files.values()
+        found += [Published(file.name, file.size, file.etag) for file in files]
+    return tuple(found)
 
 
 def static_report(pair: Pair, strict: bool) -> Report:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gemma_mtp.validate.checks import (
     attachment,
+    content,
     header,
     hosts,
     identity,
@@ -100,6 +101,9 @@ CHECKS: tuple[Check, ...] = (
     Check("token-ordering", "Assistant: token ordering", weights.token_ordering, ASSISTANT_KEYS),
     Check("target-finite", "Target: weights are finite", weights.target_finite, PARTS),
     Check("assistant-finite", "Assistant: weights are finite", weights.assistant_finite, PARTS),
+    Check("target-content", "Target: as published", content.target_content, ("files",)),
+    Check("assistant-content", "Assistant: as published", content.assistant_content, ("files",)),
+    Check("quantizer", "Assistant: a mix of today", provenance.old_mix, ASSISTANT_KEYS),
     Check("qat", "QAT on both sides or neither", provenance.qat, PARTS),
     Check("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
 )

@@ -23,6 +23,8 @@ MASKED_EMBEDDINGS = ("masked_embd_centroids.weight", "masked_embd_ordering")
 LAYER_SCALE, TOKEN_ORDERING = "layer_output_scale", "token_ordering"
 #: Beginnings of the names of vision and audio tensors, which belong into a file of their own (mmproj).
 OTHER_SENSES = ("v.", "a.", "mm.")
+#: The key of files that leave out what the target has as well.
+SHARED_TENSORS = ".nextn_shared_target_tensors"
 SHOWN = 3
 
 
@@ -35,6 +37,13 @@ def present(side: Side) -> Finding:
     values = {side.part: f"{len(side.tensors)} tensors"}
     if not missing:
         return ok(**values)
+    if any(key.endswith(SHARED_TENSORS) for key in side.metadata):
+        return error(
+            f"the {side.part} lacks {_list(missing)}, which it means to share with its target: only Unsloth's builds "
+            "of llama.cpp load such a file (`-shared-` in its name)",
+            "use the self-contained file of the same repo, or convert Google's checkpoint with `gemma-mtp convert`",
+            **values,
+        )
     return error(
         f"the {side.part} lacks {_list(missing)}; llama.cpp stops with `missing tensor '{missing[0]}'`",
         RECONVERT,
