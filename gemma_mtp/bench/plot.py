@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ SUFFIXES = (".png", ".svg", ".pdf")
 #: Okabe and Ito's colours, which colour-blind people can tell apart; the darkest is kept for all prompts together.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1", "#7F7F7F")
 INK, FAINT, GRID = "#1A1A1A", "#6B6B6B", "#E4E4E4"
-#: A picture's size is not known before it is drawn; this is more than any has had, in bytes.
-SIZE = 2_000_000
 
 
 def check_plot(path: Path, force: bool) -> None:
@@ -42,8 +41,10 @@ def draw(results: BenchResults, path: Path, *, force: bool = False) -> None:
     _dress_acceptance(acceptance, results)
     figure.legend(loc="outside lower center", ncols=9, frameon=False, fontsize=9, labelcolor=INK, handlelength=1.8)
     _title(figure, results)
-    with atomic_output(path, size=SIZE, force=force) as file:
-        figure.savefig(file, format=path.suffix.lower().lstrip("."), facecolor="white")
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix.lower().lstrip("."), facecolor="white")
+    with atomic_output(path, size=picture.tell(), force=force) as file:
+        file.write(picture.getvalue())
 
 
 def _figure_class() -> Any:
