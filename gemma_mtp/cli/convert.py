@@ -12,11 +12,13 @@ from gemma_mtp.cli.options import Force, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.convert import Conversion
+    from gemma_mtp.hub.source import Source
+    from gemma_mtp.model.dialects import Dialect
 
 
 def convert(
     source: Annotated[
-        str, typer.Argument(help="A checkpoint (a folder, or owner/repo[@revision]) or an assistant GGUF.")
+        str, typer.Argument(help="A checkpoint (a folder, or owner/repo[@revision]) or an assistant GGUF (also hf://).")
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The GGUF to write, or a folder for several.")
@@ -26,6 +28,9 @@ def convert(
         typer.Option("--type", metavar="TYPE", help="Type of the weights; may be given several times. Default: BF16."),
     ] = None,
     dialect: Annotated[str, typer.Option(help="GGUF dialect: mainline, ik or atomic.")] = "mainline",
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Convert weights that are NaN or Inf as they are.")
+    ] = False,
     threads: Threads = None,
     force: Force = False,
     json: Json = False,
@@ -41,6 +46,8 @@ def convert(
         gemma-mtp convert ./gemma-4-E2B-it-assistant -o mtp-gemma-4-E2B-it-BF16.gguf
 
         gemma-mtp convert old-atomic-assistant.gguf -o mtp-gemma-4-31B-it-Q8_0.gguf
+
+        gemma-mtp convert hf://owner/repo/mtp-gemma-4-E2B-it-Q8_0.gguf --dialect ik
     """
     from gemma_mtp.cli.output import print_json
     from gemma_mtp.convert import dialect_named
@@ -48,10 +55,10 @@ def convert(
 
     start = perf_counter()
     spelling, place = dialect_named(dialect), parse_source(source)
-    if place.path is not None and place.path.is_file():
-        done = _respell(place.path, output, spelling.name, types, force)
+    if place.file is not None or (place.path is not None and place.path.is_file()):
+        done = _respell(place, output, spelling, types, force)
     else:
-        done = _convert(source, output, types or ["BF16"], spelling.name, force, threads)
+        done = _convert(place, output, types or ["BF16"], spelling, allow_nonfinite, force, threads)
     seconds = perf_counter() - start
     if json:
         files = [{"path": str(path), "bytes": size} for path, size in done.files.items()]
@@ -61,6 +68,7 @@ def convert(
                 "dialect": dialect,
                 "files": files,
                 "left_out": list(done.left_out),
+                "nonfinite": list(done.nonfinite),
                 "seconds": seconds,
             }
         )
@@ -68,34 +76,45 @@ def convert(
         _report(done, seconds)
 
 
-def _respell(source: Path, output: Path | None, dialect: str, types: list[str] | None, force: bool) -> Conversion:
-    from gemma_mtp.convert import convert_dialect, dialect_named
+def _respell(place: Source, output: Path | None, dialect: Dialect, types: list[str] | None, force: bool) -> Conversion:
+    from gemma_mtp.cli.output import byte_progress
+    from gemma_mtp.convert import convert_dialect, respelled_name
     from gemma_mtp.errors import UsageError
+    from gemma_mtp.hub.download import fetch_file
 
     if types:
         raise UsageError("a GGUF keeps its types when its dialect changes", hint="use gemma-mtp quantize for --type")
-    path = output or Path(f"{source.stem}-{dialect}.gguf")
-    return convert_dialect(source, path, dialect_named(dialect), force=force)
+    name = respelled_name(place.file or str(place.path), dialect)
+    path = output / name if output is not None and output.is_dir() else output or Path(name)
+    return convert_dialect(fetch_file(place, progress=byte_progress), path, dialect, force=force)
 
 
 def _convert(
-    source: str, output: Path | None, types: list[str], dialect: str, force: bool, threads: int | None
+    place: Source,
+    output: Path | None,
+    types: list[str],
+    dialect: Dialect,
+    allow_nonfinite: bool,
+    force: bool,
+    threads: int | None,
 ) -> Conversion:
     from gemma_mtp.cli.output import byte_progress
-    from gemma_mtp.convert import convert_checkpoint, dialect_named, outputs_for
+    from gemma_mtp.convert import Origin, convert_checkpoint, outputs_for
     from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
     from gemma_mtp.hub.download import fetch_checkpoint
 
-    fetched = fetch_checkpoint(source, progress=byte_progress)
+    fetched = fetch_checkpoint(place, progress=byte_progress)
     name = fetched.repo.split("/")[1] if fetched.repo else fetched.folder.resolve().name
-    outputs = outputs_for(fetched.folder, name, types, output, dialect)
+    outputs = outputs_for(fetched.folder, name, types, output, dialect.name)
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(fetched.folder).values())
     with byte_progress("converting", size * len(outputs)) as advance:
         return convert_checkpoint(
             fetched.folder,
             outputs,
             name=name,
-            dialect=dialect_named(dialect),
+            dialect=dialect,
+            origin=Origin(fetched.repo, fetched.revision, fetched.hashes),
+            allow_nonfinite=allow_nonfinite,
             force=force,
             threads=threads,
             advance=advance,
@@ -103,10 +122,12 @@ def _convert(
 
 
 def _report(done: Conversion, seconds: float) -> None:
-    from gemma_mtp.cli.output import human_size, print_note, results
+    from gemma_mtp.cli.output import human_size, print_note, print_warning, results
 
     for path, size in done.files.items():
         results.print(f"{path}  {human_size(size)}", soft_wrap=True)
+    if done.nonfinite:
+        print_warning(f"{len(done.nonfinite)} tensors hold NaN or Inf: {', '.join(done.nonfinite[:4])}")
     if done.left_out:
         print_note(f"{len(done.left_out)} vision and audio tensors were left out: a text GGUF has no place for them")
     print_note(f"{done.architecture} converted in {seconds:.1f} s")

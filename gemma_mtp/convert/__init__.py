@@ -1,6 +1,6 @@
 """Checkpoint (or another dialect's GGUF) -> GGUF."""
 
-from gemma_mtp.convert.naming import gguf_name, outputs_for, target_name
+from gemma_mtp.convert.naming import gguf_name, outputs_for, respelled_name, target_name
 from gemma_mtp.convert.pipeline import Conversion, convert_checkpoint
 from gemma_mtp.convert.provenance import Origin
 from gemma_mtp.convert.respell import convert_dialect
@@ -17,5 +17,6 @@ __all__ = [
     "dialect_named",
     "gguf_name",
     "outputs_for",
+    "respelled_name",
     "target_name",
 ]

