@@ -15,7 +15,7 @@ from gemma_mtp.errors import GemmaMtpError
 INTERRUPTED = 130
 
 #: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
-COMMANDS = ("convert", "quantize", "verify", "inspect", "run", "bench", "push", "make", "demo", "doctor")
+COMMANDS = ("convert", "quantize", "verify", "inspect", "run", "bench", "serve", "push", "make", "demo", "doctor")
 
 app = typer.Typer(
     name="gemma-mtp",

@@ -77,7 +77,7 @@ def _run(function: str, arguments: tuple[Any, ...], conversation: bool) -> Gener
         if kind == RETURNED:
             return content
         if kind == RAISED:
-            raise _rebuilt(*content)
+            raise _with_last_words(_rebuilt(*content), words)
         raise _death(child.returncode, _tail(words))
 
 
@@ -113,6 +113,13 @@ def _rebuilt(kind: type[Exception], arguments: tuple[Any, ...], fields: dict[str
     return error
 
 
+def _with_last_words(error: Exception, words: BinaryIO) -> Exception:
+    """A refusal of llama.cpp that tells no reason gets the last lines that the child wrote."""
+    if isinstance(error, LlamaError) and not error.log:
+        error.log = tuple(_lines(_tail(words))[-8:])
+    return error
+
+
 def _start(words: BinaryIO) -> subprocess.Popen[bytes]:
     search_path = os.pathsep.join(path or os.getcwd() for path in sys.path)
     try:
@@ -145,7 +152,7 @@ def _tail(words: BinaryIO, size: int = 20_000) -> str:
 
 def _death(code: int, words: str) -> LlamaError:
     name = _signal_name(code)
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    lines = _lines(words)
     if name is None:
         return LlamaError(f"the child process ended with code {code} without a word", log=tuple(lines[-8:]))
     call = next((call for call in map(_native_call, lines) if call), None)
@@ -156,6 +163,10 @@ def _death(code: int, words: str) -> LlamaError:
         log=said[-8:],
         hint="the file may be broken (gemma-mtp verify), or the build of llama.cpp (gemma-mtp doctor)",
     )
+
+
+def _lines(words: str) -> list[str]:
+    return [line.strip() for line in words.splitlines() if line.strip()]
 
 
 def _native_call(line: str) -> str | None:
