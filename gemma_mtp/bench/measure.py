@@ -41,8 +41,8 @@ class Plan:
         return [
             Task(engine, category, text, draft, repeat, self.tokens)
             for repeat in range(self.repeats)
-            for (category, text), draft in _there_and_back(turns, repeat)
-            for engine in _there_and_back(self.engines, repeat)
+            for (category, text), draft in there_and_back(turns, repeat)
+            for engine in there_and_back(self.engines, repeat)
             if not (draft == AUTO and engine in FIXED)
         ]
 
@@ -62,5 +62,5 @@ def measure(plan: Plan) -> Iterator[Lap]:
             yield children[task.engine].send(task)
 
 
-def _there_and_back(items: Sequence[Item], repeat: int) -> Sequence[Item]:
+def there_and_back(items: Sequence[Item], repeat: int) -> Sequence[Item]:
     return items if repeat % 2 == 0 else items[::-1]

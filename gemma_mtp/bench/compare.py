@@ -1,0 +1,113 @@
+"""Which quantization a drafter should have: each candidate is made, run with the target and measured."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemma_mtp.bench.comparison import Comparison, Visit, compared
+from gemma_mtp.bench.laps import Lap, Pair, Task
+from gemma_mtp.bench.measure import ANSWER, there_and_back
+from gemma_mtp.bench.results import PLAIN
+from gemma_mtp.mtp_runtime.child import converse
+from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
+from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quantize_file
+
+#: What is compared where nothing is asked for: llama.cpp's usual types, and the recipes.
+USUAL = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "draft-mixed", "draft-q4", "draft-iq4")
+ENGINE = "python"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Files to be made of one assistant. The fields after `kinds` are those of `quantize_file`."""
+
+    source: Path
+    kinds: tuple[str, ...]
+    overrides: tuple[Override, ...] = ()
+    importance: ImportanceMatrix | None = None
+    allow_requantize: bool = False
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """What each candidate has to do. prompts: (category, text), each continued plainly and with drafts of `draft_max`.
+
+    tokens: for each prompt. repeats: how often every candidate gets its turn.
+    """
+
+    target: Path
+    prompts: tuple[tuple[str, str], ...]
+    draft_max: int = 3
+    tokens: int = 64
+    repeats: int = 3
+    context: ContextSettings | None = None
+    model: ModelSettings | None = None
+
+    def tasks(self, repeat: int) -> list[Task]:
+        """Of one candidate's turn: neighbours are the same prompt without and with drafts."""
+        return [
+            Task(ENGINE, category, text, draft, repeat, self.tokens)
+            for category, text in self.prompts
+            for draft in there_and_back((PLAIN, self.draft_max), repeat)
+        ]
+
+    def laps(self, candidates: Candidates) -> int:
+        return len(candidates.kinds) * sum(len(self.tasks(repeat)) for repeat in range(self.repeats))
+
+
+def compare(
+    candidates: Candidates,
+    course: Course,
+    *,
+    on_bytes: Callable[[int], None] = lambda _: None,
+    on_lap: Callable[[Lap], None] = lambda _: None,
+) -> Comparison:
+    """Make the candidates in a temporary folder, measure them in turns, and say which one is best.
+
+    on_bytes: the `progress` of `quantize_file`. on_lap: told each lap that is done, `course.laps` in all.
+
+    Raises BadFileError (no pair), UsageError, LlamaError, NativeCrash, EnvironmentProblem.
+    """
+    check_pair(read_header(course.target), read_header(candidates.source))
+    with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
+        made = _make(candidates, Path(folder), on_bytes)
+        visits = []
+        for visit in _visits(made, course, on_lap):
+            visits.append(visit)
+        return compared(course.target, candidates.source, made, visits)
+
+
+def _make(candidates: Candidates, folder: Path, on_bytes: Callable[[int], None]) -> list[Written]:
+    report = quantize_file(
+        candidates.source,
+        [Output(folder / f"mtp-{kind}.gguf", kind) for kind in candidates.kinds],
+        overrides=candidates.overrides,
+        importance=candidates.importance,
+        allow_requantize=candidates.allow_requantize,
+        threads=candidates.threads,
+        progress=on_bytes,
+    )
+    return list(report.outputs)
+
+
+def _visits(made: list[Written], course: Course, on_lap: Callable[[Lap], None]) -> Iterator[Visit]:
+    """Every candidate's turns. One pair is loaded at a time: a large target must not be in memory for each candidate.
+
+    Every other repeat goes backwards, and each turn has its own plain decoding, so that a machine's drift cancels.
+    """
+    for repeat in range(course.repeats):
+        for one in there_and_back(made, repeat):
+            pair = Pair(course.target, one.path, course.draft_max, course.context or ContextSettings(), course.model)
+            laps = []
+            with closing(converse(ANSWER, ENGINE, pair)) as child:
+                next(child)
+                for task in course.tasks(repeat):
+                    laps.append(child.send(task))
+                    on_lap(laps[-1])
+            yield Visit(one.kind, repeat, tuple(laps))
