@@ -20,6 +20,8 @@ VERSION = 1
 #: Student's t, two-sided 95 %, for 1, 2, ... degrees of freedom; beyond them nearly that of a normal distribution.
 STUDENT_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 NORMAL_95 = 2.0
+#: A difference that is never seen between types: where chance makes it, the machine was busy.
+HOPELESS = 0.5
 
 
 @dataclass(frozen=True)
@@ -178,17 +180,10 @@ def _reasons(candidates: Sequence[Candidate], noise: float | None) -> list[str]:
     others = [one.kind for one in _equals(candidates, noise) if one is not chosen]
     if others:
         said.append(f"as quick within the noise: {', '.join(others)}; of these {chosen.kind} is the smallest file")
-    if noise is None:
-        said.append("one repeat does not tell differences from noise: --repeats 3")
-    else:
-        spread = best.speedup / worst.speedup - 1
-        said.append(
-            f"from the quickest to the slowest it is {spread:.1%}; a difference under {noise:.1%} may be chance (95 %)"
-            + ("" if spread > noise else ": here none is certain")
-        )
+    said.append(_certainty(best.speedup / worst.speedup - 1, noise))
     said.append(
-        f"acceptance was measured on {chosen.drafted:,} drafted tokens: other texts may give "
-        f"{2 * chosen.acceptance_error:.1%} more or less"
+        f"acceptance was measured on {chosen.drafted:,} drafted tokens: chance alone makes "
+        f"{2 * chosen.acceptance_error:.1%} more or less of it, and kinds of text differ by far more"
     )
     if best.speedup < WORTH_IT:
         said.append("with none of them drafting gains anything here: the target is too quick, or too much is refused")
@@ -196,3 +191,13 @@ def _reasons(candidates: Sequence[Candidate], noise: float | None) -> list[str]:
     if changed:
         said.append(f"with {', '.join(changed)} some output differs: gemma-mtp verify --run says whether by rounding")
     return said
+
+
+def _certainty(spread: float, noise: float | None) -> str:
+    """spread: from the quickest to the slowest, as a share."""
+    if noise is None:
+        return "one turn does not tell differences from noise: --repeats 3"
+    if noise > HOPELESS:
+        return "the turns of one type differ so much that nothing can be told from them: is the machine busy?"
+    verdict = "" if spread > noise else ": here none is certain"
+    return f"from the quickest to the slowest it is {spread:.1%}; under {noise:.1%} may be chance (95 %){verdict}"

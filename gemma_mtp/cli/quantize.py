@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gemma_mtp.cli.options import Force, Json, Threads
+from gemma_mtp.cli.options import Force, GpuLayers, Json, Threads
+
+if TYPE_CHECKING:
+    from gemma_mtp.bench.comparison import Comparison
+    from gemma_mtp.quantize import ImportanceMatrix, Override, Report
+
+COMPARISON = "Comparison"
 
 
 def quantize(
@@ -27,6 +34,24 @@ def quantize(
     list_kinds: Annotated[
         bool, typer.Option("--list", help="List types and recipes, with IN.gguf's size in each.")
     ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="TARGET.gguf", help="Measure the types with this target; no file is kept."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Your own prompts, with a line of --- between two.", rich_help_panel=COMPARISON),
+    ] = None,
+    draft_max: Annotated[
+        int, typer.Option(min=1, max=16, help="Tokens to draft in a round.", rich_help_panel=COMPARISON)
+    ] = 3,
+    tokens: Annotated[
+        int, typer.Option("--tokens", "-n", min=2, help="Tokens for each prompt.", rich_help_panel=COMPARISON)
+    ] = 64,
+    repeats: Annotated[
+        int, typer.Option("--repeats", "-r", min=1, help="Turns of each type.", rich_help_panel=COMPARISON)
+    ] = 3,
+    gpu_layers: GpuLayers = -1,
     threads: Threads = None,
     force: Force = False,
     json: Json = False,
@@ -39,11 +64,12 @@ def quantize(
     - `gemma-mtp quantize in.gguf out.gguf Q4_K_M --imatrix imatrix.gguf`
     - `gemma-mtp quantize in.gguf Q4_0 --tensor head=IQ4_NL --tensor projections=Q8_0`
     - `gemma-mtp quantize --list in.gguf`
+    - `gemma-mtp quantize in.gguf Q8_0 Q4_0 draft-q4 --compare target.gguf`: which should my drafter have?
     """
-    from gemma_mtp.cli.output import byte_progress, print_json
-    from gemma_mtp.cli.quantize_table import print_offers, print_report
-    from gemma_mtp.quantize import parse_override, quantize_file, read_imatrix
-    from gemma_mtp.quantize.catalogue import offers, parse_outputs
+    from gemma_mtp.cli.output import print_json
+    from gemma_mtp.cli.quantize_table import print_comparison, print_offers, print_report
+    from gemma_mtp.quantize import parse_override, read_imatrix
+    from gemma_mtp.quantize.catalogue import offers
 
     if list_kinds:
         on_offer = offers(source)
@@ -51,19 +77,73 @@ def quantize(
         return
     if source is None:
         raise typer.BadParameter("name a GGUF to quantize", param_hint="IN.gguf")
-    outputs = parse_outputs(source, wanted or [])
-    overrides = [parse_override(text) for text in tensor or []]
-    importance = read_imatrix(imatrix) if imatrix else None
-    total = source.stat().st_size * len(outputs) if source.is_file() else 0
-    with byte_progress("quantizing", total) as progress:
-        report = quantize_file(
-            source,
-            outputs,
-            overrides=overrides,
-            importance=importance,
-            allow_requantize=allow_requantize,
-            force=force,
-            threads=threads,
-            progress=progress,
-        )
-    print_json(report.to_json()) if json else print_report(report)
+    how = _How(
+        tuple(parse_override(text) for text in tensor or []),
+        read_imatrix(imatrix) if imatrix else None,
+        allow_requantize,
+        threads,
+    )
+    if compare:
+        found = _compare(source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, gpu_layers)
+        print_json(found.to_json()) if json else print_comparison(found)
+    else:
+        report = _quantize(source, wanted or [], how, force)
+        print_json(report.to_json()) if json else print_report(report)
+
+
+class _How(NamedTuple):
+    """The options that both ways of quantizing have."""
+
+    overrides: tuple[Override, ...]
+    importance: ImportanceMatrix | None
+    allow_requantize: bool
+    threads: int | None
+
+
+def _quantize(source: Path, wanted: Sequence[str], how: _How, force: bool) -> Report:
+    from gemma_mtp.cli.output import byte_progress
+    from gemma_mtp.quantize import quantize_file
+    from gemma_mtp.quantize.catalogue import parse_outputs
+
+    outputs = parse_outputs(source, wanted)
+    with byte_progress("quantizing", _size(source) * len(outputs)) as progress:
+        return quantize_file(source, outputs, force=force, progress=progress, **how._asdict())
+
+
+def _compare(
+    source: Path,
+    wanted: Sequence[str],
+    how: _How,
+    target: Path,
+    prompts: Path | None,
+    draft_max: int,
+    tokens: int,
+    repeats: int,
+    gpu_layers: int,
+) -> Comparison:
+    from dataclasses import replace
+
+    from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
+    from gemma_mtp.cli.output import step_progress
+    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
+    from gemma_mtp.mtp_runtime.prompts import choose_prompts
+    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.quantize.catalogue import parse_kinds
+
+    candidates = Candidates(source, tuple(parse_kinds(wanted or USUAL)), *how)
+    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    course = Course(
+        target,
+        tuple(choose_prompts(prompts).items()),
+        draft_max,
+        tokens,
+        repeats,
+        ContextSettings(threads=how.threads),
+        model,
+    )
+    with step_progress("comparing", course.laps(candidates)) as advance:
+        return compare(candidates, course, on_lap=lambda _: advance())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -8,7 +8,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from gemma_mtp.cli.output import human_size, print_note, print_warning, results
+from gemma_mtp.bench.comparison import Comparison
+from gemma_mtp.cli.output import human_size, print_in_full, print_note, print_warning, results
 from gemma_mtp.quantize import Report
 from gemma_mtp.quantize.catalogue import Offer
 
@@ -26,6 +27,30 @@ def print_offers(offers: Sequence[Offer]) -> None:
         table.add_row(offer.name, f"{offer.bits:g}", *size, escape(remark), style="bold" if offer.is_recipe else None)
     results.print(table)
     print_note("bits: for each weight in most tensors; recipes (below the types) are made for drafters: in the head")
+
+
+def print_comparison(found: Comparison) -> None:
+    """The best first, the one without drafting last."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("type")
+    for heading in ("file", "bits/weight", "draft step", "accepted", "tokens/s", "speed-up"):
+        table.add_column(heading, justify="right")
+    for one in found.candidates:
+        table.add_row(
+            one.kind,
+            human_size(one.bytes),
+            f"{one.bits_per_weight:.2f}",
+            f"{one.step_ms:.2f} ms",
+            f"{one.acceptance:.1%}",
+            f"{one.tokens_per_second:.1f}",
+            f"{one.speedup:.2f}x",
+            style="bold" if one.kind == found.recommended else None,
+        )
+    table.add_section()
+    table.add_row("no drafting", "", "", "", "", f"{found.baseline:.1f}", "1.00x")
+    print_in_full(table)
+    for number, reason in enumerate(found.reasons):
+        results.print(f"[bold]{escape(reason)}[/]" if number == 0 else f"- {escape(reason)}", soft_wrap=True)
 
 
 def print_report(report: Report) -> None:

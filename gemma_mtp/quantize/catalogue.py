@@ -56,8 +56,7 @@ def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
     Raises UsageError: no type, an unknown one, an output's name with several.
     """
     named = bool(words) and words[0].endswith(".gguf")
-    path, kinds = (Path(words[0]), words[1:]) if named else (None, words)
-    kinds = list(dict.fromkeys(find_kind(kind).name for kind in kinds))
+    path, kinds = (Path(words[0]), parse_kinds(words[1:])) if named else (None, parse_kinds(words))
     if not kinds:
         raise UsageError("no type is given", hint="gemma-mtp quantize --list shows what there is")
     if path and len(kinds) > 1:
@@ -65,6 +64,11 @@ def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
             f"one output, {path}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
         )
     return [Output(path or default_output(source, kind), kind) for kind in kinds]
+
+
+def parse_kinds(words: Sequence[str]) -> list[str]:
+    """Types and recipes by their own names, each once. Raises UsageError."""
+    return list(dict.fromkeys(find_kind(word).name for word in words))
 
 
 def _offer(kind: Kind, size: int | None) -> Offer:
