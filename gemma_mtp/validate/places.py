@@ -17,6 +17,7 @@ import numpy as np
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.validate.side import ReadData, Side
@@ -94,9 +95,10 @@ def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tu
     """
     first, read = parts[0]
     promised = first.metadata.get("split.count")
-    if promised is not None and promised.decode() not in (0, 1, len(parts)):
+    count = 0 if promised is None or promised.type is ValueType.ARRAY else promised.decode()
+    if count not in (0, 1, len(parts)):
         raise GGUFError(
-            f"the file is one of {promised.decode()} parts of a split model, {len(parts)} are here",
+            f"the file is one of {str(count)[:20]} parts of a split model, {len(parts)} are here",
             where=place,
             hint="put all parts into one folder, under their own names (...-00001-of-0000N.gguf)",
         )

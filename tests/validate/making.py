@@ -73,8 +73,8 @@ class Model:
     seed: int = 0
 
     def write(self, path: Path) -> Path:
-        metadata = {**_metadata(self.hyper), **vocabulary(self.words)}
-        tensors = _tensors(self.hyper, self.seed)
+        metadata = {**model_keys(self.hyper), **vocabulary(self.words)}
+        tensors = model_tensors(self.hyper, self.seed)
         if self.dialect is not MAINLINE:
             metadata = spelled_metadata(metadata, None, self.dialect)
             tensors = {spelled_name(name, self.dialect): tensor for name, tensor in tensors.items()}
@@ -111,7 +111,7 @@ def _plan(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
     return TensorPlan(name, (*data.shape[:-1], columns), kind)
 
 
-def _metadata(hyper: Hyperparameters) -> dict[str, Value]:
+def model_keys(hyper: Hyperparameters) -> dict[str, Value]:
     general = {"general.architecture": gv.string(architecture(hyper)), "general.name": gv.string("Tiny")}
     return {**general, **model_metadata(hyper), "general.file_type": gv.u32(0)}
 
@@ -130,7 +130,7 @@ def vocabulary(words: list[str]) -> dict[str, Value]:
     }
 
 
-def _tensors(hyper: Hyperparameters, seed: int) -> dict[str, tuple[GGMLType, np.ndarray]]:
+def model_tensors(hyper: Hyperparameters, seed: int) -> dict[str, tuple[GGMLType, np.ndarray]]:
     random = np.random.default_rng(seed)
     factors = np.array(hyper.rope_factors(), np.float32)
     tensors = {"rope_freqs.weight": (GGMLType.F32, factors)}
