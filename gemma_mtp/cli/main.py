@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import signal
 from collections.abc import Callable
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ import typer
 from gemma_mtp import __version__
 from gemma_mtp.errors import GemmaMtpError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 #: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
 COMMANDS = ("convert", "quantize", "verify", "inspect", "run", "bench", "serve", "push", "make", "demo", "doctor")
@@ -67,5 +69,12 @@ for name in COMMANDS:
     app.command(name)(guarded(getattr(module, name)))
 
 
+def stop(_: int, __: FrameType | None) -> None:
+    """What is unfinished is removed on the way out, as after an error."""
+    typer.echo("terminated", err=True)
+    raise SystemExit(TERMINATED)
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, stop)
     app()

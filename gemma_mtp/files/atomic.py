@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +33,8 @@ def check_output(path: Path, force: bool) -> None:
 def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[DirectFile]:
     """A file that takes the name `path` when the block ends well, and vanishes when it does not.
 
-    It is written in the same folder, flushed to disk and renamed. `size` is what it will need, in bytes.
+    It is written in the same folder, flushed to disk and renamed. `size` is what it will need, in bytes. What a
+    killed process has left of the same output is removed.
 
     Raises UsageError (see `check_output`), EnvironmentProblem (no room, not writable).
     """
@@ -42,10 +45,12 @@ def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[Dir
             f"{size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB are free", where=path.parent, hint="make room"
         )
     with translate_os_errors(path):
+        _remove_abandoned(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         part = Path(name)
         try:
             try:
+                _claim(handle)
                 with DirectFile(handle) as file:
                     yield file
             finally:
@@ -54,6 +59,29 @@ def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[Dir
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _claim(handle: int) -> bool:
+    """Lock the open file for as long as it is open; False if another process has it."""
+    if sys.platform == "win32":
+        return True  # no file that is open can be removed there: that is lock enough
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove unfinished files for the output `path` that nobody is writing any more."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            with part.open("rb") as file:
+                abandoned = _claim(file.fileno())
+            if abandoned:
+                part.unlink()
 
 
 @contextlib.contextmanager

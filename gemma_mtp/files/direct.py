@@ -44,7 +44,9 @@ class DirectFile:
     def replace_start(self, data: bytes) -> None:
         """Other bytes in the place of the first ones. Whoever knows them no earlier does this at the end."""
         self._end()
-        os.pwrite(self._handle, data, 0)
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        self.write(data)
+        self._end()
 
     def _end(self) -> None:
         self._set_direct(False)
