@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import Json, Threads
+from gemma_mtp.cli.options import ENGINE, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Json, Threads
 
 #: Draft lengths where --draft-max is not given.
 FIXED, ADAPTIVE = 3, 8
 
-DRAFTING, SAMPLING, CHAT, ENGINE = "Drafting", "Sampling", "Chat", "Engine"
+DRAFTING, SAMPLING, CHAT = "Drafting", "Sampling", "Chat"
 
 
 def run(
@@ -98,20 +98,16 @@ def run(
             rich_help_panel=SAMPLING,
         ),
     ] = "match",
-    ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)] = 4096,
-    batch: Annotated[
-        int, typer.Option("--batch", "-b", min=1, help="Prompt tokens decoded in one call.", rich_help_panel=ENGINE)
-    ] = 512,
+    engine: Annotated[
+        Literal["python", "cpp"],
+        typer.Option(help="cpp: llama.cpp's own loop, in xllamacpp, to compare with.", rich_help_panel=ENGINE),
+    ] = "python",
+    ctx: Ctx = 4096,
+    batch: Batch = 512,
     threads: Threads = None,
-    gpu_layers: Annotated[
-        int, typer.Option("--gpu-layers", "-ngl", help="Layers kept in GPU memory, -1: all.", rich_help_panel=ENGINE)
-    ] = -1,
-    flash_attention: Annotated[
-        Literal["auto", "on", "off"], typer.Option(help="llama.cpp's flash attention.", rich_help_panel=ENGINE)
-    ] = "auto",
-    cache_type: Annotated[
-        str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...", rich_help_panel=ENGINE)
-    ] = "f16",
+    gpu_layers: GpuLayers = -1,
+    flash_attention: FlashAttention = "auto",
+    cache_type: CacheType = "f16",
     json: Json = False,
 ) -> None:
     """Generate text with a target and its assistant, and say what drafting gained.
@@ -173,6 +169,7 @@ def run(
             ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
         ),
         model=replace(settings_for_this_machine(), gpu_layers=gpu_layers),
+        engine=engine,
     )
     if talk:
         for answer in session.turns(request, run_output.print_text, ask):

@@ -52,9 +52,11 @@ def summary(result: Result) -> list[str]:
         )
     if s.drafted:
         shares = " ".join(f"{share:.0%}" for share in s.acceptance_by_position)
-        lines.append(f"{s.drafted} drafted, {s.accepted} accepted ({s.acceptance:.1%}); by position {shares}")
+        where = f"; by position {shares}" if shares else ""
+        lines.append(f"{s.drafted} drafted, {s.accepted} accepted ({s.acceptance:.1%}){where}")
     times = {"draft": s.draft_seconds, "verify": s.verify_seconds, "sampling": s.sampling_seconds}
     told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
+    times_told = f"{told} (in both), " if s.verify_seconds else ""  # the C++ engine keeps its own to itself
     seed = "" if result.seed is None else f", seed {result.seed}"
-    lines.append(f"{told} (in both), peak memory {human_size(s.peak_memory)}{seed}")
+    lines.append(f"{times_told}peak memory {human_size(s.peak_memory)}{seed}")
     return lines

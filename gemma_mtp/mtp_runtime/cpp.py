@@ -7,18 +7,20 @@ An engine drafts with one length for its whole life: the server has no other way
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.session import Result
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, available_cores
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling, available_cores
+from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
 
 PACKAGE = "xllamacpp"
 #: Verbosity of llama.cpp's log: errors alone, or what happens too.
@@ -148,49 +150,32 @@ class CppEngine:
         """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
         self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)))
 
-    def complete(
-        self,
-        prompt: str,
-        *,
-        max_tokens: int = 256,
-        ignore_end: bool = False,
-        options: dict[str, Any] | None = None,
-        on_text: Callable[[str], None] | None = None,
-    ) -> Result:
-        """Greedy, unless `options` (fields of llama-server's requests) say otherwise. `on_text` gets text as it comes.
+    def complete(self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any) -> Result:
+        """Generate, greedily unless `more` (fields of llama-server's requests) says otherwise.
 
         Raises UsageError (a prompt longer than the context, ...), LlamaError.
         """
-        pieces: list[str] = []
-        tokens: list[int] = []
-        final: dict[str, Any] = {}
+        answer = _Answer()
+        answer.take(self._server.handle_completions(_request(prompt, max_tokens, ignore_end, more, stream=False)))
+        return answer.result()
 
-        def take(chunk: dict[str, Any]) -> bool:
-            if "error" in chunk:
-                final.update(chunk)
-                return False
-            verbose = chunk["__verbose"]
-            pieces.append(verbose["content"])
-            tokens.extend(verbose["tokens"])
-            if on_text:
-                on_text(verbose["content"])
-            if verbose["stop"]:
-                final.update(verbose)
-            return False
-
-        asked = {"temperature": 0.0, "top_k": 1, **(options or {})}
-        asked |= {"prompt": prompt, "n_predict": max_tokens, "ignore_eos": ignore_end, "cache_prompt": False}
-        asked |= {"return_tokens": True, "verbose": True}
-        if on_text:
-            self._server.handle_completions(asked | {"stream": True}, take)
-        else:
-            take(self._server.handle_completions(asked | {"stream": False}))
-        if "error" in final:
-            raise _refusal(final["error"])
-        if not final:
-            raise LlamaError("llama.cpp's server ended its answer before the end")
-        finish = "context" if final["truncated"] else FINISHES.get(final["stop_type"], final["stop_type"])
-        return Result("".join(pieces), tokens, finish, _statistics(final))
+    def stream(
+        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+    ) -> Generator[str, bool, Result]:
+        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result."""
+        answer = _Answer()
+        asked = _request(prompt, max_tokens, ignore_end, more, stream=True)
+        with ThreadPoolExecutor(1) as pool:  # the server calls back, a generator is called
+            asking = pool.submit(self._server.handle_completions, asked, answer.take)
+            asking.add_done_callback(lambda _: answer.pieces.put(None))
+            try:
+                while (piece := answer.pieces.get()) is not None:
+                    if not (yield piece):
+                        answer.stopped = True
+            finally:
+                answer.stopped = answer.stopped or not asking.done()
+            asking.result()
+        return answer.result()
 
     def close(self) -> None:
         """Stop the server and free everything. Harmless when done already."""
@@ -205,16 +190,82 @@ class CppEngine:
         self.close()
 
 
-def _statistics(final: dict[str, Any]) -> ServerStatistics:
+class _Answer:
+    """What the server has said so far. pieces: its texts, in order. stopped: it shall say no more."""
+
+    def __init__(self) -> None:
+        self.pieces: SimpleQueue[str | None] = SimpleQueue()
+        self.stopped = False
+        self._text: list[str] = []
+        self._tokens: list[int] = []
+        self._last: dict[str, Any] = {}
+
+    def take(self, chunk: dict[str, Any]) -> bool:
+        """Note one more chunk, or the whole answer; True: no more, please."""
+        self._last = chunk
+        if "error" not in chunk:
+            verbose = chunk["__verbose"]
+            self._text.append(verbose["content"])
+            self._tokens += verbose["tokens"]
+            self.pieces.put(verbose["content"])
+        return self.stopped
+
+    def result(self) -> Result:
+        """Raises UsageError (the server refuses), LlamaError."""
+        if "error" in self._last:
+            raise _refusal(self._last["error"])
+        verbose = self._last.get("__verbose", {"stop": False})
+        if not verbose["stop"] and not self.stopped:
+            raise LlamaError("llama.cpp's server ended its answer before the end")
+        return Result("".join(self._text), self._tokens, _finish(verbose), _statistics(verbose.get("timings", {})))
+
+
+def _request(prompt: str, max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
+    return {
+        "temperature": 0.0,
+        "top_k": 1,
+        **more,
+        "prompt": prompt,
+        "n_predict": max_tokens,
+        "ignore_eos": ignore_end,
+        "cache_prompt": False,
+        "stream": stream,
+        "return_tokens": True,
+        "timings_per_token": True,
+        "verbose": True,
+    }
+
+
+def sampling_fields(sampling: Sampling | None) -> dict[str, Any]:
+    """As fields of a request. Raises UsageError (a mode that the server does not have)."""
+    if sampling is None or (sampling.temperature == 0 and not sampling.penalises):
+        return {}
+    if sampling.mode == "reject":
+        raise UsageError("the C++ engine has no sampling mode reject", hint="--sampling match, or --engine python")
+    names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty")
+    fields = {name: getattr(sampling, name) for name in (*names, "frequency_penalty")}
+    return fields | ({} if sampling.seed is None else {"seed": sampling.seed & 0xFFFFFFFF})
+
+
+def _finish(verbose: dict[str, Any]) -> str:
+    """Why the server ended, by `engine.FINISHES`."""
+    if not verbose["stop"]:
+        return "stopped"
+    return "context" if verbose["truncated"] else FINISHES[verbose["stop_type"]]
+
+
+def _statistics(timings: dict[str, Any]) -> ServerStatistics:
     """From the server's `timings`. The time of generation begins with the first token, as in `Statistics`."""
-    timings = final["timings"]
-    tokens, accepted = timings["predicted_n"], timings.get("draft_n_accepted", 0)
+    tokens, accepted = timings.get("predicted_n", 0), timings.get("draft_n_accepted", 0)
+    prompt_seconds = timings.get("prompt_ms", 0.0) / 1000
     return ServerStatistics(
-        prompt_tokens=timings["prompt_n"],
+        prompt_tokens=timings.get("prompt_n", 0),
         tokens=tokens,
         rounds=max(tokens - 1 - accepted, 0),
-        prompt_seconds=timings["prompt_ms"] / 1000,
-        generation_seconds=timings["predicted_ms"] / 1000,
+        prompt_seconds=prompt_seconds,
+        first_token_seconds=prompt_seconds,
+        generation_seconds=timings.get("predicted_ms", 0.0) / 1000,
+        peak_memory=peak_memory(),
         total_drafted=timings.get("draft_n", 0),
         total_accepted=accepted,
     )

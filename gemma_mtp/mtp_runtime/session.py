@@ -24,7 +24,7 @@ class Request:
     """What to generate, with what. The fields are those of `MtpEngine` and its `generate`.
 
     draft_max 0: plain decoding, and `assistant` may be None. chat: make the prompt a message in the model's chat
-    format; without a prompt the messages are asked for.
+    format; without a prompt the messages are asked for. engine: "python" (MtpEngine) or "cpp" (CppEngine).
     """
 
     target: Path
@@ -41,6 +41,14 @@ class Request:
     ignore_end: bool = False
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings | None = None
+    engine: str = "python"
+
+    def __post_init__(self) -> None:
+        """Raises UsageError: what the C++ engine does not do."""
+        if self.engine == "cpp" and self.auto:
+            raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
+        if self.engine == "cpp" and self.chat:
+            raise UsageError("--chat is for --engine python", hint="gemma-mtp serve chats with the C++ engine")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -124,6 +132,31 @@ class Interrupts:
 
 def serve(request: Request) -> Generator[str | Result | None, Any, None]:
     """Runs in the child. Sends pieces of text (and hears whether to go on), results, and ASKING (and hears what)."""
+    yield from {"python": _serve_python, "cpp": _serve_cpp}[request.engine](request)
+
+
+def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
+    from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading, sampling_fields
+
+    loading = Loading(
+        request.target,
+        request.assistant,
+        request.draft_max,
+        request.draft_min,
+        request.p_min,
+        request.context,
+        request.model or ModelSettings(),
+    )
+    fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
+    with CppEngine(loading) as engine:
+        yield (
+            yield from engine.stream(
+                request.prompt or "", max_tokens=request.max_tokens, ignore_end=request.ignore_end, **fields
+            )
+        )
+
+
+def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]:
     from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
 
     def shown(generation: Generation) -> Iterator[Any]:

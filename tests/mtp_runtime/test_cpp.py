@@ -1,0 +1,156 @@
+"""llama.cpp's C++ engine behind the same commands: the same text, drafts and ends as this package's loop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gemma_mtp.errors import BadFileError, LlamaError, UsageError
+from gemma_mtp.mtp_runtime.child import in_child
+from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading, sampling_fields
+from gemma_mtp.mtp_runtime.session import Request, run
+from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+
+PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
+CONTEXT = ContextSettings(512, threads=1)
+
+
+@pytest.fixture(scope="module")
+def pair(target_gguf, assistant_gguf) -> tuple[Path, Path]:
+    return target_gguf("F32"), assistant_gguf("F32")
+
+
+def request(pair: tuple[Path, Path], **more) -> Request:
+    options = {"max_tokens": 40, "ignore_end": True, "context": CONTEXT, "model": ModelSettings()}
+    return Request(pair[0], pair[1], PROMPT, **(options | more))
+
+
+def quietly(_: str) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="three drafts"),
+        pytest.param({"draft_max": 5, "draft_min": 2, "p_min": 0.6}, id="confident drafts"),
+        pytest.param({"draft_max": 0}, id="plain"),
+        pytest.param({"stop": ("self._items",)}, id="stop text"),
+        pytest.param({"sampling": Sampling(repeat_penalty=1.3)}, id="penalty"),
+    ],
+)
+def test_the_same_as_ours(pair: tuple[Path, Path], more: dict):
+    ours, theirs = (run(request(pair, engine=engine, **more), quietly) for engine in ("python", "cpp"))
+    assert theirs.text == ours.text
+    assert theirs.finish == ours.finish
+    if ours.finish == "length":
+        assert theirs.tokens == ours.tokens
+        assert theirs.statistics.tokens == ours.statistics.tokens
+    if not more:
+        for name in ("drafted", "accepted", "rounds", "prompt_tokens"):
+            assert getattr(theirs.statistics, name) == getattr(ours.statistics, name)
+        assert theirs.statistics.drafted > theirs.statistics.accepted > 0
+        assert theirs.statistics.peak_memory > 0
+
+
+def test_a_full_context_ends_it_a_token_early_or_late(pair: tuple[Path, Path]):
+    full = {"max_tokens": 400, "context": ContextSettings(256, threads=1)}
+    ours, theirs = (run(request(pair, engine=engine, **full), quietly) for engine in ("python", "cpp"))
+    assert (ours.finish, theirs.finish) == ("context", "context")
+    assert abs(len(ours.tokens) - len(theirs.tokens)) <= 2
+    assert ours.text.startswith(theirs.text) or theirs.text.startswith(ours.text)
+
+
+def test_text_comes_in_pieces_and_a_seed_is_kept(pair: tuple[Path, Path]):
+    drawn = request(pair, engine="cpp", sampling=Sampling(temperature=1.0, seed=7))
+    pieces: list[str] = []
+    first = run(drawn, pieces.append)
+    assert len(pieces) > 10
+    assert "".join(pieces) == first.text == run(drawn, quietly).text
+    assert first.text != run(request(pair, engine="cpp"), quietly).text
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        pytest.param({"auto": True}, "does not adapt", id="auto"),
+        pytest.param({"chat": ChatSettings()}, "--chat is for --engine python", id="chat"),
+    ],
+)
+def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path], more: dict, words: str):
+    with pytest.raises(UsageError, match=words):
+        request(pair, engine="cpp", **more)
+
+
+def test_no_sampling_by_rejection():
+    with pytest.raises(UsageError, match="reject"):
+        sampling_fields(Sampling(temperature=1.0, mode="reject"))
+    assert sampling_fields(Sampling()) == {}
+
+
+def refusals(target: Path, assistant: Path):
+    """Runs in a child: what the engine says to a prompt that is too long, and that it works afterwards."""
+    with CppEngine(Loading(target, assistant, 2, context=CONTEXT)) as engine:
+        try:
+            engine.complete("x " * 600)
+        except UsageError as error:
+            yield str(error)
+        yield engine.complete(PROMPT, max_tokens=4).finish
+        engine.close()
+
+
+def test_refusals_are_errors_and_leave_it_usable(pair: tuple[Path, Path]):
+    said = list(in_child(f"{__name__}:refusals", *pair))
+    assert "exceeds the available context size" in said[0]
+    assert said[1] == "length"
+
+
+def loading(target: Path, assistant: Path):
+    """Runs in a child."""
+    with CppEngine(Loading(target, assistant, 2, context=CONTEXT)):
+        yield "loaded"
+
+
+def test_what_it_cannot_load(pair: tuple[Path, Path], tmp_path: Path):
+    with pytest.raises(BadFileError, match="where the target is expected"):
+        list(in_child(f"{__name__}:loading", pair[1], pair[0]))
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(pair[0].read_bytes()[:-4096])
+    with pytest.raises((LlamaError, BadFileError)):
+        list(in_child(f"{__name__}:loading", cut, pair[1]))
+
+
+def test_the_command(pair: tuple[Path, Path]):
+    command = [sys.executable, "-m", "gemma_mtp", "run", *map(str, pair), "-p", PROMPT, "-n", "24", "-t", "1"]
+    texts = [
+        json.loads(subprocess.run([*command, "--json", "--engine", engine], capture_output=True, check=True).stdout)
+        for engine in ("python", "cpp")
+    ]
+    assert texts[0]["text"] == texts[1]["text"]
+    shown = subprocess.run([*command, "--engine", "cpp"], capture_output=True, text=True, check=True)
+    assert shown.stdout == texts[1]["text"] + "\n"
+    assert "accepted" in shown.stderr
+    assert "by position" not in shown.stderr
+
+
+def test_ctrl_c_stops_the_text_and_the_statistics_are_told(pair: tuple[Path, Path]):
+    command = [sys.executable, "-m", "gemma_mtp", "run", *map(str, pair), "-p", PROMPT, "-n", "1900", "--ignore-eos"]
+    started = subprocess.Popen(
+        [*command, "--engine", "cpp", "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert started.stdout
+    started.stdout.read(20)
+    started.send_signal(signal.SIGINT)
+    _, errors = started.communicate(timeout=20)
+    assert started.returncode == 130, errors
+    assert b"interrupted" in errors
+    assert b"accepted" in errors
+    assert b"Traceback" not in errors
