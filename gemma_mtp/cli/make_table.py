@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gemma_mtp.cli.output import byte_progress, notes, print_error, print_json, print_note, results
-from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_outcome, print_plan
+from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_dry_run, print_outcome, print_plan
 from gemma_mtp.errors import GemmaMtpError
 from gemma_mtp.hub.client import hide_progress_bars
 from gemma_mtp.make import Job, Made, Schedule, StepResult, make, push_request, schedule
@@ -69,8 +69,7 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
             into = f", into the collection {plan.job.collection}" if plan.job.collection else ""
             results.print(f"{'push':8}  {plan.repo}{into}", markup=False, soft_wrap=True)
     if push_plan and not json:
-        print_plan(push_plan)
-        results.print(push_plan.card, markup=False, soft_wrap=True)
+        print_dry_run(push_plan)
     return {
         "source": plan.job.source,
         "name": plan.material.name,

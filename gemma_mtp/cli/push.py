@@ -42,8 +42,8 @@ def push(
 
         gemma-mtp push mtp-gemma-4-31B-it-Q8_0.gguf --repo alice/drafters --target hf://ggml-org/repo/target.gguf
     """
-    from gemma_mtp.cli.output import notes, print_json, results
-    from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_outcome, print_plan
+    from gemma_mtp.cli.output import notes, print_json
+    from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_dry_run, print_outcome, print_plan
     from gemma_mtp.hub.client import hide_progress_bars
     from gemma_mtp.publish import PushRequest, plan_push
     from gemma_mtp.publish import push as carry_out
@@ -53,8 +53,7 @@ def push(
         if json:
             print_json(plan_as_json(plan))
         else:
-            print_plan(plan)
-            results.print(plan.card, markup=False, soft_wrap=True)
+            print_dry_run(plan)
         return
     if not notes.is_terminal:
         hide_progress_bars()

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from gemma_mtp.cli.output import human_size, print_note, results
-from gemma_mtp.publish import Outcome, Plan
+from gemma_mtp.cli.output import human_size, print_note, print_warning, results
+from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp.publish import Outcome, Plan, require_login
 
 
 def print_plan(plan: Plan) -> None:
     for name, report in plan.reports.items():
         for result in report.warnings:
-            print_note(f"warning: {name}: {result.finding.message}")
+            print_warning(f"{name}: {result.finding.message}")
     kind = "private" if plan.private else "public"
-    print_note(f"repo {plan.repo}: {'exists' if plan.head else f'new, {kind}'}")
+    print_note(f"repo {plan.repo}: {'exists' if plan.head else 'new'}, {kind}")
     for upload in plan.uploads:
         print_note(f"  {upload.state:9}  {upload.name}  {human_size(upload.size)}  {upload.etag}")
     if plan.shelf:
         print_note(f"collection {plan.shelf.name}: {'exists' if plan.collection_exists else 'new'}; note: {plan.note}")
+
+
+def print_dry_run(plan: Plan) -> None:
+    """All that a push would do, the card on stdout, and whether this account could."""
+    print_plan(plan)
+    try:
+        print_note(f"signed in as {require_login()}")
+    except EnvironmentProblem as problem:
+        print_warning(f"a push would fail: {problem}; {problem.hint}")
+    results.print(plan.card, markup=False, soft_wrap=True)
 
 
 def print_outcome(outcome: Outcome) -> None:

@@ -32,7 +32,8 @@ SILENCE_LIMIT = float(os.environ.get("GEMMA_MTP_HUB_TIMEOUT", "30"))
 DELAYS = (1.0, 2.0, 4.0, 8.0)
 #: The longest wait that a server may ask for; beyond it the user is told instead.
 LONGEST_WAIT = 60.0
-TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+#: 409: something else is changing the repo, or is being made for the same account.
+TRANSIENT_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
 USER_AGENT = f"gemma-mtp/{__version__}"
 
 #: Called with the number of bytes that were just done.
@@ -64,7 +65,10 @@ def prepare_client() -> None:
 def _client_with_time_outs() -> Any:
     client = _http.default_client_factory()
     hooks = client.event_hooks
-    client.event_hooks = {**hooks, "request": [*hooks["request"], _limit_silence]}
+    client.event_hooks = {
+        "request": [*hooks.get("request", ()), _limit_silence],
+        "response": [*hooks.get("response", ()), _end_conflict],
+    }
     return client
 
 
@@ -72,6 +76,17 @@ def _limit_silence(request: Any) -> None:
     asked = request.extensions.get("timeout") or {}
     phases = ("connect", "read", "write", "pool")
     request.extensions["timeout"] = {phase: asked.get(phase) or SILENCE_LIMIT for phase in phases}
+
+
+def _end_conflict(response: Any) -> None:
+    """Let a refused creation of a repo fail, so that it is retried with pauses.
+
+    create_repo itself asks again at once, for ever, while another repo is being made for the same account.
+    """
+    if response.status_code == 409 and response.request.url.path.endswith("/api/repos/create"):
+        response.read()
+        if "conflicting operation is in progress" in response.text:
+            hf_raise_for_status(response)
 
 
 def hide_progress_bars() -> None:

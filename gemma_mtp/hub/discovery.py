@@ -21,8 +21,10 @@ OTHER_ROLES = ("mmproj", "imatrix", DRAFTER_PREFIX, "eagle3-", "dflash-", "dspar
 #: The types that `-hf owner/repo` without a tag looks for, in this order.
 DEFAULT_TAGS = ("Q4_K_M", "Q8_0")
 _SPLIT = re.compile(r"^(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
+#: What a type's name looks like: llama.cpp's, those of the future, and recipes.
+_TYPE = r"(?i:BF16|F16|F32|I?Q\d\w*|TQ\d\w*|(?:MX|NV)FP4\w*)|draft-\w+"
 _DRAFTER = re.compile(
-    rf"{DRAFTER_PREFIX}(?P<target>.+?)-(?P<type>(?:draft-)?[A-Za-z0-9_]+)"
+    rf"{DRAFTER_PREFIX}(?P<target>.+?)-(?P<type>{_TYPE})"
     rf"(?:-(?P<dialect>{'|'.join(name for name in DIALECTS if name != MAINLINE.name)}))?\.gguf"
 )
 
@@ -50,7 +52,7 @@ def parse_drafter_name(name: str) -> DrafterName:
     elif DRAFTER_PREFIX not in name:
         why = f"without `{DRAFTER_PREFIX}` (lower case) llama.cpp takes it for a full model and loads it as the target"
     else:
-        why = "the type must be the last part, after a hyphen, for `-hfd repo:TYPE` to find it"
+        why = "a type (Q8_0, BF16, ...) must be the last part, after a hyphen, for `-hfd repo:TYPE` to find it"
     raise UsageError(
         f"this name cannot be published: {why}", where=name, hint=f"name it {DRAFTER_PREFIX}<target>-<TYPE>.gguf"
     )

@@ -51,11 +51,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repo holds at a commit."""
+    """What a repo holds at a commit. private: as far as the Hub told."""
 
     repo: str
     commit: str
     files: dict[str, RemoteFile]
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def list_repo(source: Source) -> Listing:
             if entry.size is None or etag is None:
                 raise ValueError(f"no size or hash is given for {entry.rfilename}")
             files[entry.rfilename] = RemoteFile(entry.rfilename, entry.size, etag)
-        return Listing(repo, info.sha, files)
+        return Listing(repo, info.sha, files, bool(info.private))
 
 
 def no_such_file(listing: Listing, wanted: str) -> EnvironmentProblem:

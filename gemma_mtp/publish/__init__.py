@@ -4,6 +4,6 @@ files -> checks -> what the repo holds -> plan (files, card, collection) -> one 
 """
 
 from gemma_mtp.publish.plan import Plan, PushRequest, Upload, plan_push
-from gemma_mtp.publish.upload import Outcome, push
+from gemma_mtp.publish.upload import Outcome, push, require_login
 
-__all__ = ["Outcome", "Plan", "PushRequest", "Upload", "plan_push", "push"]
+__all__ = ["Outcome", "Plan", "PushRequest", "Upload", "plan_push", "push", "require_login"]

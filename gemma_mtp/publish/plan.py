@@ -60,7 +60,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a push will do. head: the commit that it starts from; None if the repo has to be created."""
+    """What a push will do. head: the commit that it starts from; None if the repo has to be created.
+
+    private: what the repo is, or will be.
+    """
 
     repo: str
     private: bool
@@ -90,6 +93,8 @@ def plan_push(request: PushRequest) -> Plan:
     require_one_target(files)
     reports = None if request.skip_verify else _reports(request, files)
     listing = _find_repo(request.repo)
+    if listing and request.private and not listing.private:
+        raise public_repo(request.repo)
     others = _other_assistants(listing, files)
     facts = Facts(request.repo, files, others, target, request.base_model, reports, bench)
     card = write_card(facts, _existing_card(listing))
@@ -98,7 +103,7 @@ def plan_push(request: PushRequest) -> Plan:
     uploads.append(_upload(listing, CARD, content, len(content), _git_sha1(content)))
     return Plan(
         repo=request.repo,
-        private=request.private,
+        private=listing.private if listing else request.private,
         head=listing.commit if listing else None,
         uploads=uploads,
         card=card,
@@ -114,6 +119,15 @@ def _reports(request: PushRequest, files: Sequence[AssistantFile]) -> dict[str, 
     reports = {**request.reports, **check_files(unchecked, request.target)}
     require_sound(reports)
     return {file.path.name: reports[file.path.name] for file in files}
+
+
+def public_repo(repo: str) -> EnvironmentProblem:
+    """The complaint about a repo that everybody would see, where a private one was asked for."""
+    return EnvironmentProblem(
+        "the repo is public, and --private was asked for; nothing was uploaded",
+        where=repo,
+        hint="make it private on the Hub, name another repo, or leave --private out",
+    )
 
 
 def _find_repo(repo: str) -> Listing | None:

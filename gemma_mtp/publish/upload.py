@@ -6,6 +6,7 @@ A push that was interrupted is simply run again: content that the Hub has alread
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
@@ -14,7 +15,8 @@ from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.hub.client import hub, retried
 from gemma_mtp.hub.problems import NOT_LOGGED_IN, explained
 from gemma_mtp.publish.collection import put_into_collection
-from gemma_mtp.publish.plan import Plan, Upload, has_hash
+from gemma_mtp.publish.plan import Plan, Upload, has_hash, public_repo
+from gemma_mtp.publish.storage import sent_somehow
 
 
 @dataclass(frozen=True)
@@ -28,15 +30,22 @@ class Outcome:
 
 def push(plan: Plan) -> Outcome:
     """Carry out a plan. Raises EnvironmentProblem; running the push again goes on where it ended."""
-    _require_login()
+    require_login()
     url = f"{hub().endpoint}/{plan.repo}"
     with explained(plan.repo):
         if plan.head is None:
-            retried(lambda: hub().create_repo(plan.repo, private=plan.private, exist_ok=True))
+            _create_repo(plan)
         commit = _commit(plan) if plan.pending else None
         _compare_hashes(plan)
     shelved = put_into_collection(plan.shelf, plan.repo, plan.note, plan.private) if plan.shelf else None
     return Outcome(url, commit, f"{hub().endpoint}/collections/{shelved.slug}" if shelved else None)
+
+
+def _create_repo(plan: Plan) -> None:
+    """Make the repo; it may be there already, made in the meantime, or hidden from this account until now."""
+    retried(lambda: hub().create_repo(plan.repo, private=plan.private, exist_ok=True))
+    if plan.private and not retried(lambda: hub().model_info(plan.repo)).private:
+        raise public_repo(plan.repo)
 
 
 def _commit(plan: Plan) -> str:
@@ -45,6 +54,8 @@ def _commit(plan: Plan) -> str:
         message = f"Upload {', '.join(upload.name for upload in plan.pending)} with gemma-mtp"
         return str(hub().create_commit(plan.repo, operations, commit_message=message, parent_commit=plan.head).oid)
 
+    if any(isinstance(upload.content, Path) for upload in plan.pending):
+        return sent_somehow(plan.repo, lambda: retried(attempt))
     return retried(attempt)
 
 
@@ -66,10 +77,11 @@ def _compare_hashes(plan: Plan) -> None:
         )
 
 
-def _require_login() -> None:
-    """Find out before a long upload that it cannot succeed. Raises EnvironmentProblem."""
+def require_login() -> str:
+    """The user's name. Found out before a long upload that could not succeed. Raises EnvironmentProblem."""
     with explained():
         user = retried(lambda: hub().whoami())
-    role = user.get("auth", {}).get("accessToken", {}).get("role")
-    if role == "read":
-        raise EnvironmentProblem(f"the token of {user.get('name')} can only read", hint=NOT_LOGGED_IN.hint)
+        role = user.get("auth", {}).get("accessToken", {}).get("role")
+        if role == "read":
+            raise EnvironmentProblem(f"the token of {user['name']} can only read", hint=NOT_LOGGED_IN.hint)
+        return str(user["name"])

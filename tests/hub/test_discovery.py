@@ -44,6 +44,8 @@ def test_good_names(name: str, parts: DrafterName):
         ("mtp-gemma-mmproj-Q8_0.gguf", "another kind"),
         ("mtp-gemma.Q8_0.gguf", "after a hyphen"),
         ("mtp-gemma-Q8_0.bin", "after a hyphen"),
+        ("mtp-gemma-4-E2B-it.gguf", "after a hyphen"),
+        ("mtp-gemma-4-E2B-it-final.gguf", "after a hyphen"),
     ],
 )
 def test_refused_names_say_why(name: str, reason: str):

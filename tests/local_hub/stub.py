@@ -365,9 +365,11 @@ class Handler(BaseHTTPRequestHandler):
         for k, v in hs.items():
             self.send_header(k, v)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-        return None
+        if self.command == "HEAD":
+            return None
+        drop_after = self.active and self.active["drop_after"]
+        self.wfile.write(data[:drop_after] if drop_after else data)
+        return self.cut() if drop_after else None
 
     def send_page(self, items, query):
         at, size, hs = int(self.q.get("cursor", ["0"])[0]), self.stub.page_size, {}

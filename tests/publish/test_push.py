@@ -295,40 +295,6 @@ def test_somebody_elses_repo(files: Files, logged_in: str):
         push(plan_push(PushRequest(files("Q8_0"), "bob/drafters")))
 
 
-#: method, path, fault, words of the message; each hits every attempt
-FAILURES = {
-    "create 403": ("POST", "/api/repos/create", {"status": 403}, "may not do that"),
-    "create 500": ("POST", "/api/repos/create", {"status": 500}, "problem of its own"),
-    "preupload 401": ("POST", "/preupload/", {"status": 401}, "token"),
-    "batch 403": ("POST", "/objects/batch", {"status": 403, "body": {"error": "storage quota exceeded"}}, "quota"),
-    "put 403": ("PUT", "/lfs/", {"status": 403, "srv": "cdn"}, "may not do that"),
-    "put 500": ("PUT", "/lfs/", {"status": 500, "srv": "cdn"}, "problem of its own"),
-    "put cut": ("PUT", "/lfs/", {"drop_after": 100_000, "srv": "cdn"}, "broke off"),
-    "commit 409": ("POST", "/commit/main", {"status": 409}, "something else"),
-    "commit 412": ("POST", "/commit/main", {"status": 412}, "changed in the meantime"),
-    "commit 429": ("POST", "/commit/main", {"status": 429, "headers": {"Retry-After": "3600"}}, "rate limit"),
-    "commit 500": ("POST", "/commit/main", {"status": 500}, "problem of its own"),
-    "collection 500": ("POST", "/api/collections", {"status": 500}, "problem of its own"),
-}
-
-
-@pytest.mark.parametrize("case", FAILURES)
-def test_a_failure_is_one_sentence_and_the_next_run_completes(stub: HubStub, files: Files, logged_in: str, case: str):
-    method, path, fault, words = FAILURES[case]
-    stub.fault(method, path, times=99, **fault)
-    paths = files("Q8_0")
-    with pytest.raises(EnvironmentProblem) as caught:
-        do(paths, collection="Drafters")
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert caught.value.hint
-    assert WRITE_TOKEN not in f"{caught.value} {caught.value.hint}"
-    stub.faults.clear()
-    do(paths, collection="Drafters")
-    assert content(stub, paths[0].name) == paths[0].read_bytes()
-    assert len(stub.collections) == 1
-
-
 @pytest.mark.parametrize(
     "fault",
     [
