@@ -1,8 +1,8 @@
-"""Write the lists in docs/verify.md from the tables that the code runs.
+"""Write the lists in docs/verify.md and docs/troubleshooting.md from the tables that the code runs.
 
     python tools/document_verify.py
 
-A test compares: a check without its line in the document fails it.
+A test compares: a check, a known problem or a cause without its line fails it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from gemma_mtp.validate.causes import CAUSES
 from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.checks.known import KNOWN
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "verify.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def checks() -> Iterator[str]:
@@ -30,12 +31,23 @@ def hosts() -> Iterator[str]:
         yield f"| `host-{row.id}` | {row.runtime or 'any'} | {row.status.value} | {row.message} | {row.remedy} |"
 
 
-SECTIONS = {"checks": checks, "hosts": hosts}
+def causes() -> Iterator[str]:
+    yield "| the log says | cause | what to do |"
+    yield "| --- | --- | --- |"
+    for row in CAUSES:
+        yield f"| `{row.shown}` | {row.cause} | {row.remedy} |"
 
 
-def rendered(text: str) -> str:
-    """The document with its generated parts made anew."""
-    for name, lines in SECTIONS.items():
+DOCUMENTS = {
+    DOCS / "verify.md": {"checks": checks, "hosts": hosts},
+    DOCS / "troubleshooting.md": {"causes": causes},
+}
+
+
+def rendered(path: Path) -> str:
+    """A document with its generated parts made anew."""
+    text = path.read_text(encoding="utf-8")
+    for name, lines in DOCUMENTS[path].items():
         begin, end = f"<!-- {name}: made by tools/document_verify.py -->", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
         _, after = rest.split(end)
@@ -44,4 +56,5 @@ def rendered(text: str) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(rendered(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in DOCUMENTS:
+        document.write_text(rendered(document), encoding="utf-8")

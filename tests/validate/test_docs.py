@@ -7,9 +7,13 @@ import json
 import re
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from gemma_mtp.cli.main import COMMANDS, app
 from gemma_mtp.validate import Status, verify_pair
 from gemma_mtp.validate.comparison import Choice, Comparison, ReferenceComparison
 
+runner = CliRunner()
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "verify.md"
 
@@ -18,8 +22,17 @@ def test_lists_are_those_of_the_code():
     spec = importlib.util.spec_from_file_location("document_verify", ROOT / "tools" / "document_verify.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    assert tool.rendered(text) == text, "run: python tools/document_verify.py"
+    for path in tool.DOCUMENTS:
+        assert tool.rendered(path) == path.read_text(encoding="utf-8"), "run: python tools/document_verify.py"
+
+
+def test_commands_and_options_of_the_troubleshooting_page_exist():
+    """What a user is told to type can be typed."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    for command, rest in re.findall(r"gemma-mtp (\w+)([^`#\n]*)", text):
+        assert command in COMMANDS
+        help_text = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+        assert all(option in help_text for option in re.findall(r"--[a-z-]+", rest)), (command, rest)
 
 
 def test_every_status_is_explained():
