@@ -24,7 +24,7 @@ from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
 
 PACKAGE = "xllamacpp"
 #: Verbosity of llama.cpp's log: errors alone, or what happens too.
-ERRORS, EVERYTHING = 1, 3
+ERRORS, EVERYTHING = 1, 4
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
@@ -146,9 +146,9 @@ class CppEngine:
         print(engine.complete("def main():", max_tokens=100).text)
     """
 
-    def __init__(self, loading: Loading):
+    def __init__(self, loading: Loading, *, verbosity: int = ERRORS):
         """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
-        self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)))
+        self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)), verbosity=verbosity)
 
     def complete(self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any) -> Result:
         """Generate, greedily unless `more` (fields of llama-server's requests) says otherwise.
