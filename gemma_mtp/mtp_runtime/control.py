@@ -1,187 +1,218 @@
-"""How many tokens to draft in the next round.
+"""How many tokens to draft and to verify in a round.
 
-`Fixed` is what the user says. `Auto` finds what pays, from what it measures. Its model of a round with k drafts:
+`Fixed` is what the user says. `Auto` finds what pays. Its model of a round in which k drafts are verified:
 
-    tokens(k) = 1 + a1 + a1 a2 + ... + a1 a2 .. ak     ai: the share of accepted drafts at position i, where i - 1 held
-    cost(k)   = k * draft step + verification of k     seconds, verification of k: one target pass over k + 1 tokens
+    tokens(k) = 1 + a1 + a1 a2 + ... + a1 a2 .. ak     ai: the chance that draft i is accepted if those before it were
+    cost(k)   = drafting + verification(k)             seconds; verification of k: one target pass over k + 1 tokens
 
-and it drafts the k for which tokens(k) / cost(k) is largest; 0 if drafting loses. Three things keep the model honest:
-old observations fade, since texts and caches change; a position that is not observed is taken to be as good as the one
-before it, so a longer draft is tried again when the memory of its failure has faded; and a length that could be the
-best, but whose cost was measured long ago, is tried.
+and it takes the k with the largest tokens(k) - rate * cost(k), where rate is the tokens a second of late: what the
+same time would give elsewhere. The best k is 0 if drafting loses. The chance of a draft that exists is the share of
+drafts of such confidence that were accepted lately; of one that does not exist yet, the share at its position. So a
+draft goes on as long as that promises to pay, and is cut where its tokens are too doubtful to be worth their pass.
+
+Three things keep the model honest: old observations fade, since texts change; a length whose cost is unknown, or was
+measured long ago, is taken to cost no more than a shorter one, so that it is tried; and what was not done for long, be
+it drafting or not drafting, is tried now and then.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from gemma_mtp.errors import UsageError
 
 
 class Round(NamedTuple):
-    """What a round did and took, in seconds. asked: the length that `Control.length` gave, drafted: what came of it."""
+    """What a round did and took.
 
-    asked: int
-    drafted: int
+    confidences: the drafter's, of each drafted token (empty if `Control.wants_confidence` is false). verified: so many
+    of them were kept for the target, accepted: so many held. Times are seconds.
+    """
+
+    confidences: Sequence[float]
+    verified: int
     accepted: int
     draft_seconds: float
     verify_seconds: float
 
 
 class Control(Protocol):
-    """draft_max: the longest length. draft_min: a shorter draft is thrown away. p_min: a draft ends where the drafter
-    gives its best token less."""
+    """draft_max: the longest draft. draft_min: the shortest that is not thrown away."""
 
     draft_max: int
     draft_min: int
-    p_min: float
 
-    def length(self) -> int:
-        """Tokens to draft in the next round; 0: none."""
+    @property
+    def wants_confidence(self) -> bool:
+        """Whether `plan` looks at confidences."""
+
+    def plan(self, confidences: Sequence[float]) -> int:
+        """How long this round's draft should be, its first tokens having these confidences.
+
+        Beyond len(confidences): go on drafting. At the end the draft is cut to it.
+        """
 
     def learn(self, round: Round) -> None:
         """This is how it went."""
 
 
-@dataclass
 class Fixed:
-    """Always the same length."""
+    """Always the same length; a draft ends before a token that the drafter gives less than p_min."""
 
-    draft_max: int
-    draft_min: int = 0
-    p_min: float = 0.0
-
-    def __post_init__(self) -> None:
+    def __init__(self, draft_max: int, draft_min: int = 0, p_min: float = 0.0):
         """Raises UsageError."""
-        check(self.draft_max, self.draft_min, self.p_min)
+        if draft_max and not 0 <= draft_min <= draft_max:
+            raise UsageError(f"draft_min is {draft_min}, wanted: 0 to draft_max, which is {draft_max}")
+        if not 0 <= p_min <= 1:
+            raise UsageError(f"p_min is {p_min}, wanted: 0 to 1")
+        self.draft_max, self.draft_min, self.p_min = draft_max, draft_min, p_min
 
-    def length(self) -> int:
-        return self.draft_max
+    @property
+    def wants_confidence(self) -> bool:
+        return self.p_min > 0
+
+    def plan(self, confidences: Sequence[float]) -> int:
+        sure = next((place for place, share in enumerate(confidences) if share < self.p_min), self.draft_max)
+        return sure if sure >= self.draft_min else 0
 
     def learn(self, round: Round) -> None:
         pass
 
 
-def check(draft_max: int, draft_min: int, p_min: float) -> None:
-    """Raises UsageError."""
-    if draft_max and not 0 <= draft_min <= draft_max:
-        raise UsageError(f"draft_min is {draft_min}, wanted: 0 to draft_max, which is {draft_max}")
-    if not 0 <= p_min <= 1:
-        raise UsageError(f"p_min is {p_min}, wanted: 0 to 1")
-
-
-#: Observed acceptance fades by this factor a round: a memory of about thirty rounds.
-FADING = 0.97
-#: Weight, in observations, of the belief that a position accepts as often as the one before it.
-BELIEF = 3.0
+#: Observations fade by this factor a round: a memory of some fifty rounds.
+FADING = 0.98
+#: Weight, in observations, of what is believed without any.
+BELIEF = 2.0
 #: What the first position accepts as long as nobody knows better.
 FIRST_ACCEPTANCE = 0.8
+#: Classes of confidence, equally wide.
+CLASSES = 5
 #: A cost is the lower quartile of so many measurements: what disturbs a measurement only adds to it.
 MEASUREMENTS = 9
-#: A cost is old after so many rounds, and is measured again if its length is within this share of the best one.
-OLD, NEAR = 48, 0.06
-#: Rounds between two trials of any kind, and between two trials of drafting where it loses.
-PAUSE, RETRY = 6, 64
+#: After so many rounds what was not done is tried again, and a cost that was not measured is forgotten.
+RETRY, FORGET = 64, 256
+#: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
+SURPRISE = 1.5
 
 
-@dataclass
-class Auto:
-    """The length that pays, between 0 and draft_max. It goes on learning over all generations that it is used for."""
+class Auto(Fixed):
+    """What pays, between no drafting and draft_max. It goes on learning over all generations that it is used for."""
 
-    draft_max: int
-    draft_min: int = 0
-    p_min: float = 0.0
-    _rounds: int = 0
-    _tried: int = 0  # the round of the last trial
-    _agenda: list[int] = field(default_factory=list)  # lengths to measure before anything is decided
-    _step: deque[float] = field(default_factory=lambda: deque(maxlen=MEASUREMENTS))
-    _verify: dict[int, deque[float]] = field(default_factory=dict)
-    _measured: dict[int, int] = field(default_factory=dict)  # length -> the round of its last measurement
-    _seen: list[float] = field(default_factory=list)  # by position: observations, faded
-    _held: list[float] = field(default_factory=list)  # by position: accepted ones among them
+    def __init__(self, draft_max: int, draft_min: int = 0, p_min: float = 0.0, *, blind: bool = False):
+        """blind: plan before drafting and stay with it, whatever comes: what the sampling mode `reject` needs.
 
-    def __post_init__(self) -> None:
-        """Raises UsageError."""
-        check(self.draft_max, self.draft_min, self.p_min)
-        self._seen, self._held = [0.0] * self.draft_max, [0.0] * self.draft_max
-        middle = max(self.draft_min, (self.draft_max + 1) // 2)
-        self._agenda = [*dict.fromkeys((middle, 0, self.draft_max))] * 2
+        Raises UsageError.
+        """
+        super().__init__(draft_max, draft_min, p_min)
+        self._blind, self._rounds = blind, 0
+        self._trials = [min(max(draft_min, 1), draft_max), 0] * 2  # lengths to try in the next rounds
+        self._by_position, self._by_confidence = Shares(draft_max), Shares(CLASSES)
+        self._step: deque[float] = deque([0.0], maxlen=MEASUREMENTS)  # seconds of a draft step
+        self._verify: dict[int, deque[float]] = {}  # seconds by length
+        self._measured: dict[int, int] = {}  # the last round with this length
+        self._tokens = self._seconds = 0.0  # of late
 
-    def length(self) -> int:
-        if self._agenda:
-            return self._agenda[0]
-        speeds = self.speeds()
-        best = max(speeds, key=lambda length: speeds[length])
-        trial = self._trial(speeds, best)
-        if trial is None:
-            return best
-        self._tried = self._rounds
-        return trial
+    @property
+    def wants_confidence(self) -> bool:
+        return True
+
+    def plan(self, confidences: Sequence[float]) -> int:
+        if self._trials:
+            return self._trials[0]
+        known = () if self._blind else confidences
+        gains = self._gains(known, self._tokens / self._seconds)
+        return min(max(gains, key=lambda length: gains[length]), super().plan(confidences))
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
-        del self._agenda[:1]
-        if round.drafted:
-            self._step.append(round.draft_seconds / round.drafted)
-        times = self._verify.setdefault(round.drafted, deque(maxlen=MEASUREMENTS))
-        times.append(round.verify_seconds)
-        self._measured[round.drafted] = self._rounds
-        self._measured[round.asked] = self._rounds  # p_min may never let a draft grow so long
-        if round.drafted:
-            self._seen = [count * FADING for count in self._seen]
-            self._held = [count * FADING for count in self._held]
-            for position in range(min(round.accepted + 1, round.drafted)):  # what follows a failure was never judged
-                self._seen[position] += 1
-                self._held[position] += position < round.accepted
+        if round.confidences:
+            self._step.append(round.draft_seconds / len(round.confidences))
+        if self._verify and round.verified not in self._verify and not self._trials:
+            expected = self._verification(round.verified)
+            self._trials = [round.verified] * (1 + (round.verify_seconds > SURPRISE * expected))
+        self._verify.setdefault(round.verified, deque(maxlen=MEASUREMENTS)).append(round.verify_seconds)
+        self._measured[round.verified] = self._rounds
+        judged = min(round.accepted + 1, round.verified)  # what follows a failure was never judged
+        for place in range(judged):
+            self._by_position.add(place, place < round.accepted)
+            self._by_confidence.add(_class_of(round.confidences[place]), place < round.accepted)
+        if judged:
+            self._by_position.fade()
+            self._by_confidence.fade()
+        cost = len(round.confidences) * _typical(self._step) + self._verification(round.verified)
+        self._tokens, self._seconds = FADING * self._tokens + round.accepted + 1, FADING * self._seconds + cost
+        self._decide_trials()
 
-    def speeds(self) -> dict[int, float]:
-        """Expected tokens a second by length."""
-        step = _typical(self._step) if self._step else 0.0
+    def _gains(self, confidences: Sequence[float], rate: float) -> dict[int, float]:
+        """By length: the tokens expected, less those that the same time gives at `rate`, tokens a second."""
         tokens = chance = acceptance = 1.0
-        speeds = {0: 1 / self._verification(0)}
+        gains = {0: tokens - rate * self._verification(0)}
         for length in range(1, self.draft_max + 1):
-            acceptance = self._acceptance(length - 1, acceptance)
-            chance *= acceptance
+            missing = length - len(confidences)
+            believed = acceptance if length > 1 else FIRST_ACCEPTANCE
+            acceptance = self._by_position.share(length - 1, believed)
+            if missing <= 0:
+                confidence = confidences[length - 1]
+                chance *= self._by_confidence.share(_class_of(confidence), confidence)
+            else:
+                chance *= acceptance
             tokens += chance
             if length >= self.draft_min:
-                speeds[length] = tokens / (length * step + self._verification(length))
-        return speeds
-
-    def _acceptance(self, position: int, before: float) -> float:
-        """The share accepted at a position, leaning on `before`, the position before it."""
-        belief = before if position else FIRST_ACCEPTANCE
-        return (self._held[position] + BELIEF * belief) / (self._seen[position] + BELIEF)
+                cost = max(missing, 0) * _typical(self._step) + self._verification(length)
+                gains[length] = tokens - rate * cost
+        return gains
 
     def _verification(self, length: int) -> float:
-        """Seconds, measured or between the measurements of the next shorter and the next longer draft."""
-        if length in self._verify:
-            return _typical(self._verify[length])
-        shorter = max((known for known in self._verify if known < length), default=None)
-        longer = min((known for known in self._verify if known > length), default=None)
-        if shorter is None or longer is None:
-            return _typical(self._verify[longer if shorter is None else shorter])  # type: ignore[index]
-        low, high = _typical(self._verify[shorter]), _typical(self._verify[longer])
-        return low + (high - low) * (length - shorter) / (longer - shorter)
+        """Seconds. No length costs more than a longer one. Unknown ones are taken to be cheap, so that they are tried:
+        as the next shorter known one, and above all known ones with half of the growth so far."""
+        longest, shortest = max(self._verify), min(self._verify)
+        if length > longest:
+            growth = (self._verification(longest) - self._verification(shortest)) / max(longest - shortest, 1)
+            return self._verification(longest) + growth / 2 * (length - longest)
+        shorter = max((known for known in self._verify if known <= length), default=shortest)
+        return min(_typical(times) for known, times in self._verify.items() if known >= shorter)
 
-    def _trial(self, speeds: dict[int, float], best: int) -> int | None:
-        """A length to try instead of the best one, if it is time for that."""
-        since = self._rounds - self._tried
-        if since < PAUSE:
-            return None
-        old = [
-            length
-            for length, speed in speeds.items()
-            if speed >= (1 - NEAR) * speeds[best] and self._rounds - self._measured.get(length, -OLD) >= OLD
-        ]
-        if old:
-            return max(old, key=lambda length: speeds[length])
-        drafting = {length: speed for length, speed in speeds.items() if length}
-        if best == 0 and since >= RETRY and drafting:
-            return max(drafting, key=lambda length: drafting[length])
-        return None
+    def _decide_trials(self) -> None:
+        """What to try in the next round, if anything."""
+        if self._trials:
+            del self._trials[0]
+            return
+        last = {drafting: self._last(drafting) for drafting in (False, True)}
+        if self._rounds - last[False] >= RETRY:
+            self._trials = [0]
+        elif self._rounds - last[True] >= RETRY:
+            gains = self._gains((), self._tokens / self._seconds)
+            self._trials = [max(filter(None, gains), key=lambda length: gains[length])]
+        for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
+            del self._measured[length], self._verify[length]
+
+    def _last(self, drafting: bool) -> int:
+        return max((when for length, when in self._measured.items() if bool(length) == drafting), default=0)
+
+
+class Shares:
+    """Running shares of accepted drafts by class."""
+
+    def __init__(self, classes: int):
+        self._seen, self._held = [0.0] * classes, [0.0] * classes
+
+    def add(self, place: int, held: bool) -> None:
+        self._seen[place] += 1
+        self._held[place] += held
+
+    def fade(self) -> None:
+        self._seen = [count * FADING for count in self._seen]
+        self._held = [count * FADING for count in self._held]
+
+    def share(self, place: int, belief: float) -> float:
+        """belief: the share that counts as long as little was seen."""
+        return (self._held[place] + BELIEF * belief) / (self._seen[place] + BELIEF)
+
+
+def _class_of(confidence: float) -> int:
+    return min(int(confidence * CLASSES), CLASSES - 1)
 
 
 def _typical(seconds: Collection[float]) -> float:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 from gemma_mtp.mtp_runtime.candidates import confidence
+from gemma_mtp.mtp_runtime.control import Control, Fixed
 from gemma_mtp.mtp_runtime.llama import Context
 from gemma_mtp.mtp_runtime.sampler import Sampler
+
+
+class Draft(NamedTuple):
+    """tokens: to be verified. confidences: of all tokens that were drafted, if the control wants them."""
+
+    tokens: Sequence[int]
+    confidences: Sequence[float]
+
+
+NOTHING = Draft((), ())
 
 
 class Drafter:
@@ -21,28 +35,30 @@ class Drafter:
         newest: int,
         hidden: np.ndarray,
         position: int,
-        length: int,
+        longest: int,
         sampler: Sampler,
         index: int,
-        p_min: float = 0.0,
-    ) -> list[int]:
-        """Up to `length` drafts for the places after `newest`.
+        control: Control | None = None,
+    ) -> Draft:
+        """`longest` drafts for the places after `newest`, or as many of them as `control` plans.
 
         newest: the token that the target chose last, at `position`; the KV cache ends just before it.
         hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of position - 1.
-        index: the first draft's place in the generation. p_min: stop where the drafter is less confident than this.
+        index: the first draft's place in the generation.
 
         Every step of a round runs at the same position: the assistant was trained so, because without a KV cache of
         its own it sees nothing between `position` and the draft (Gemma 4's model documentation in transformers).
         Raises LlamaError.
         """
-        context, drafts, token = self.context, [], newest
-        for step in range(length):
+        context, control, token = self.context, control or Fixed(longest), newest
+        tokens: list[int] = []
+        confidences: list[float] = []
+        while len(tokens) < longest and control.plan(confidences) > len(tokens):
             context.decode_draft(token, hidden, position)
             logits = context.logits()[0]
-            if p_min > 0 and confidence(logits) < p_min:
-                break
-            token = sampler.propose(logits, index + step)
+            if control.wants_confidence:
+                confidences.append(confidence(logits))
+            token = sampler.propose(logits, index + len(tokens))
             hidden = context.hidden()[0]
-            drafts.append(token)
-        return drafts
+            tokens.append(token)
+        return Draft(tokens[: control.plan(confidences)], confidences)

@@ -68,7 +68,7 @@ class MtpEngine:
         context = context or ContextSettings()
         self._stack = ExitStack()
         self._running: Generation | None = None
-        self._adaptive: dict[tuple[int, int, float], Auto] = {}
+        self._adaptive: dict[tuple[int, int, float, bool], Auto] = {}
         self.draft_max = draft_max
         try:
             self.target = self._stack.enter_context(Model(target, model))
@@ -121,8 +121,9 @@ class MtpEngine:
             raise UsageError(f"{max_tokens} tokens to generate, at least 1 is needed")
         if not all(stop):
             raise UsageError("a stop text is empty")
-        control = self._control(draft_max, draft_min, p_min, auto)
-        if sampling and sampling.mode == "reject" and draft_min > 1 and p_min > 0:
+        rejecting = sampling is not None and sampling.mode == "reject"
+        control = self._control(draft_max, draft_min, p_min, auto, rejecting)
+        if rejecting and draft_min > 1 and p_min > 0:
             raise UsageError(
                 "draft_min together with p_min would drop drafts for what they are, and bias the sampling mode reject",
                 hint="leave one of them out, or use the mode match",
@@ -134,12 +135,15 @@ class MtpEngine:
         self._running = Generation(self, tokens, max_tokens, control, sampler, stop, reuse)
         return self._running
 
-    def _control(self, draft_max: int, draft_min: int, p_min: float, auto: bool) -> Control:
+    def _control(self, draft_max: int, draft_min: int, p_min: float, auto: bool, blind: bool) -> Control:
         if not 0 <= draft_max <= self.draft_max:
             raise UsageError(f"draft_max is {draft_max}, this engine was made for 0 to {self.draft_max}")
         if not auto:
             return Fixed(draft_max, draft_min, p_min)
-        return self._adaptive.setdefault((draft_max, draft_min, p_min), Auto(draft_max, draft_min, p_min))
+        key = (draft_max, draft_min, p_min, blind)
+        if key not in self._adaptive:
+            self._adaptive[key] = Auto(draft_max, draft_min, p_min, blind=blind)
+        return self._adaptive[key]
 
     def close(self) -> None:
         """Stop what runs and free contexts and models. Harmless when done already."""

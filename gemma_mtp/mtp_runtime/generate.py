@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from gemma_mtp.mtp_runtime.control import Control, Round
-from gemma_mtp.mtp_runtime.drafter import Drafter
+from gemma_mtp.mtp_runtime.drafter import NOTHING, Drafter
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.stats import Statistics
 from gemma_mtp.mtp_runtime.verifier import Verifier
@@ -47,19 +47,18 @@ def generate(
         yield Step(newest, drafted=False)
         while emitted < max_tokens and verifier.room:
             # A round emits at most one token more than it drafts, and needs the room to verify them all.
-            asked = control.length() if drafter else 0
-            length = min(asked, max_tokens - emitted - 1, verifier.room - 1)
-            drafts: list[int] = []
+            longest = min(control.draft_max, max_tokens - emitted - 1, verifier.room - 1) if drafter else 0
+            draft = NOTHING
             with statistics.timed("draft_seconds") as drafting:
-                if drafter and length >= max(control.draft_min, 1):
-                    place = len(verifier.tokens)
-                    drafts = drafter.draft(newest, verifier.hidden, place, length, sampler, emitted, control.p_min)
-                    drafts = drafts if len(drafts) >= control.draft_min else []
+                if drafter and longest >= max(control.draft_min, 1):
+                    draft = drafter.draft(
+                        newest, verifier.hidden, len(verifier.tokens), longest, sampler, emitted, control
+                    )
             with statistics.timed("verify_seconds") as verifying:
-                accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
-            statistics.count_round(len(drafts), accepted)
-            control.learn(Round(asked, len(drafts), accepted, drafting.seconds, verifying.seconds))
-            for place, token in enumerate((*drafts[:accepted], newest)):
+                accepted, newest = verifier.verify(newest, draft.tokens, sampler, emitted)
+            statistics.count_round(len(draft.tokens), accepted)
+            control.learn(Round(draft.confidences, len(draft.tokens), accepted, drafting.seconds, verifying.seconds))
+            for place, token in enumerate((*draft.tokens[:accepted], newest)):
                 statistics.tokens = emitted = emitted + 1
                 yield Step(token, drafted=place < accepted)
     finally:

@@ -1,0 +1,232 @@
+"""The adaptive draft length where the best length is known: in made-up worlds, and on what the demo pair really drafts.
+
+Costs are given and chance is seeded: nothing here looks at the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from gemma_mtp.mtp_runtime import MtpEngine
+from gemma_mtp.mtp_runtime.candidates import confidence
+from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed, Round
+from gemma_mtp.mtp_runtime.prompts import BUILT_IN
+from gemma_mtp.mtp_runtime.sampler import Greedy
+
+MAXIMUM = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    """step: seconds of a draft step. verify: seconds of a verification by draft length."""
+
+    step: float
+    verify: Callable[[int], float]
+    noise: float = 0.05
+
+    def cost(self, drafted: int, verified: int) -> float:
+        return drafted * self.step + self.verify(verified)
+
+    def play(
+        self, control: Control, confidences: Sequence[float], holds: int, chance: np.random.Generator
+    ) -> tuple[int, int, int]:
+        """One round on a text where the first `holds` drafts would hold: drafted, verified and accepted tokens.
+
+        Measurements are disturbed, mostly a little, seldom much.
+        """
+        drafted = 0
+        while drafted < MAXIMUM and control.plan(confidences[:drafted]) > drafted:
+            drafted += 1
+        verified = min(drafted, control.plan(confidences[:drafted]))
+        accepted = min(holds, verified)
+        slow = (1 + self.noise * chance.exponential(2)) * np.where(chance.random(2) < 0.02, 4, 1)
+        control.learn(
+            Round(
+                confidences[:drafted],
+                verified,
+                accepted,
+                drafted * self.step * slow[0],
+                self.verify(verified) * slow[1],
+            )
+        )
+        return drafted, verified, accepted
+
+
+@dataclass(frozen=True)
+class World:
+    """accept: chance by position; the drafter's confidence says nothing about it."""
+
+    machine: Machine
+    accept: Callable[[int], float]
+
+    def best_speed(self) -> float:
+        return max(self.speed(length) for length in range(MAXIMUM + 1))
+
+    def speed(self, length: int) -> float:
+        """Expected tokens a second with one length."""
+        tokens = 1 + sum(np.prod([self.accept(position) for position in range(n + 1)]) for n in range(length))
+        return float(tokens / self.machine.cost(length, length))
+
+    def play(self, control: Control, rounds: int, chance: np.random.Generator) -> Iterator[tuple[int, float, int]]:
+        """Tokens, seconds and verified drafts of each round."""
+        for _ in range(rounds):
+            holds = 0
+            while holds < MAXIMUM and chance.random() < self.accept(holds):
+                holds += 1
+            drafted, verified, accepted = self.machine.play(control, list(chance.random(MAXIMUM)), holds, chance)
+            yield accepted + 1, self.machine.cost(drafted, verified), verified
+
+
+def decreasing(first: float, by: float = 0.04) -> Callable[[int], float]:
+    return lambda position: max(0.05, first - by * position)
+
+
+WORLDS = {
+    "cheap drafts, well accepted": World(Machine(0.02, lambda length: 1 + 0.02 * length), decreasing(0.92, 0.01)),
+    "as on the heavy demo pair": World(Machine(0.04, lambda length: 1 + 0.25 * length), decreasing(0.85)),
+    "verification jumps at four": World(Machine(0.05, lambda length: 1.0 if length < 4 else 1.9), decreasing(0.8)),
+    "badly accepted": World(Machine(0.1, lambda length: 1 + 0.05 * length), decreasing(0.3)),
+    "drafting loses": World(Machine(0.4, lambda length: 1 + 0.5 * length), decreasing(0.5)),
+    "drafting loses by a hair": World(Machine(0.3, lambda length: 1 + 0.55 * length), decreasing(0.8)),
+    "nothing is accepted": World(Machine(0.2, lambda length: 1 + 0.1 * length), lambda position: 0.0),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_it_is_nearly_as_fast_as_the_best_fixed_length(name: str):
+    world, speeds = WORLDS[name], []
+    for seed in range(5):
+        played = list(world.play(Auto(MAXIMUM), 600, np.random.default_rng(seed)))
+        tokens, seconds, _ = (sum(column) for column in zip(*played, strict=True))
+        speeds.append(tokens / seconds)
+    assert np.mean(speeds) / world.best_speed() > 0.95
+    assert min(speeds) / world.best_speed() > 0.85
+
+
+def test_where_drafting_loses_it_stops_and_tries_again_now_and_then():
+    played = list(WORLDS["drafting loses"].play(Auto(MAXIMUM), 600, np.random.default_rng(1)))
+    drafting = [number for number, (_, _, drafted) in enumerate(played) if drafted]
+    assert len(drafting) < 0.1 * len(played)
+    assert drafting[-1] > 500
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("badly accepted", "cheap drafts, well accepted"),
+        ("nothing is accepted", "as on the heavy demo pair"),
+        ("cheap drafts, well accepted", "drafting loses"),
+    ],
+)
+def test_it_follows_when_the_world_changes(first: str, second: str):
+    control, chance = Auto(MAXIMUM), np.random.default_rng(2)
+    list(WORLDS[first].play(control, 400, chance))
+    list(WORLDS[second].play(control, 200, chance))
+    tokens, seconds, _ = (sum(column) for column in zip(*WORLDS[second].play(control, 400, chance), strict=True))
+    assert tokens / seconds / WORLDS[second].best_speed() > 0.93
+
+
+def test_a_shortest_draft_is_respected():
+    played = list(WORLDS["badly accepted"].play(Auto(MAXIMUM, draft_min=3), 300, np.random.default_rng(3)))
+    assert not {verified for _, _, verified in played} & {1, 2}
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3])
+def test_few_lengths_to_choose_from(longest: int):
+    played = list(WORLDS["as on the heavy demo pair"].play(Auto(longest), 300, np.random.default_rng(4)))
+    assert {verified for _, _, verified in played} <= set(range(longest + 1))
+    assert np.mean([verified > 0 for _, _, verified in played]) > 0.5
+
+
+def test_doubtful_tokens_are_not_verified_and_sure_ones_are():
+    """Half of the drafts are hopeless, and their confidence tells."""
+    control, chance = Auto(MAXIMUM), np.random.default_rng(5)
+    machine, verified = Machine(0.02, lambda length: 1 + 0.2 * length), {True: [], False: []}
+    for _ in range(400):
+        good = bool(chance.random() < 0.5)
+        confidences = list(chance.uniform(0.9, 1.0, MAXIMUM) if good else chance.uniform(0.0, 0.1, MAXIMUM))
+        verified[good].append(machine.play(control, confidences, MAXIMUM if good else 0, chance)[1])
+    assert np.mean(verified[True][50:]) > 6
+    assert np.mean(verified[False][50:]) < 0.5
+
+
+def test_blind_it_stays_with_its_plan_whatever_the_confidence():
+    control, chance = Auto(MAXIMUM, blind=True), np.random.default_rng(6)
+    list(WORLDS["as on the heavy demo pair"].play(control, 100, chance))
+    plan = control.plan([])
+    assert plan > 0
+    assert all(control.plan(list(chance.random(length))) == plan for length in range(MAXIMUM))
+
+
+def test_a_fixed_length_is_fixed_but_for_p_min():
+    assert Fixed(3).plan([]) == Fixed(3).plan([0.1]) == 3
+    assert not Fixed(3).wants_confidence
+    assert Fixed(3, p_min=0.5).plan([0.6, 0.5, 0.4]) == 2
+    assert Fixed(3, 3, p_min=0.5).plan([0.6, 0.5, 0.4]) == 0
+    assert Fixed(3, p_min=0.5).wants_confidence
+
+
+class Recording(Greedy):
+    """Greedy, and what the drafter's confidence was."""
+
+    confidences: list[float]
+
+    def propose(self, logits: np.ndarray, index: int) -> int:
+        self.confidences.append(confidence(logits))
+        return super().propose(logits, index)
+
+
+@pytest.fixture(scope="module")
+def drafts(engine: MtpEngine) -> dict[str, list[tuple[list[float], int]]]:
+    """By category: at each place of the demo target's text the confidences of a draft, and how much of it holds."""
+    verifier, drafter, sampler = engine._verifier, engine._drafter, Recording(engine.target.end_tokens())
+    assert drafter
+    found = {}
+    for category, prompt in BUILT_IN.items():
+        text, rows = [verifier.prefill(engine.tokenize(prompt)[:200], sampler)], []
+        for place in range(170):
+            sampler.confidences = []
+            draft = drafter.draft(text[-1], verifier.hidden, len(verifier.tokens), MAXIMUM, sampler, place + 1)
+            rows.append((sampler.confidences, draft.tokens))
+            text.append(verifier.verify(text[-1], [], sampler, place + 1).newest)
+        found[category] = [
+            (row, next((i for i in range(MAXIMUM) if tokens[i] != text[place + 1 + i]), MAXIMUM))
+            for place, (row, tokens) in enumerate(rows[: 170 - MAXIMUM])
+        ]
+    return found
+
+
+MACHINES = {
+    "two cores": Machine(0.03, lambda length: 1 + (0.6 + 0.25 * length if length else 0)),
+    "memory-bound": Machine(0.05, lambda length: 1 + 0.05 * length),
+    "a slow drafter": Machine(0.25, lambda length: 1 + 0.05 * length),
+    "verification is dear": Machine(0.3, lambda length: 1 + 0.8 * length),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_on_the_categories_it_is_as_fast_as_each_ones_best_length(
+    drafts: dict[str, list[tuple[list[float], int]]], name: str
+):
+    machine, chance = MACHINES[name], np.random.default_rng(7)
+
+    def seconds(control: Control, category: str) -> float:
+        place, total = 0, 0.0
+        while place < len(drafts[category]):
+            drafted, verified, accepted = machine.play(control, *drafts[category][place], chance)
+            place, total = place + accepted + 1, total + machine.cost(drafted, verified)
+        return total / place
+
+    auto = Auto(MAXIMUM)
+    seconds(auto, "code")
+    ratios = {
+        category: min(seconds(Fixed(length), category) for length in range(MAXIMUM + 1)) / seconds(auto, category)
+        for category in drafts
+    }
+    assert np.mean(list(ratios.values())) > 0.97, ratios
+    # The demo target falls into loops, with which now and then a fixed length is in step by luck.
+    assert min(ratios.values()) > 0.8, ratios
