@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gguf.constants import LlamaFileType
 
+from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.hashing import sha256_of
@@ -22,7 +24,12 @@ from gemma_mtp.validate.places import open_side
 from gemma_mtp.validate.side import Side
 
 #: Where a GGUF says which checkpoint it was made from, the most direct first.
-ORIGIN_KEYS = ("general.source.huggingface.repository", "general.source.repo_url", "general.base_model.0.repo_url")
+ORIGIN_KEYS = (
+    provenance.REPO,
+    "general.source.huggingface.repository",
+    "general.source.repo_url",
+    "general.base_model.0.repo_url",
+)
 _HUB_REPO = re.compile(r"(?:https://huggingface\.co/)?(?P<repo>[\w.-]+/[\w.-]+?)/?")
 
 
@@ -31,7 +38,8 @@ class AssistantFile:
     """An assistant's GGUF.
 
     type: its file type or recipe. bits: for each weight, over the whole file. origin: the repo it was converted from;
-    empty, as `license`, if the file does not say. backbone, vocabulary: 0 if its keys are damaged.
+    empty, as `license` and `revision` (a commit there), if the file does not say. source_hashes: sha256 of the files
+    it was converted from. backbone, vocabulary: 0 if its keys are damaged.
     """
 
     path: Path
@@ -45,6 +53,8 @@ class AssistantFile:
     vocabulary: int
     license: str
     origin: str
+    revision: str = ""
+    source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_assistant(path: Path) -> AssistantFile:
@@ -73,6 +83,8 @@ def read_assistant(path: Path) -> AssistantFile:
             vocabulary=model.vocabulary if model else 0,
             license=side.text("general.license"),
             origin=_origin(side),
+            revision=side.text(provenance.REVISION),
+            source_hashes=dict(zip(_texts(side, provenance.FILES), _texts(side, provenance.HASHES), strict=False)),
         )
 
 
@@ -119,3 +131,10 @@ def _origin(side: Side) -> str:
         if match:
             return match["repo"]
     return ""
+
+
+def _texts(side: Side, key: str) -> list[str]:
+    """An array of texts; empty if it is missing or of another type."""
+    value = side.metadata.get(key)
+    found = value.decode() if value is not None else None
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []

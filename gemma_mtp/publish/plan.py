@@ -9,15 +9,18 @@ from typing import Any
 
 from huggingface_hub.errors import RepositoryNotFoundError
 
+from gemma_mtp.bench.results import read_results
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, git_hasher
 from gemma_mtp.hub.discovery import DRAFTER_PREFIX, parse_drafter_name
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
-from gemma_mtp.publish.card import Facts, read_bench, write_card
+from gemma_mtp.publish.bench_table import require_measured
+from gemma_mtp.publish.card import write_card
 from gemma_mtp.publish.checks import check_files, require_one_target, require_sound
 from gemma_mtp.publish.collection import Shelf, find_collection
+from gemma_mtp.publish.facts import Facts
 from gemma_mtp.validate import Report
 
 CARD = "README.md"
@@ -88,7 +91,7 @@ def plan_push(request: PushRequest) -> Plan:
     check_repo_name(request.repo)
     shelf = Shelf(request.collection, request.owner) if request.collection else None
     target = parse_source(request.target) if request.target else None
-    bench = read_bench(request.bench) if request.bench else None
+    bench = read_results(request.bench) if request.bench else None
     files = [read_assistant(path) for path in request.files]
     require_one_target(files)
     reports = None if request.skip_verify else _reports(request, files)
@@ -96,6 +99,8 @@ def plan_push(request: PushRequest) -> Plan:
     if listing and request.private and not listing.private:
         raise public_repo(request.repo)
     others = _other_assistants(listing, files)
+    if bench:
+        require_measured(bench, files, list(others))
     facts = Facts(request.repo, files, others, target, request.base_model, reports, bench)
     card = write_card(facts, _existing_card(listing))
     content = card.encode()

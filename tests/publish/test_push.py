@@ -14,6 +14,16 @@ from local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
 from local_hub.stub import HubStub
 from typer.testing import CliRunner
 
+from gemma_mtp.bench.results import (
+    OVERALL,
+    PLAIN,
+    BenchResults,
+    Machine,
+    ModelFile,
+    Recommendation,
+    Row,
+    Settings,
+)
 from gemma_mtp.cli.main import app
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.publish import PushRequest, plan_push, push
@@ -147,18 +157,88 @@ def test_files_pushed_earlier_keep_their_row(stub: HubStub, files: Files, logged
     assert "`mtp-tiny-it-BF16.gguf`: **published without verification**" in text
 
 
-def test_bench_results_are_tabled_and_kept(stub: HubStub, files: Files, tmp_path: Path, logged_in: str):
-    results = tmp_path / "bench.json"
-    results.write_text(json.dumps({"cpu": "a fast one", "results": [{"draft": 3, "speedup": 1.7345, "raw": [1]}]}))
-    do(files("Q8_0"), bench=results)
+@pytest.fixture
+def bench_results(tmp_path: Path, files: Files) -> Path:
+    """What bench would have written about the Q8_0 file."""
+
+    def row(category: str, draft: int, speedup: float) -> Row:
+        return Row(
+            engine="python",
+            category=category,
+            draft=draft,
+            tokens_per_second=100 * speedup,
+            speedup=speedup,
+            tokens=128,
+            rounds=60,
+            drafted=180 if draft else 0,
+            accepted=120 if draft else 0,
+            acceptance=2 / 3 if draft else None,
+            acceptance_by_position=(0.8, 0.66, 0.54) if draft else (),
+            tokens_per_round=3.0 if draft else 1.0,
+            draft_ms=None,
+            verify_ms=None,
+            ceiling=None,
+            identical=True,
+        )
+
+    (path,) = files("Q8_0")
+    results = BenchResults(
+        gemma_mtp="0.1.0",
+        date="2026-11-24T12:00:00+00:00",
+        machine=Machine("Linux", "fast", ("a | <!-- gemma-mtp:benchmarks:end --> GPU",), {"python": "llama.cpp 1"}),
+        target=ModelFile("tiny", "tiny-it-BF16.gguf", 10, "BF16"),
+        assistant=ModelFile("tiny assistant", path.name, path.stat().st_size, "Q8_0"),
+        settings=Settings(3, 128, 3, 2, 4096, 512, "f16", "auto", -1, {"code": 2, "prose": 1}),
+        rows=tuple(
+            row(category, draft, 1 + 0.25 * draft) for category in (OVERALL, "code", "prose") for draft in (PLAIN, 1, 3)
+        ),
+        recommendation=Recommendation(3, 1.75, ("it pays",), "llama-server -m /home/alice/tiny.gguf"),
+    )
+    there = tmp_path / "bench.json"
+    there.write_text(json.dumps(results.to_json()))
+    return there
+
+
+def test_bench_results_are_tabled_and_kept(stub: HubStub, files: Files, bench_results: Path, logged_in: str):
+    do(files("Q8_0"), bench=bench_results)
     text = content(stub, CARD).decode()
-    assert "- cpu: a fast one" in text
-    assert "| draft | speedup |\n| --- | --- |\n| 3 | 1.73 |" in text
+    assert "| python | no | 100.0 |  |  | yes |\n| python | 1 | 125.0 | 1.25x | 66.7% | yes |" in text
+    assert "| code | 175.0 | 1.75x | 66.7% |" in text
+    assert "--spec-draft-n-max 3" in text
+    assert "/home/alice" not in text
+    section = text[text.index("## Benchmarks") : text.index("## Provenance")]
     do(files("Q8_0", "BF16"))
-    assert "- cpu: a fast one" in content(stub, CARD).decode()
-    results.write_text("{")
+    assert section in content(stub, CARD).decode()
+
+
+def test_bench_results_of_something_else_are_refused(stub: HubStub, files: Files, bench_results: Path, logged_in: str):
+    with pytest.raises(UsageError, match="not in the repo"):
+        do(files("BF16"), bench=bench_results)
+    other = json.loads(bench_results.read_text())
+    other["assistant"]["bytes"] += 1
+    bench_results.write_text(json.dumps(other))
+    with pytest.raises(UsageError, match="for another mtp-tiny-it-Q8_0"):
+        do(files("Q8_0"), bench=bench_results)
+    bench_results.write_text("{")
     with pytest.raises(BadFileError, match="no bench results"):
-        do(files("Q8_0"), bench=results)
+        do(files("Q8_0"), bench=bench_results)
+    assert not writes(stub)
+
+
+def test_the_card_says_where_the_files_come_from(stub: HubStub, tmp_path: Path, logged_in: str):
+    from gemma_mtp.convert import Origin, Output, convert_checkpoint
+    from gemma_mtp.demo.pair import PAIR
+
+    path, commit = tmp_path / "mtp-tiny-it-Q8_0.gguf", "c" * 40
+    convert_checkpoint(PAIR / "assistant", [Output(path, "Q8_0")], origin=Origin("google/tiny-it-assistant", commit))
+    do([path])
+    text = content(stub, CARD).decode()
+    weights = hashlib.sha256((PAIR / "assistant" / "model.safetensors").read_bytes()).hexdigest()
+    assert f"at commit `{commit}`" in text
+    assert f"| `model.safetensors` | `{weights}` |" in text
+    data = ModelCard(text).data.to_dict()
+    assert data["base_model"] == "google/tiny-it-assistant"
+    assert data["quantized_by"] == "alice"
 
 
 def test_a_private_repo_and_collection(stub: HubStub, files: Files, logged_in: str):
