@@ -24,11 +24,12 @@ from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
+from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
 from gemma_mtp.quantize.names import ARCHITECTURES, llama_order, role_of
 from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import Override
-from gemma_mtp.quantize.rows import INTEGER_TYPES, RowEncoder, Stored
+from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.writing import write_encoded
 
 Array = np.ndarray[Any, Any]

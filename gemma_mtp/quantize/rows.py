@@ -25,6 +25,7 @@ from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.mapped import Done
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.quantize import kernels
+from gemma_mtp.quantize.magnitudes import check_finite, is_moderate, is_valid, within_reach
 
 Array = np.ndarray[Any, Any]
 
@@ -35,21 +36,9 @@ SLICE = 1 << 18
 #: Pieces in work or waiting to be written, for each thread.
 AHEAD = 3
 
-#: Signed and unsigned integers of a number's size.
-INTEGERS: dict[GGMLType, tuple[Any, Any]] = {
-    GGMLType.F32: (np.int32, np.uint32),
-    GGMLType.F16: (np.int16, np.uint16),
-    GGMLType.BF16: (np.int16, np.uint16),
-}
-#: The bits of positive infinity; NaNs lie above it.
-INFINITY = {GGMLType.F32: 0x7F800000, GGMLType.F16: 0x7C00, GGMLType.BF16: 0x7F80}
-#: The bits of 32768. Smaller numbers cannot overflow F16, in which most types keep their scales.
-MODERATE = {GGMLType.F32: 0x47000000, GGMLType.F16: 0x7800, GGMLType.BF16: 0x4700}
 #: Types whose scales without an importance matrix are the block's largest number (or its range) over a constant:
 #: moderate numbers in, finite scales out. Other scales are fitted, so that what came out is looked at.
 BOUNDED_SCALES = FLOAT_TYPES | {GGMLType.Q8_0, GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1}
-#: Types that hold no real numbers, so that nothing can be wrong with them.
-INTEGER_TYPES = frozenset({GGMLType.I8, GGMLType.I16, GGMLType.I32, GGMLType.I64})
 
 
 def _ignore(_: int) -> None:
@@ -217,15 +206,14 @@ class RowEncoder:
         written = 0
         for row in range(first, first + count, rows_at_once):
             rows = min(rows_at_once, first + count - row)
-            sure = self._checked(tensor, row, rows, wanted) and bounded
-            nbytes = kernels.quantize(
-                wanted, self._widened(tensor, row, rows), target + written, rows, tensor.columns, importance
-            )
-            sure = sure or tensor.name in self.nonfinite or kernels.is_valid(wanted, target + written, nbytes)
-            if not sure:
-                raise BadFileError(
-                    f"values in rows {row:,} to {row + rows - 1:,} are too large for {wanted.name}", where=tensor.name
-                )
+            moderate = self._checked(tensor, row, rows, wanted)
+            floats = self._widened(tensor, row, rows)
+            taken = tensor.name in self.nonfinite
+            if not (taken or moderate or within_reach(wanted, floats, rows * tensor.columns)):
+                raise _out_of_range(job, row, rows)
+            nbytes = kernels.quantize(wanted, floats, target + written, rows, tensor.columns, importance)
+            if not (taken or (moderate and bounded) or is_valid(wanted, target + written, nbytes, floats)):
+                raise _out_of_range(job, row, rows)
             written += nbytes
         return buffer[:written]
 
@@ -240,7 +228,7 @@ class RowEncoder:
         Raises BadFileError for NaN and Inf; where they may be taken, notes the tensor's name instead.
         """
         rows = tensor.rows(first, count)
-        if tensor.type in FLOAT_TYPES and _is_below(rows, tensor.type, MODERATE[tensor.type]):
+        if is_moderate(rows, tensor.type):
             return True
         try:
             check_finite(tensor.name, rows, tensor.type, tensor.row_bytes, first)
@@ -266,6 +254,14 @@ class RowEncoder:
         return address
 
 
+def _out_of_range(job: Job, first: int, count: int) -> BadFileError:
+    return BadFileError(
+        f"rows {first:,} to {first + count - 1:,} have values that are too large for {job.wanted.name}, or too small",
+        where=job.tensor.name,
+        hint="choose another type",
+    )
+
+
 def _prepare(job: Job) -> None:
     if job.tensor.type == job.wanted:
         return
@@ -283,35 +279,3 @@ def _pieces(tensor: Stored) -> Iterator[tuple[int, int]]:
     for start in range(0, tensor.count, block):
         for first in range(start, start + block, rows_at_once):
             yield first, min(rows_at_once, start + block - first)
-
-
-def check_finite(name: str, raw: Array, kind: GGMLType, size: int, first_row: int) -> None:
-    """Refuse NaN and Inf in rows of `size` bytes, the first of which is row `first_row` of tensor `name`.
-
-    Raises BadFileError.
-    """
-    if kind in INTEGER_TYPES or _is_finite(raw, kind):
-        return
-    rows = raw.reshape(-1, size)
-    bad = next(row for row in range(len(rows)) if not _is_finite(rows[row], kind))
-    raise BadFileError(
-        f"row {first_row + bad:,} holds NaN or Inf",
-        where=name,
-        hint="the file is damaged: download or convert it again",
-    )
-
-
-def _is_finite(raw: Array, kind: GGMLType) -> bool:
-    if kind not in FLOAT_TYPES:
-        return kernels.is_valid(kind, raw.ctypes.data, len(raw))
-    return _is_below(raw, kind, INFINITY[kind])
-
-
-def _is_below(raw: Array, kind: GGMLType, limit: int) -> bool:
-    """Whether all magnitudes are below the number with these bits.
-
-    As signed integers the largest positive number comes out on top, as unsigned ones the largest negative number.
-    """
-    signed, unsigned = INTEGERS[kind]
-    sign = 1 << (8 * np.dtype(signed).itemsize - 1)
-    return bool(raw.view(signed).max(initial=0) < limit and raw.view(unsigned).max(initial=0) < (limit | sign))
