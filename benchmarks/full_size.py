@@ -55,7 +55,7 @@ def config(size: str) -> dict[str, Any]:
         "sliding_window": 1024,
         "tie_word_embeddings": True,
         "vocab_size": VOCABULARY,
-        "vocab_size_per_layer_input": VOCABULARY,
+        "vocab_size_per_layer_input": 0,
     }
     whole = {"architectures": ["Gemma4AssistantForCausalLM"], "model_type": "gemma4_assistant", "dtype": "bfloat16"}
     return {**whole, **SIZES[size], "text_config": text}
@@ -126,7 +126,7 @@ def random_words(tokens: dict[str, None]) -> Iterator[list[str]]:
     ranges = ((0x2581, 0x2582), (0x61, 0x7B), (0x21, 0x61), (0xA1, 0x250), (0x370, 0x530), (0x4E00, 0x5E00))
     characters = [chr(code) for start, end in ranges for code in range(start, end)]
     tokens.update(dict.fromkeys(characters))
-    words = characters[:40]  # words are made of few characters, so that most can be split in several ways
+    words = characters[:11]  # words are made of few characters, so that most can be split in several ways
     while len(tokens) < VOCABULARY:
         # The lower, the likelier: words of frequent pieces, as in a real vocabulary.
         for left, right in (generator.random((1 << 16, 2)) ** 4 * len(words)).astype(int).tolist():

@@ -6,7 +6,9 @@ No transformers: which tokens are special is read from the files themselves. The
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +54,25 @@ def tokenizer_metadata(folder: Path, vocabulary: int) -> dict[str, Value]:
 
     Raises CheckpointError: tokenizer.json missing, damaged, not a byte-fallback BPE, or of another size.
     """
-    files = _read(folder)
-    tokens = _tokens(files)
+    with _without_collecting():
+        return _metadata(_read(folder), vocabulary)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """A million strings come into being here and none is garbage: looking through them again and again takes as long
+    as reading them does."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _metadata(files: _Files, vocabulary: int) -> dict[str, Value]:
+    folder, tokens = files.folder, _tokens(files)
     if len(tokens) != vocabulary:
         raise CheckpointError(
             f"the tokenizer has {len(tokens):,} tokens, the embedding {vocabulary:,} rows",
