@@ -29,6 +29,9 @@ def make(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The folder for the files. Default: this one.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The assistant's name, for files and repo. Default: the source's.")
+    ] = None,
     imatrix: Annotated[Path | None, typer.Option(help="Importance matrix for the quantized types.")] = None,
     target: Annotated[
         str | None,
@@ -62,6 +65,7 @@ def make(
     from gemma_mtp.make.jobs_file import ENDINGS
 
     options = {
+        "name": name,
         "types": tuple(types or ()),
         "dialects": tuple(dialects or ()),
         "folder": output,

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from gemma_mtp.cli.output import byte_progress, notes, print_error, print_json, print_note, results
-from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_dry_run, print_outcome, print_plan
+from gemma_mtp.cli.push_table import (
+    outcome_as_json,
+    plan_as_json,
+    print_dry_run,
+    print_outcome,
+    print_plan,
+    print_warnings,
+)
 from gemma_mtp.errors import GemmaMtpError
 from gemma_mtp.hub.client import hide_progress_bars
 from gemma_mtp.make import Job, Made, Schedule, StepResult, make, push_request, schedule
@@ -43,6 +50,7 @@ def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
     if not json:
         for path in made.files:
             results.print(str(path), markup=False, soft_wrap=True)
+        print_warnings(made.reports)
         if made.push_plan and made.outcome:
             print_plan(made.push_plan)
             print_outcome(made.outcome)
@@ -96,6 +104,7 @@ def _as_json(plan: Schedule, made: Made) -> dict[str, Any]:
             }
             for result in made.steps
         ],
+        "checks": {name: report.to_json() for name, report in made.reports.items()},
         "push": {**plan_as_json(made.push_plan), **outcome_as_json(made.outcome)}
         if made.push_plan and made.outcome
         else None,

@@ -43,7 +43,14 @@ def push(
         gemma-mtp push mtp-gemma-4-31B-it-Q8_0.gguf --repo alice/drafters --target hf://ggml-org/repo/target.gguf
     """
     from gemma_mtp.cli.output import notes, print_json
-    from gemma_mtp.cli.push_table import outcome_as_json, plan_as_json, print_dry_run, print_outcome, print_plan
+    from gemma_mtp.cli.push_table import (
+        outcome_as_json,
+        plan_as_json,
+        print_dry_run,
+        print_outcome,
+        print_plan,
+        print_warnings,
+    )
     from gemma_mtp.hub.client import hide_progress_bars
     from gemma_mtp.publish import PushRequest, plan_push
     from gemma_mtp.publish import push as carry_out
@@ -61,5 +68,6 @@ def push(
     if json:
         print_json({**plan_as_json(plan), **outcome_as_json(outcome)})
         return
+    print_warnings(plan.reports)
     print_plan(plan)
     print_outcome(outcome)

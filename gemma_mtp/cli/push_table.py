@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gemma_mtp.cli.output import human_size, print_note, print_warning, results
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.publish import Outcome, Plan, require_login
+from gemma_mtp.validate import Report
 
 
 def print_plan(plan: Plan) -> None:
-    for name, report in plan.reports.items():
-        for result in report.warnings:
-            print_warning(f"{name}: {result.finding.message}")
     kind = "private" if plan.private else "public"
     print_note(f"repo {plan.repo}: {'exists' if plan.head else 'new'}, {kind}")
     for upload in plan.uploads:
@@ -21,8 +20,16 @@ def print_plan(plan: Plan) -> None:
         print_note(f"collection {plan.shelf.name}: {'exists' if plan.collection_exists else 'new'}; note: {plan.note}")
 
 
+def print_warnings(reports: Mapping[str, Report]) -> None:
+    """What verification has against each file, by name."""
+    for name, report in reports.items():
+        for result in report.warnings:
+            print_warning(f"{name}: {result.finding.message}")
+
+
 def print_dry_run(plan: Plan) -> None:
     """All that a push would do, the card on stdout, and whether this account could."""
+    print_warnings(plan.reports)
     print_plan(plan)
     try:
         print_note(f"signed in as {require_login()}")

@@ -24,6 +24,7 @@ class Job:
     what the source is converted to, the others are respelled from that. folder: where the files go; made if needed.
     imatrix: an importance matrix for the quantized types. target: what the files are checked against.
     push: a repo, or an owner alone, for `owner/{name}-GGUF`; None to keep the files here.
+    name: the assistant's, from which files and repo are named; None for the source's.
     In target, push, collection and bench, `{name}` stands for the assistant's name and `{target}` for its target's.
     """
 
@@ -37,6 +38,7 @@ class Job:
     collection: str | None = None
     private: bool = False
     bench: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for what cannot be meant, before any work is done."""

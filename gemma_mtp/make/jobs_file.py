@@ -62,6 +62,7 @@ class Field:
 
 #: The keys of a job and of the defaults; each is the command's option of that name.
 FIELDS: Mapping[str, Field] = {
+    "name": Field("name", _text),
     "type": Field("types", _texts),
     "dialect": Field("dialects", _texts),
     "output": Field("folder", _path),

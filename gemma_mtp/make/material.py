@@ -47,27 +47,30 @@ class Material:
         return fetched.folder
 
 
-def look_at(source: str, known: Known) -> Material:
+def look_at(source: str, known: Known, name: str | None = None) -> Material:
     """What is at `source`. known: the stamps of local files whose content need not be hashed again.
+
+    name: the assistant's, if it is not to be called after its source.
 
     Raises UsageError, BadFileError (no assistant), EnvironmentProblem (Hub, network).
     """
     place = parse_source(source)
     if place.path is None:
-        return _on_the_hub(place)
+        return _on_the_hub(place, name)
     if place.path.is_file():
-        return _local_gguf(place, place.path, known)
+        return _local_gguf(place, place.path, known, name)
     folder = place.path.resolve()
     if read_config(folder).part != ASSISTANT:
         raise BadFileError("this is a target; make is for assistants", where=folder, hint="gemma-mtp convert does that")
     paths = [path for path in sorted(folder.iterdir()) if is_checkpoint_file(path.name)]
-    before = known(folder.name)
+    name = name or folder.name
+    before = known(name)
     stamps = {str(path): Stamp.of(path, before.get(str(path))) for path in paths}
     files = {path.name: stamps[str(path)].sha256 for path in paths}
-    return Material(place, folder.name, files, stamps=stamps)
+    return Material(place, name, files, stamps=stamps)
 
 
-def _on_the_hub(place: Source) -> Material:
+def _on_the_hub(place: Source, name: str | None) -> Material:
     assert place.repo is not None
     if place.file is not None or place.quant is not None:
         files = find_remote_gguf(place, ASSISTANT)
@@ -76,14 +79,15 @@ def _on_the_hub(place: Source) -> Material:
         (file,) = files
         listing = look_up(file)
         assert file.file is not None
-        return Material(file, _gguf_name(file.file), {file.file: listing.files[file.file].etag}, _dialect(str(file)))
+        etag = listing.files[file.file].etag
+        return Material(file, name or _gguf_name(file.file), {file.file: etag}, _dialect(str(file)))
     listing = look_up(place)
     files_there = {file.name: file.etag for file in checkpoint_files(listing)}
-    return Material(place, place.repo.split("/")[1], files_there, commit=listing.commit)
+    return Material(place, name or place.repo.split("/")[1], files_there, commit=listing.commit)
 
 
-def _local_gguf(place: Source, path: Path, known: Known) -> Material:
-    key, name = str(path.resolve()), _gguf_name(path.name)
+def _local_gguf(place: Source, path: Path, known: Known, name: str | None) -> Material:
+    key, name = str(path.resolve()), name or _gguf_name(path.name)
     stamp = Stamp.of(path, known(name).get(key))
     return Material(place, name, {path.name: stamp.sha256}, _dialect(path), stamps={key: stamp})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -13,7 +13,8 @@ from gemma_mtp.make.actions import ACTIONS, Workshop
 from gemma_mtp.make.manifest import Record, Stamp
 from gemma_mtp.make.schedule import Schedule
 from gemma_mtp.make.steps import Step
-from gemma_mtp.publish import Outcome, Plan, PushRequest, plan_push, push
+from gemma_mtp.publish import Outcome, Plan, PushRequest, plan_push, push, require_login
+from gemma_mtp.validate import Report
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,15 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of a job. push_plan, outcome: None if nothing was to be pushed."""
+    """What came of a job. reports: of the files that were verified now, by name.
+
+    push_plan, outcome: None if nothing was to be pushed.
+    """
 
     name: str
     files: tuple[Path, ...]
     steps: tuple[StepResult, ...]
+    reports: Mapping[str, Report]
     push_plan: Plan | None = None
     outcome: Outcome | None = None
 
@@ -48,6 +53,8 @@ def make(
     Raises what the steps raise (see `convert_checkpoint`, `quantize_file`, `plan_push`, `push`), and BadFileError for a
     file that fails its verification. What was done before stays done.
     """
+    if plan.repo is not None:
+        require_login()
     with translate_os_errors(plan.job.folder):
         plan.job.folder.mkdir(parents=True, exist_ok=True)
     shop = Workshop(plan, threads, progress)
@@ -57,11 +64,13 @@ def make(
         for result in _take(shop, action, made):
             tell(result)
             results.append(result)
-    done = Made(plan.material.name, tuple(plan.files), tuple(results))
+    if plan.manifest.sources != plan.material.stamps:
+        _note(shop, {})  # the same content at another time
+    done = Made(plan.material.name, tuple(plan.files), tuple(results), shop.reports)
     if plan.repo is None:
         return done
     push_plan = plan_push(push_request(plan, shop))
-    return Made(done.name, done.files, done.steps, push_plan, push(push_plan))
+    return replace(done, push_plan=push_plan, outcome=push(push_plan))
 
 
 def push_request(plan: Schedule, shop: Workshop | None = None) -> PushRequest:
@@ -74,7 +83,7 @@ def push_request(plan: Schedule, shop: Workshop | None = None) -> PushRequest:
         private=plan.job.private,
         target=plan.job.target,
         bench=Path(plan.job.bench) if plan.job.bench else None,
-        base_model=plan.material.place.repo,
+        base_model=plan.material.place.repo if plan.material.dialect is None else None,
         reports=shop.reports if shop else {},
     )
 

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gemma_mtp.bench.results import read_results
 from gemma_mtp.convert import target_name
 from gemma_mtp.errors import UsageError
+from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.hub.download import look_up
-from gemma_mtp.hub.source import parse_source
+from gemma_mtp.hub.source import check_repo_name, parse_source
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.manifest import Manifest, Record, Stamp
 from gemma_mtp.make.material import Material, look_at
 from gemma_mtp.make.steps import IMATRIX, SOURCE, TARGET, Step, plan_steps, published
+from gemma_mtp.publish.collection import Shelf
 
 #: The hash of an input that is yet to be made.
 UNKNOWN = ""
@@ -96,10 +99,11 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
     def known(name: str) -> Mapping[str, Stamp]:
         return Manifest.beside(job.folder, target_name(name)).sources
 
-    material = look_at(job.source, known)
+    material = look_at(job.source, known, job.name)
     job = job.named(material.name)
     manifest = Manifest.beside(job.folder, target_name(material.name))
     steps = plan_steps(job, material)
+    _check_names(job, material)
     if not force:
         _require_own_files(job.folder, steps, manifest)
     hashes = {}
@@ -108,6 +112,19 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
     if job.target:
         hashes[TARGET] = _identity(job.target)
     return Schedule(job, material, manifest, tuple(steps), hashes)
+
+
+def _check_names(job: Job, material: Material) -> None:
+    """Raises UsageError for what the Hub or llama.cpp could not take later; BadFileError for other bench results."""
+    for name in published(job, material):
+        parse_drafter_name(name)
+    if job.push:
+        repo = job.repo_for(material.name)
+        check_repo_name(repo)
+        if job.collection:
+            Shelf(job.collection, repo.split("/")[0])
+        if job.bench:
+            read_results(Path(job.bench))
 
 
 def _require_own_files(folder: Path, steps: list[Step], manifest: Manifest) -> None:

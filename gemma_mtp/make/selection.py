@@ -36,6 +36,8 @@ def jobs_of(entries: Iterable[Entry]) -> list[Job]:
     """
     jobs = []
     for entry in entries:
+        if entry.all is not None and "name" in entry.options:
+            raise UsageError("one name cannot be that of several assistants", where=entry.all, hint="leave it out")
         sources = [entry.source] if entry.source is not None else find_assistants(entry.all or "")
         jobs += [Job(source, **entry.options) for source in sources]
     _require_own_repos(jobs)

@@ -55,6 +55,7 @@ def test_core_needs_no_torch(assistant_gguf, tmp_path):
         ["convert", str(PAIR / "assistant"), "-o", str(tmp_path / "a.gguf"), "--type", "BF16"],
         ["quantize", str(tmp_path / "a.gguf"), str(tmp_path / "q.gguf"), "Q4_K_M"],
         ["inspect", str(tmp_path / "q.gguf")],
+        ["make", str(PAIR / "assistant"), "--name", "tiny-it-assistant", "-o", str(tmp_path / "made")],
     ):
         done = subprocess.run(
             [sys.executable, "-c", f"{block}app({arguments!r})"], capture_output=True, text=True, check=False

@@ -91,6 +91,21 @@ def test_a_new_commit_of_the_checkpoint_is_noticed(stub: HubStub, on_the_hub: st
     assert f"convert   {FILE}: done, " in run(on_the_hub).stderr
 
 
+def test_what_would_fail_at_the_end_fails_at_once(on_the_hub: str, monkeypatch: pytest.MonkeyPatch):
+    assert "not logged in" in run(on_the_hub, "--push", REPO, code=3).stderr
+    monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+    assert "not the name of a repo" in run(on_the_hub, "--push", "alice", "--name", "my model", code=2).stderr
+    assert "1 to 59 characters" in run(on_the_hub, "--push", "alice", "--collection", "x" * 60, code=2).stderr
+    assert "no bench results" in run(on_the_hub, "--push", "alice", "--bench", "missing.json", code=1).stderr
+    run("--all", "google", "--name", "x", code=2)
+    assert not list(Path().iterdir())
+
+
+def test_another_name(stub: HubStub, on_the_hub: str, logged_in: str):
+    run(on_the_hub, "--name", "mine-it-assistant", "--push", "alice")
+    assert "mtp-mine-it-Q8_0.gguf" in stub.repos["alice/mine-it-assistant-GGUF"]["commits"][-1]["tree"]
+
+
 def test_a_broken_pair_is_not_pushed(stub: HubStub, on_the_hub: str, logged_in: str, assistant_gguf):
     result = run(on_the_hub, "--push", REPO, "--target", str(assistant_gguf("BF16")), code=1)
     assert "verification failed" in result.stderr

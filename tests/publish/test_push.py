@@ -116,7 +116,8 @@ def test_the_card_says_what_the_files_are(stub: HubStub, files: Files, logged_in
     assert f"-hfd {REPO}:Q8_0 --spec-type draft-mtp" in text
     assert "target-BF16.gguf -md mtp-tiny-it-Q8_0.gguf -mtp" in text
     assert str(target_gguf("BF16").parent) not in text
-    assert "checks passed" in text
+    assert "checks passed against `target-BF16.gguf`, 0 warnings" in text
+    assert "Hidden width, Donor layers" in text
     assert text.index("llama-server") < text.index("## Files")
 
 
@@ -264,8 +265,15 @@ def test_a_dry_run_changes_nothing_and_shows_everything(stub: HubStub, files: Fi
         assert words in result.stderr
     assert result.stdout.startswith("---\n")
     assert "## Files" in result.stdout
+    assert "signed in as alice" in result.stderr
     assert not writes(stub)
     assert not stub.repos
+
+
+def test_a_dry_run_says_that_a_push_would_fail(stub: HubStub, files: Files):
+    result = CliRunner().invoke(app, ["push", *map(str, files("Q8_0")), "--repo", REPO, "--dry-run"])
+    assert result.exit_code == 0
+    assert "a push would fail: you are not logged in" in result.stderr
 
 
 def test_the_command_reports_as_json(stub: HubStub, files: Files, logged_in: str):
