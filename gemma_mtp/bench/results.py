@@ -67,10 +67,11 @@ class Settings:
 class Row:
     """One engine, one category of prompts (OVERALL: all of them), one draft length (PLAIN, a number, AUTO).
 
-    tokens, rounds, drafted, accepted: of one repeat. tokens_per_second: the median over the repeats; the prompt's pass
-    and the token that it gave are left out. speedup: against plain decoding of the same engine, the median of the
-    ratios within a repeat. draft_ms, verify_ms: of an average round; None if the engine doesn't tell. ceiling: the
-    speed-up if drafting had taken no time. identical: the text is, token for token, what plain decoding gave.
+    tokens, rounds, drafted, accepted: of the first repeat. tokens_per_second: generated; the prompt's pass and the
+        token that it gave are left out; times are medians over the repeats, summed over the prompts.
+    speedup: against plain decoding of the same engine. draft_ms, verify_ms: of an average round; None if the engine
+        doesn't tell. ceiling: the speed-up if drafting had taken no time.
+    identical: the text is, token for token, what plain decoding gave.
     """
 
     engine: str

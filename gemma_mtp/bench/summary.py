@@ -1,10 +1,10 @@
-"""From laps to rows: sums over the prompts of a repeat, then medians over the repeats."""
+"""From laps to rows: medians over the repeats, then sums over the prompts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import reduce
 from itertools import zip_longest
 from statistics import median
 
@@ -16,50 +16,50 @@ from gemma_mtp.mtp_runtime.stats import Statistics
 _Key = tuple[str, str, int]
 
 
-@dataclass
-class _Repeat:
-    """The laps of one row in one repeat, summed. Times in seconds; draft, verify: 0 if the engine doesn't tell."""
+class _Laps:
+    """The laps of one row, by prompt.
 
-    timed_tokens: int = 0  # all but the first of each lap, which comes from the prompt's pass
-    seconds: float = 0.0
-    draft: float = 0.0
-    verify: float = 0.0
-    tokens: int = 0
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    drafted_at: tuple[int, ...] = ()
-    accepted_at: tuple[int, ...] = ()
+    A time is the sum over the prompts of its median over the repeats, so that a disturbance costs no row more than one
+    lap. Counts are those of the first repeat.
+    """
 
-    def add(self, lap: Statistics) -> None:
-        self.timed_tokens += lap.tokens - 1
-        self.seconds += lap.generation_seconds
-        self.draft += lap.draft_seconds
-        self.verify += lap.verify_seconds
-        self.tokens += lap.tokens
-        self.rounds += lap.rounds
-        self.drafted += lap.drafted
-        self.accepted += lap.accepted
-        self.drafted_at = column_sums(self.drafted_at, lap.drafted_at)
-        self.accepted_at = column_sums(self.accepted_at, lap.accepted_at)
+    def __init__(self) -> None:
+        self._by_prompt: dict[str, list[Statistics]] = defaultdict(list)
+
+    def add(self, lap: Lap) -> None:
+        self._by_prompt[lap.task.prompt].append(lap.statistics)
+
+    def seconds(self, name: str) -> float:
+        return sum(median(getattr(lap, name) for lap in laps) for laps in self._by_prompt.values())
+
+    def count(self, name: str) -> int:
+        return sum(getattr(laps[0], name) for laps in self._by_prompt.values())
+
+    def by_position(self, name: str) -> tuple[int, ...]:
+        return reduce(column_sums, (getattr(laps[0], name) for laps in self._by_prompt.values()), ())
+
+    @property
+    def timed_tokens(self) -> int:
+        """All but the first of each lap, which comes from the prompt's pass."""
+        return self.count("tokens") - len(self._by_prompt)
 
     @property
     def rate(self) -> float:
-        return self.timed_tokens / self.seconds
+        return self.timed_tokens / self.seconds("generation_seconds")
 
     @property
     def rate_without_drafting(self) -> float:
         """The rate if drafting had taken no time."""
-        return self.timed_tokens / (self.seconds - self.draft)
+        return self.timed_tokens / (self.seconds("generation_seconds") - self.seconds("draft_seconds"))
 
 
 def rows(laps: Iterable[Lap]) -> list[Row]:
     """A row for each engine, category and draft length: OVERALL first, then the categories as they came."""
     laps = list(laps)
-    repeats, different = _by_row(laps), _differing_rows(laps)
+    groups, different = _by_row(laps), _differing_rows(laps)
     return [
-        _row(key, repeats[key], repeats[key[0], key[1], PLAIN], identical=key not in different)
-        for key in sorted(repeats, key=_order(laps))
+        _row(key, groups[key], plain=groups[key[0], key[1], PLAIN], identical=key not in different)
+        for key in sorted(groups, key=_order(laps))
     ]
 
 
@@ -73,12 +73,12 @@ def column_sums(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(sum, zip_longest(one, other, fillvalue=0)))
 
 
-def _by_row(laps: Sequence[Lap]) -> dict[_Key, list[_Repeat]]:
-    sums: dict[_Key, dict[int, _Repeat]] = defaultdict(lambda: defaultdict(_Repeat))
+def _by_row(laps: Sequence[Lap]) -> dict[_Key, _Laps]:
+    groups: dict[_Key, _Laps] = defaultdict(_Laps)
     for lap in laps:
         for key in _keys(lap):
-            sums[key][lap.task.repeat].add(lap.statistics)
-    return {key: [repeats[number] for number in sorted(repeats)] for key, repeats in sums.items()}
+            groups[key].add(lap)
+    return groups
 
 
 def _keys(lap: Lap) -> list[_Key]:
@@ -108,29 +108,26 @@ def _differing_rows(laps: Sequence[Lap]) -> set[_Key]:
     return {key for lap in _differing(laps) for key in _keys(lap)}
 
 
-def _row(key: _Key, repeats: list[_Repeat], plain: list[_Repeat], *, identical: bool) -> Row:
+def _row(key: _Key, laps: _Laps, *, plain: _Laps, identical: bool) -> Row:
     engine, category, draft = key
-    counts, pairs = repeats[0], list(zip(repeats, plain, strict=True))
-    told = counts.verify > 0
+    rounds, drafted, accepted = (laps.count(name) for name in ("rounds", "drafted", "accepted"))
+    told = laps.seconds("verify_seconds") > 0 and rounds > 0  # the C++ engine keeps the times of its rounds to itself
+    positions = zip(laps.by_position("accepted_at"), laps.by_position("drafted_at"), strict=True)
     return Row(
         engine=engine,
         category=category,
         draft=draft,
-        tokens_per_second=median(one.rate for one in repeats),
-        speedup=median(one.rate / base.rate for one, base in pairs),
-        tokens=counts.tokens,
-        rounds=counts.rounds,
-        drafted=counts.drafted,
-        accepted=counts.accepted,
-        acceptance=counts.accepted / counts.drafted if counts.drafted else None,
-        acceptance_by_position=tuple(
-            accepted / drafted
-            for accepted, drafted in zip(counts.accepted_at, counts.drafted_at, strict=True)
-            if drafted
-        ),
-        tokens_per_round=counts.timed_tokens / counts.rounds if counts.rounds else 1.0,
-        draft_ms=median(1000 * one.draft / one.rounds for one in repeats) if told else None,
-        verify_ms=median(1000 * one.verify / one.rounds for one in repeats) if told else None,
-        ceiling=median(one.rate_without_drafting / base.rate for one, base in pairs) if told else None,
+        tokens_per_second=laps.rate,
+        speedup=laps.rate / plain.rate,
+        tokens=laps.count("tokens"),
+        rounds=rounds,
+        drafted=drafted,
+        accepted=accepted,
+        acceptance=accepted / drafted if drafted else None,
+        acceptance_by_position=tuple(taken / tried for taken, tried in positions if tried),
+        tokens_per_round=laps.timed_tokens / rounds if rounds else 1.0,
+        draft_ms=1000 * laps.seconds("draft_seconds") / rounds if told else None,
+        verify_ms=1000 * laps.seconds("verify_seconds") / rounds if told else None,
+        ceiling=laps.rate_without_drafting / plain.rate if told else None,
         identical=identical,
     )

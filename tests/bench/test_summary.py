@@ -26,15 +26,27 @@ def test_a_row():
     assert row.identical
 
 
-def test_the_speedup_is_the_median_of_ratios_within_a_repeat():
-    """A machine that gets three times slower in the second repeat changes rates, but no ratio."""
-    seconds = {0: (10.0, 5.0), 1: (30.0, 15.0), 2: (10.0, 4.0)}
-    laps = [lap("code", draft, repeat, times[bool(draft)]) for repeat, times in seconds.items() for draft in (PLAIN, 1)]
-    plain, drafted = rows(laps)[:2]
-    assert plain.tokens_per_second == 10.0
-    assert drafted.tokens_per_second == 20.0
-    assert drafted.speedup == 2.0
-    assert plain.speedup == 1.0
+def test_a_disturbed_lap_is_outvoted():
+    """One lap of every repeat is ten times too slow, each time another: no figure moves."""
+    drafts, categories = (PLAIN, 1), ("code", "math")
+    calm = {(category, draft): 5.0 if draft else 10.0 for category in categories for draft in drafts}
+    laps = [
+        lap(category, draft, repeat, seconds * (10 if number == repeat else 1))
+        for repeat in range(3)
+        for number, ((category, draft), seconds) in enumerate(calm.items())
+    ]
+    found = {(row.category, row.draft): (row.tokens_per_second, row.speedup) for row in rows(laps)}
+    assert all(found[category, PLAIN] == (10.0, 1.0) for category in (OVERALL, *categories))
+    assert all(found[category, 1] == (20.0, 2.0) for category in (OVERALL, *categories))
+
+
+def test_a_machine_that_slows_down_keeps_the_speedup():
+    laps = [
+        lap("code", draft, repeat, seconds * (1 + repeat))
+        for repeat in range(3)
+        for draft, seconds in ((0, 10.0), (1, 5.0))
+    ]
+    assert [row.speedup for row in rows(laps)] == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_all_prompts_together_are_sums_not_means():
