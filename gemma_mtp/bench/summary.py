@@ -30,10 +30,10 @@ class _Laps:
         self._by_prompt[lap.task.prompt].append(lap.statistics)
 
     def seconds(self, name: str) -> float:
-        return sum(median(getattr(lap, name) for lap in laps) for laps in self._by_prompt.values())
+        return float(sum(median(getattr(lap, name) for lap in laps) for laps in self._by_prompt.values()))
 
     def count(self, name: str) -> int:
-        return sum(getattr(laps[0], name) for laps in self._by_prompt.values())
+        return int(sum(getattr(laps[0], name) for laps in self._by_prompt.values()))
 
     def by_position(self, name: str) -> tuple[int, ...]:
         return reduce(column_sums, (getattr(laps[0], name) for laps in self._by_prompt.values()), ())
