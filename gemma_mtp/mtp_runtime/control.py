@@ -17,6 +17,7 @@ it drafting or not drafting, is tried now and then.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
@@ -112,6 +113,7 @@ class Auto(Fixed):
         self._step: deque[float] = deque([0.0], maxlen=MEASUREMENTS)  # seconds of a draft step
         self._verify: dict[int, deque[float]] = {}  # seconds by length
         self._measured: dict[int, int] = {}  # the last round with this length
+        self._prices: list[float] = []  # seconds by length, as far as they are known
         self._tokens = self._seconds = 0.0  # of late
 
     @property
@@ -122,8 +124,7 @@ class Auto(Fixed):
         if self._trials:
             return self._trials[0]
         known = () if self._blind else confidences
-        gains = self._gains(known, self._tokens / self._seconds)
-        return min(max(gains, key=lambda length: gains[length]), super().plan(confidences))
+        return min(self._best(known), super().plan(confidences))
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
@@ -141,28 +142,29 @@ class Auto(Fixed):
         if judged:
             self._by_position.fade()
             self._by_confidence.fade()
-        cost = len(round.confidences) * _typical(self._step) + self._verification(round.verified)
+        self._prices = [self._verification(length) for length in range(self.draft_max + 1)]
+        cost = len(round.confidences) * _typical(self._step) + self._prices[round.verified]
         self._tokens, self._seconds = FADING * self._tokens + round.accepted + 1, FADING * self._seconds + cost
         self._decide_trials()
 
-    def _gains(self, confidences: Sequence[float], rate: float) -> dict[int, float]:
-        """By length: the tokens expected, less those that the same time gives at `rate`, tokens a second."""
+    def _best(self, confidences: Sequence[float], least: int = 0) -> int:
+        """The length of at least `least` that promises most: tokens, less those that the same time gives elsewhere."""
+        rate, step = self._tokens / self._seconds, _typical(self._step)
+        best, most = 0, -math.inf if least else 1 - rate * self._prices[0]
         tokens = chance = acceptance = 1.0
-        gains = {0: tokens - rate * self._verification(0)}
         for length in range(1, self.draft_max + 1):
+            acceptance = self._by_position.share(length - 1, acceptance if length > 1 else FIRST_ACCEPTANCE)
             missing = length - len(confidences)
-            believed = acceptance if length > 1 else FIRST_ACCEPTANCE
-            acceptance = self._by_position.share(length - 1, believed)
             if missing <= 0:
                 confidence = confidences[length - 1]
                 chance *= self._by_confidence.share(_class_of(confidence), confidence)
             else:
                 chance *= acceptance
             tokens += chance
-            if length >= self.draft_min:
-                cost = max(missing, 0) * _typical(self._step) + self._verification(length)
-                gains[length] = tokens - rate * cost
-        return gains
+            gain = tokens - rate * (max(missing, 0) * step + self._prices[length])
+            if gain > most and length >= max(least, self.draft_min):
+                best, most = length, gain
+        return best
 
     def _verification(self, length: int) -> float:
         """Seconds. No length costs more than a longer one. Unknown ones are taken to be cheap, so that they are tried:
@@ -183,8 +185,7 @@ class Auto(Fixed):
         if self._rounds - last[False] >= RETRY:
             self._trials = [0]
         elif self._rounds - last[True] >= RETRY:
-            gains = self._gains((), self._tokens / self._seconds)
-            self._trials = [max(filter(None, gains), key=lambda length: gains[length])]
+            self._trials = [self._best((), least=1)]
         for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
             del self._measured[length], self._verify[length]
 
