@@ -40,10 +40,9 @@ class Round(NamedTuple):
 
 
 class Control(Protocol):
-    """draft_max: the longest draft. draft_min: the shortest that is not thrown away."""
+    """draft_max: the longest draft."""
 
     draft_max: int
-    draft_min: int
 
     @property
     def wants_confidence(self) -> bool:

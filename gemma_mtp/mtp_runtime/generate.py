@@ -50,7 +50,7 @@ def generate(
             longest = min(control.draft_max, max_tokens - emitted - 1, verifier.room - 1) if drafter else 0
             draft = NOTHING
             with statistics.timed("draft_seconds") as drafting:
-                if drafter and longest >= max(control.draft_min, 1):
+                if drafter and longest > 0:
                     draft = drafter.draft(
                         newest, verifier.hidden, len(verifier.tokens), longest, sampler, emitted, control
                     )

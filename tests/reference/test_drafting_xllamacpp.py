@@ -9,7 +9,7 @@ import pytest
 from drafting_prompts import PROMPTS
 from xllamacpp_oracle import ask_xllamacpp
 
-from gemma_mtp.mtp_runtime import ContextSettings, MtpEngine
+from gemma_mtp.mtp_runtime import ContextSettings, MtpEngine, Sampling
 
 GGUFFactory = Callable[[str], Path]
 CONTEXT, TOKENS = 512, 24
@@ -22,8 +22,10 @@ def engine(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> Iterator[Mt
         yield engine
 
 
-def ours(engine: MtpEngine, prompt: list[int], draft_max: int, max_tokens: int = TOKENS) -> dict[str, object]:
-    generation = engine.generate(prompt, max_tokens=max_tokens, draft_max=draft_max, ignore_end=True)
+def ours(
+    engine: MtpEngine, prompt: list[int], draft_max: int, max_tokens: int = TOKENS, **options: object
+) -> dict[str, object]:
+    generation = engine.generate(prompt, max_tokens=max_tokens, draft_max=draft_max, ignore_end=True, **options)
     for _ in generation:
         pass
     counts = generation.statistics
@@ -57,3 +59,38 @@ def test_plain_decoding_equals_the_cpp_engine(engine: MtpEngine, target_gguf: GG
     prompts = [engine.tokenize(prompt) for prompt in PROMPTS[::5]]
     theirs = ask_xllamacpp(target_gguf("F32"), None, prompts, max_tokens=TOKENS, context=CONTEXT)
     assert [ours(engine, prompt, 0)["tokens"] for prompt in prompts] == [wanted["tokens"] for wanted in theirs]
+
+
+@pytest.mark.parametrize(("draft_min", "p_min"), [(0, 0.3), (0, 0.75), (2, 0.5), (3, 0.0)])
+def test_drafts_end_where_the_cpp_engine_ends_them(
+    engine: MtpEngine, target_gguf: GGUFFactory, assistant_gguf: GGUFFactory, draft_min: int, p_min: float
+):
+    """But in the last round: there the C++ engine drafts past the end of the text to see whether draft_min is reached."""
+    prompts = [engine.tokenize(prompt) for prompt in PROMPTS[::3]]
+    control = {"draft_min": draft_min, "p_min": p_min}
+    theirs = ask_xllamacpp(
+        target_gguf("F32"), assistant_gguf("F32"), prompts, draft_max=5, max_tokens=40, context=CONTEXT, **control
+    )
+    for prompt, wanted in zip(prompts, theirs, strict=True):
+        del wanted["seconds"]
+        assert ours(engine, prompt, 5, 40, **control) == wanted
+
+
+@pytest.mark.parametrize("draft_max", [0, 4])
+def test_penalties_give_the_cpp_engines_text(
+    engine: MtpEngine, target_gguf: GGUFFactory, assistant_gguf: GGUFFactory, draft_max: int
+):
+    prompts = [engine.tokenize(prompt) for prompt in PROMPTS[::5]]
+    penalties = {"repeat_penalty": 1.2, "presence_penalty": 0.3, "frequency_penalty": 0.1, "repeat_last_n": 20}
+    theirs = ask_xllamacpp(
+        target_gguf("F32"),
+        assistant_gguf("F32") if draft_max else None,
+        prompts,
+        draft_max=draft_max,
+        max_tokens=40,
+        context=CONTEXT,
+        options=penalties,
+    )
+    sampling = Sampling(**penalties)
+    mine = [ours(engine, prompt, draft_max, 40, sampling=sampling)["tokens"] for prompt in prompts]
+    assert mine == [wanted["tokens"] for wanted in theirs]

@@ -1,8 +1,7 @@
 """llama.cpp's own C++ server, in an interpreter of its own: JSON on stdin, JSON on stdout.
 
-Two builds of ggml in one process may clash, hence the process. Request: target, assistant (or null), draft_max,
-max_tokens, context, batch, threads, prompts (lists of token ids). Answer: for each prompt the generated tokens, and
-drafted and accepted as the server counts them.
+Two builds of ggml in one process may clash, hence the process. Request: the arguments of `ask_xllamacpp`, prompts as
+lists of token ids. Answer: for each prompt the generated tokens, and drafted and accepted as the server counts them.
 """
 
 from __future__ import annotations
@@ -21,17 +20,26 @@ def ask_xllamacpp(
     prompts: list[list[int]],
     *,
     draft_max: int = 3,
+    draft_min: int = 0,
+    p_min: float = 0.0,
+    options: dict[str, Any] | None = None,
     max_tokens: int = 64,
     context: int = 512,
     batch: int = 512,
     threads: int = 1,
 ) -> list[dict[str, Any]]:
-    """Greedy completions that ignore end tokens: [{"tokens": [...], "drafted": n, "accepted": n, "seconds": s}]."""
+    """Greedy completions that ignore end tokens: [{"tokens": [...], "drafted": n, "accepted": n, "seconds": s}].
+
+    options: more fields of llama-server's requests.
+    """
     request = {
         "target": str(target),
         "assistant": None if assistant is None else str(assistant),
         "prompts": prompts,
         "draft_max": draft_max,
+        "draft_min": draft_min,
+        "p_min": p_min,
+        "options": options or {},
         "max_tokens": max_tokens,
         "context": context,
         "batch": batch,
@@ -57,7 +65,11 @@ def serve(request: dict[str, Any]) -> list[dict[str, Any]]:
         speculative = params.speculative
         speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
         speculative.draft.mparams.path = request["assistant"]
-        speculative.draft.n_max, speculative.draft.n_min, speculative.draft.p_min = request["draft_max"], 0, 0.0
+        speculative.draft.n_max, speculative.draft.n_min, speculative.draft.p_min = (
+            request["draft_max"],
+            request["draft_min"],
+            request["p_min"],
+        )
         speculative.draft.cpuparams.n_threads = speculative.draft.cpuparams_batch.n_threads = request["threads"]
     server = xllamacpp.Server(params)
     answers = []
@@ -73,6 +85,7 @@ def serve(request: dict[str, Any]) -> list[dict[str, Any]]:
                 "verbose": True,
                 "cache_prompt": False,
                 "stream": False,
+                **request["options"],
             }
         )
         timings = reply["timings"]
