@@ -87,7 +87,8 @@ def test_drafts_shorter_than_draft_min_are_dropped(engine: MtpEngine):
     plain = finished(engine, PROMPT, draft_max=0)
     run = finished(engine, PROMPT, draft_max=5, draft_min=3, p_min=0.7)
     assert run.tokens == plain.tokens
-    assert run.statistics.drafted_at[0] == run.statistics.drafted_at[2] > 0
+    first, _, third = run.statistics.drafted_at[:3]
+    assert 0 < third <= first <= third + 1  # the last round has no room for three
 
 
 @pytest.mark.parametrize(

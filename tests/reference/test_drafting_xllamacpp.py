@@ -65,7 +65,7 @@ def test_plain_decoding_equals_the_cpp_engine(engine: MtpEngine, target_gguf: GG
 def test_drafts_end_where_the_cpp_engine_ends_them(
     engine: MtpEngine, target_gguf: GGUFFactory, assistant_gguf: GGUFFactory, draft_min: int, p_min: float
 ):
-    """But in the last round: there the C++ engine drafts past the end of the text to see whether draft_min is reached."""
+    """But in a last round: there the C++ engine drafts past the text's end to see whether draft_min is reached."""
     prompts = [engine.tokenize(prompt) for prompt in PROMPTS[::3]]
     control = {"draft_min": draft_min, "p_min": p_min}
     theirs = ask_xllamacpp(
