@@ -199,6 +199,13 @@ def test_a_body_that_stops_is_given_up(stub: HubStub, repo: str, monkeypatch: py
         fetch_checkpoint(repo)
 
 
+def test_a_slow_body_is_waited_for_as_long_as_bytes_come(stub: HubStub, repo: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(client, "SILENCE_LIMIT", 0.25)
+    stub.fault("GET", "/lfs/", drip=0.1, srv="cdn")  # 0.8 s in all
+    assert (fetch_checkpoint(repo).folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert len([record for record in stub.log if record["srv"] == "cdn"]) == 1
+
+
 def test_too_little_room_is_said_before_anything_is_downloaded(stub: HubStub, repo: str, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     with pytest.raises(EnvironmentProblem, match=r"needs 3\.1 MB, 1\.0 MB are free"):

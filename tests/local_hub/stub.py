@@ -79,6 +79,7 @@ class HubStub(HubState):
         corrupt=False,
         lost=False,
         silence=0.0,
+        drip=0.0,
         srv="hub",
     ):
         """What the next `times` matching requests get.
@@ -86,7 +87,7 @@ class HubStub(HubState):
         status, headers, body: that answer. drop_after: the connection is cut after so many bytes of the body, or, for
         an upload, of the request. corrupt: a byte of the body is another. lost: the request is carried out, but its
         answer does not arrive. silence: nothing for so many seconds, then
-        a cut.
+        a cut. drip: so many seconds between two of eight pieces of a file's body.
         """
         self.faults.append(
             {
@@ -101,5 +102,6 @@ class HubStub(HubState):
                 "corrupt": corrupt,
                 "lost": lost,
                 "silence": silence,
+                "drip": drip,
             }
         )

@@ -92,12 +92,12 @@ class Wire(BaseHTTPRequestHandler):
         for k, v in hs.items():
             self.send_header(k, v)
         self.end_headers()
-        sent = 0
+        sent, piece = 0, -(-n // 8) if fault.get("drip") else 1 << 18
         if self.command != "HEAD":
             with open(path, "rb") as f:
                 f.seek(start)
                 while sent < n:
-                    b = f.read(min(1 << 18, n - sent, (drop_after - sent) if drop_after else 1 << 30))
+                    b = f.read(min(piece, n - sent, (drop_after - sent) if drop_after else 1 << 30))
                     if not b:
                         self.close_connection = True  # simulated cut
                         break
@@ -109,6 +109,7 @@ class Wire(BaseHTTPRequestHandler):
                         self.close_connection = True
                         break
                     sent += len(b)
+                    self.stub.stopped.wait(fault.get("drip", 0))
         self.record["sent"] = sent
         return None
 

@@ -82,3 +82,19 @@ def test_wrong_usage_exits_with_2(run: Run, assistant: str, tmp_path: Path):
     done = run("push", "tiny-it-assistant-Q8_0.gguf", "--repo", REPO)
     assert done.returncode == 2
     assert "loads it as the target" in done.stderr
+
+
+def test_the_token_is_in_no_output_no_log_and_no_file(stub: HubStub, run: Run, assistant: str, tmp_path: Path):
+    """With everything that can be made to talk made to talk, the Xet library and failures included."""
+    talkative = {"HF_DEBUG": "1", "HF_HUB_VERBOSITY": "debug", "RUST_LOG": "trace", "HF_HUB_DISABLE_XET": "0"}
+    talkative |= {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1", "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms"}
+    xet = {"accessToken": "x" * 40, "exp": 4_000_000_000, "casUrl": "http://127.0.0.1:9"}
+    stub.fault("GET", "/xet-write-token/", 200, body=xet, times=99)
+    stub.fault("POST", "/commit/main", 403, body={"error": f"not with {WRITE_TOKEN}"}, times=1)
+    for code in (3, 0):
+        done = run("push", assistant, "--repo", REPO, HF_TOKEN=WRITE_TOKEN, **talkative)
+        assert done.returncode == code, done.stderr
+        assert "curl" in done.stderr, "nothing talked"
+        assert WRITE_TOKEN not in done.stdout + done.stderr
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if WRITE_TOKEN.encode() in path.read_bytes()]
