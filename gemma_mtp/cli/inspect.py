@@ -19,10 +19,12 @@ def inspect(
     - `gemma-mtp inspect mtp-gemma-4-26B-A4B-it-Q4_0.gguf`
     """
     from gemma_mtp.cli.inspect_table import print_description
-    from gemma_mtp.cli.output import print_json
+    from gemma_mtp.cli.output import print_json, print_note
     from gemma_mtp.validate import describe_file
 
     description = describe_file(file)
+    if description.note:
+        print_note(description.note)
     if json:
         print_json(description.to_json())
     else:

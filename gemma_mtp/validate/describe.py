@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.validate.keys import ASSISTANT
+from gemma_mtp.validate.places import bytes_read
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
@@ -34,7 +35,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Description:
-    """A file's header, decoded as far as people want to see it. `place` is the path or address."""
+    """A file's header, decoded as far as people want to see it.
+
+    place: the path or address. note: what a remote header took.
+    """
 
     place: str
     version: int
@@ -43,6 +47,7 @@ class Description:
     data_start: int
     metadata: tuple[Entry, ...]
     tensors: tuple[TensorInfo, ...]
+    note: str = ""
 
     @property
     def parameters(self) -> int:
@@ -92,7 +97,9 @@ def describe_file(place: str | Path) -> Description:
     from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
 
     remote = read_remote_header(find_remote_gguf(source, ASSISTANT)[0])
-    return describe_header(remote.header, str(remote.source))
+    place = str(remote.source)
+    note = bytes_read(place, remote.bytes_read, remote.header.size, remote.requests)
+    return replace(describe_header(remote.header, place), note=note)
 
 
 def describe_header(header: GGUFHeader, place: str) -> Description:

@@ -134,10 +134,11 @@ def _remote_side(source: Source, part: str) -> Side:
     place = str(found[0].source)
     header, _ = merge(place, [(remote.header, None) for remote in found])
     got, requests = sum(remote.bytes_read for remote in found), sum(remote.requests for remote in found)
-    return Side(place, part, header, None, _bytes_read(place, got, header.size, requests))
+    return Side(place, part, header, None, bytes_read(place, got, header.size, requests))
 
 
-def _bytes_read(place: str, got: int, size: int, requests: int) -> str:
+def bytes_read(place: str, got: int, size: int, requests: int) -> str:
+    """What looking at a remote file took, as people are told."""
     return f"{place}: {got:,} of {size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
 
 
@@ -150,7 +151,7 @@ def _remote_checkpoint_side(source: Source, listing: Listing, part: str) -> Side
     place = str(remote.source)
     model = read_config(remote.folder)
     tensors, _ = place_tensors(model, remote.folder, remote.tensors)
-    note = _bytes_read(place, remote.bytes_read, remote.size, remote.requests)
+    note = bytes_read(place, remote.bytes_read, remote.size, remote.requests)
     header = _converted_header(model, tensors, remote.folder, listing.repo.split("/")[1])
     return Side(place, part, header, None, f"{note} (a checkpoint, seen as the GGUF it converts to)")
 

@@ -46,6 +46,8 @@ def test_says_how_much_was_read(places):
 def test_inspect(places, assistant_gguf):
     remote, local = describe_file(places[1]), describe_file(assistant_gguf("BF16"))
     assert (remote.metadata, remote.tensors, remote.size) == (local.metadata, local.tensors, local.size)
+    assert "bytes read, in" in remote.note
+    assert not local.note
 
 
 @pytest.fixture

@@ -66,7 +66,8 @@ def _kind(side: Side) -> str:
 
 def _why_unknown(side: Side) -> str:
     if TQ3_KEY in side.metadata:
-        return f"the {side.part} is an assistant in the form of the tq3 fork, which other runtimes take for a target"
+        is_it = "is in" if side.part == ASSISTANT else "is an assistant in"
+        return f"the {side.part} {is_it} the form of the tq3 fork, which other runtimes take for a target"
     if not side.architecture:
         return f"the {side.part} does not say what it is: general.architecture is missing"
     return f"the {side.part} is a {side.architecture} model; MTP assistants exist for Gemma 4 (gemma4) alone"

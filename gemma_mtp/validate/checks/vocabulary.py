@@ -68,8 +68,8 @@ def token_types(pair: Pair) -> Finding:
     differing = (has.decode() != wants.decode()).nonzero()[0]
     shown = ", ".join(f"{index}: {has.decode()[index]} / {wants.decode()[index]}" for index in differing[:SHOWN])
     return warning(
-        f"{differing.size:,} tokens have different types in target and assistant ({shown}); one file was made by an "
-        "older converter",
+        f"{differing.size:,} of {has.count:,} tokens have another type in the assistant than in the target ({shown}); "
+        "one file was made by an older converter",
         "convert both files again with one converter",
         *values,
     )

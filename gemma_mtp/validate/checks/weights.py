@@ -45,8 +45,8 @@ def _finite(side: Side, deep: bool) -> Finding:
             return error(
                 f"in the {side.part} {tensor.name} ({tensor.type.name}) is NaN or infinite at {what} {element:,}: the "
                 "model computes nonsense, and llama.cpp does not notice",
-                "the file is damaged or was made from damaged weights: compare its SHA-256 with the publisher's, or "
-                "convert again",
+                "the file is damaged or was made from damaged weights: compare its hash (--hub owner/repo), or convert "
+                "again",
                 **{side.part: tensor.name},
             )
     return ok(**{side.part: "all weights read" if deep else "a sample of the weights"})
