@@ -48,6 +48,62 @@ def lie(folder: Path) -> None:
     path.write_bytes(struct.pack("<Q", 2**40) + path.read_bytes()[8:])
 
 
+def edit_header(folder: Path, change) -> None:
+    """Let `change(records)` alter the header of model.safetensors; the data stays."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", content)
+    records = json.loads(content[8 : 8 + length])
+    change(records)
+    header = json.dumps(records).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
+
+
+def move(records: dict, name: str, by: int) -> None:
+    records[name]["data_offsets"] = [offset + by for offset in records[name]["data_offsets"]]
+
+
+def to_fp8(folder: Path) -> None:
+    """One matrix with a byte for each number, as a quantizer would leave it, and no word of it in config.json."""
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    start = 8 + struct.unpack_from("<Q", content)[0]
+    first, last = json.loads(content[8:start])[DOWN]["data_offsets"]
+    half = (last - first) // 2
+    path.write_bytes(content[: start + first] + content[start + first + half :])
+
+    def change(records: dict) -> None:
+        for name, record in records.items():
+            if name != "__metadata__" and record["data_offsets"][0] > first:
+                move(records, name, -half)
+        records[DOWN] = {"dtype": "F8_E4M3", "shape": records[DOWN]["shape"], "data_offsets": [first, last - half]}
+
+    edit_header(folder, change)
+
+
+def edit_tokenizer(folder: Path, change) -> None:
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    change(tokenizer)
+    path.write_text(json.dumps(tokenizer))
+
+
+def add_centroid_head(folder: Path, ordering: np.ndarray) -> None:
+    edit_config(folder, use_ordered_embeddings=True, num_centroids=64, centroid_intermediate_top_k=4)
+    head = {
+        "masked_embedding.centroids.weight": np.zeros((64, 256), np.float32),
+        "masked_embedding.token_ordering": ordering.astype(np.int64),
+    }
+    edit_tensors(folder, lambda tensors: tensors.update(head))
+
+
+def index_of(folder: Path, file: str) -> None:
+    """An index that says where one tensor is."""
+    text = json.dumps({"weight_map": {"model.norm.weight": file}})
+    (folder / "model.safetensors.index.json").write_text(text)
+
+
+DOWN = "model.layers.0.mlp.down_proj.weight"
 FAULTS = {
     "no config": (lambda folder: (folder / "config.json").unlink(), r"there is no config\.json"),
     "config is no JSON": (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
@@ -61,6 +117,61 @@ FAULTS = {
     ),
     "odd number of layers": (lambda folder: edit_config(folder, num_hidden_layers=-1), "num_hidden_layers is"),
     "quantized": (lambda folder: edit_config(folder, quantization_config={"quant_method": "fp8"}), "quantized weights"),
+    "MLX": (lambda folder: edit_config(folder, quantization={"bits": 4}), "MLX-quantized weights"),
+    "MLX by its tensors": (
+        lambda folder: edit_tensors(folder, lambda tensors: tensors.update({f"{DOWN[:-7]}.scales": np.ones(4, "f4")})),
+        "quantized already",
+    ),
+    "GPTQ by its tensors": (
+        lambda folder: edit_tensors(folder, lambda tensors: tensors.update({f"{DOWN[:-7]}.qweight": np.ones(4, "i4")})),
+        "quantized already",
+    ),
+    "FP8": (
+        to_fp8,
+        r"down_proj\.weight has dtype F8_E4M3; F32, F16 and BF16 can be converted",
+    ),
+    "integers": (
+        lambda folder: edit_header(folder, lambda records: records[DOWN].update(dtype="U16")),
+        "has dtype U16; F32, F16 and BF16 can be converted",
+    ),
+    "overlapping tensors": (
+        lambda folder: edit_header(folder, lambda records: move(records, DOWN, -64)),
+        "not a whole safetensors file",
+    ),
+    "a tensor outside the file": (
+        lambda folder: edit_header(folder, lambda records: move(records, DOWN, 1 << 40)),
+        "not a whole safetensors file",
+    ),
+    "an index to elsewhere": (lambda folder: index_of(folder, "../model.safetensors"), "which is not in the folder"),
+    "an index without the rest": (lambda folder: index_of(folder, "model-2.safetensors"), "which is not in the folder"),
+    "a token ordering that is no permutation": (
+        lambda folder: add_centroid_head(folder, np.zeros(2048)),
+        "not a permutation of the 2,048 token ids",
+    ),
+    "a token ordering that is too short": (
+        lambda folder: add_centroid_head(folder, np.arange(2047)),
+        r"token_ordering is \[2047\], not \[2048\]",
+    ),
+    "no centroids": (
+        lambda folder: edit_config(folder, use_ordered_embeddings=True, num_centroids=64),
+        r"2 tensors missing: masked_embedding\.centroids\.weight",
+    ),
+    "a tokenizer that is too small": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["model"]["vocab"].popitem()),
+        r"the tokenizer has 2,047 tokens, the embedding 2,048 rows",
+    ),
+    "a tokenizer with a gap": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["model"]["vocab"].update({"the": 1 << 30})),
+        "has the id 1073741824",
+    ),
+    "another kind of tokenizer": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["model"].update(type="Unigram")),
+        "not a byte-fallback BPE",
+    ),
+    "merges of the wrong kind": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["model"].update(merges=[1, 2])),
+        "the merges are damaged",
+    ),
     "cut off": (truncate, "not a whole safetensors file"),
     "lying header": (lie, "not a whole safetensors file"),
     "missing tensor": (
