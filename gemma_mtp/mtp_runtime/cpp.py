@@ -92,6 +92,7 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int = ERR
     _set_context(params, loading, xllamacpp)
     params.hostnames, params.port, params.api_keys = [listening.host], listening.port, list(listening.api_keys)
     params.endpoint_metrics = listening.metrics
+    params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key
     if listening.model_name:
         params.model_alias = {listening.model_name}
     if loading.assistant is not None and loading.draft_max:

@@ -18,7 +18,7 @@ def test_svg_has_a_line_for_each_category(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")  # text stays text
     draw(RESULTS, tmp_path / "p.svg")
     picture = (tmp_path / "p.svg").read_text()
-    for words in ("code", "math", "all prompts", "if drafting were free", "auto", "Demo Q8_0 with Q8_0 assistant"):
+    for words in ("code", "math", "all prompts", "if drafting were free", "auto", "Demo (Q8_0) with Q8_0 assistant"):
         assert words in picture
 
 

@@ -126,6 +126,17 @@ def test_the_model_is_listed(served: Served):
     assert [model.id for model in client(served).models.list()] == ["demo"]
 
 
+def test_web_pages_of_others_may_not_use_a_server_without_a_key(served: Served, pair: tuple[Path, Path]):
+    def allowed(address: str, origin: str) -> str | None:
+        with urlopen(Request(f"{address}/health", headers={"Origin": origin}), timeout=10) as answer:
+            return answer.headers["Access-Control-Allow-Origin"]
+
+    with serving(*pair, key=None) as open_to_all:
+        assert allowed(open_to_all.address, "http://page.example") is None
+        assert allowed(open_to_all.address, "http://localhost:3000") == "http://localhost:3000"
+    assert allowed(served.address, "http://page.example") == "http://page.example"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_in_good_order(pair: tuple[Path, Path], number: int):
     """While it generates; the port is free again, nothing is left running, and it says what it did."""
