@@ -15,7 +15,7 @@ from runs import finished
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_values import u32
-from gemma_mtp.mtp_runtime import MtpEngine
+from gemma_mtp.mtp_runtime import MtpEngine, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +145,18 @@ def resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def test_memory_stays_flat(engine: MtpEngine):
-    finished(engine, PROMPT, draft_max=3, max_tokens=200)
-    before = resident_bytes()
-    rounds = 0
-    while rounds < 2000:
-        rounds += finished(engine, PROMPT, draft_max=3, max_tokens=400).statistics.rounds
+def test_memory_stays_flat_over_ten_thousand_rounds(engine: MtpEngine):
+    def rounds(**options: object) -> int:
+        return finished(engine, PROMPT, max_tokens=450, **options).statistics.rounds
+
+    kinds = [
+        {"draft_max": 1},
+        {"draft_max": 4, "auto": True, "sampling": Sampling(0.8, seed=1)},
+        {"draft_max": 2, "sampling": Sampling(0.8, seed=1, mode="reject"), "stop": ["never said"]},
+    ]
+    for options in kinds:
+        rounds(**options)
+    before, count = resident_bytes(), 0
+    while count < 10_000:
+        count += sum(rounds(**options) for options in kinds)
     assert resident_bytes() - before < 2_000_000

@@ -6,6 +6,7 @@ import gc
 from dataclasses import replace
 from pathlib import Path
 
+import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
 from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
@@ -151,3 +152,37 @@ def test_llama_cpps_own_words_reach_the_error(target_gguf: GGUFFactory, tmp_path
         MtpEngine(path, context=SETTINGS)
     assert any("wrong shape" in line for line in caught.value.log)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["target", "drafter"])
+@pytest.mark.parametrize("after", [1, 9])
+def test_a_decode_that_fails_ends_the_generation_and_the_engine_goes_on(engine: MtpEngine, part: str, after: int):
+    """llama.cpp is told to abort, which it does in the middle of a batch."""
+    context = (engine._verifier if part == "target" else engine._drafter).context
+    aborting = lib.ggml_abort_callback(lambda _: True)
+    whole = [token.id for token in engine.generate(PROMPT, max_tokens=40, draft_max=3)]
+    generation = engine.generate(PROMPT, max_tokens=40, draft_max=3)
+    said = [next(generation).id for _ in range(after)]
+    lib.llama_set_abort_callback(context.handle, aborting, None)
+    try:
+        with pytest.raises(LlamaError, match=r"llama_decode returned 2: aborted \(\d tokens at position \d+") as caught:
+            said.extend(token.id for token in generation)
+    finally:
+        lib.llama_set_abort_callback(context.handle, lib.ggml_abort_callback(), None)
+    assert str(context.model.path) in str(caught.value)
+    assert generation.finish == "failed"
+    assert list(generation) == []
+    assert said == whole[: len(said)] == generation.tokens
+    rest = engine.generate([*generation.prompt, *said], max_tokens=40 - len(said), draft_max=3, reuse=True)
+    assert said + [token.id for token in rest] == whole
+    assert rest.statistics.reused_tokens > 0
+
+
+def test_an_engine_that_cannot_go_on_says_so(target_gguf: GGUFFactory):
+    """After codes below -1, which nothing here can provoke, llama.cpp calls the state of its memory undefined."""
+    with MtpEngine(target_gguf("F32"), context=SETTINGS) as broken:
+        broken._verifier.context.broken = True
+        for _ in range(2):
+            with pytest.raises(LlamaError, match="cannot be used any more") as caught:
+                next(broken.generate(PROMPT))
+            assert "make a new one" in (caught.value.hint or "")
