@@ -46,13 +46,12 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
 
 def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
     print_note(f"{plan.material.name} from {plan.job.source}")
-    made = make(plan, threads=threads, progress=byte_progress, tell=_tell)
+    made = make(plan, threads=threads, progress=byte_progress, tell=_tell, tell_push=print_plan)
     if not json:
         for path in made.files:
             results.print(str(path), markup=False, soft_wrap=True)
         print_warnings(made.reports)
-        if made.push_plan and made.outcome:
-            print_plan(made.push_plan)
+        if made.outcome:
             print_outcome(made.outcome)
     return _as_json(plan, made)
 

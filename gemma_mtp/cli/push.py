@@ -64,10 +64,10 @@ def push(
         return
     if not notes.is_terminal:
         hide_progress_bars()
+    print_warnings(plan.reports)
+    print_plan(plan)
     outcome = carry_out(plan)
     if json:
         print_json({**plan_as_json(plan), **outcome_as_json(outcome)})
         return
-    print_warnings(plan.reports)
-    print_plan(plan)
     print_outcome(outcome)

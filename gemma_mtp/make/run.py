@@ -47,8 +47,9 @@ def make(
     threads: int | None = None,
     progress: Progress = silent_progress,
     tell: Callable[[StepResult], None] = lambda _: None,
+    tell_push: Callable[[Plan], None] = lambda _: None,
 ) -> Made:
-    """Carry out a schedule. tell: hears of each step as soon as it is done.
+    """Carry out a schedule. tell: hears of each step as soon as it is done; tell_push: of the push before it begins.
 
     Raises what the steps raise (see `convert_checkpoint`, `quantize_file`, `plan_push`, `push`), and BadFileError for a
     file that fails its verification. What was done before stays done.
@@ -70,6 +71,7 @@ def make(
     if plan.repo is None:
         return done
     push_plan = plan_push(push_request(plan, shop))
+    tell_push(push_plan)
     return replace(done, push_plan=push_plan, outcome=push(push_plan))
 
 
