@@ -22,6 +22,7 @@ ARCHITECTURES = {
     "Gemma4ForCausalLM": "target",
     "Gemma4ForConditionalGeneration": "target",
     "Gemma4UnifiedForConditionalGeneration": "target",
+    "Gemma4UnifiedForCausalLM": "target",  # the 12B's text model alone, which upstream's converter does not take
 }
 
 #: Defaults of transformers' Gemma4TextConfig and Gemma4AssistantConfig (5.22) that a config.json may rely on.

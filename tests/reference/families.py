@@ -123,10 +123,15 @@ def make_checkpoint(family: str, folder: Path, dtype: torch.dtype = torch.bfloat
                 tensor.copy_(torch.randperm(VOCABULARY))
             else:
                 tensor.normal_(1.0 if tensor.ndim == 1 else 0.0, 0.05)
+    save_checkpoint(model, folder, dtype)
+    return folder
+
+
+def save_checkpoint(model: torch.nn.Module, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """The model, with the demo pair's tokenizer."""
     model.to(dtype).save_pretrained(folder)
     for path in (PAIR / "assistant").glob("tokenizer*"):
         shutil.copy(path, folder)
-    return folder
 
 
 def to_older_config(folder: Path) -> None:

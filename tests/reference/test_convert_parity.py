@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import FAMILIES, make_checkpoint, to_older_config, to_single_experts
+from families import (
+    FAMILIES,
+    GLOBAL_KV,
+    make_checkpoint,
+    save_checkpoint,
+    text_config,
+    to_older_config,
+    to_single_experts,
+)
 from llama_quantize import llama_quantize
+from transformers import Gemma4ForCausalLM, Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
 from upstream import convert as convert_upstream
 
 from gemma_mtp.convert import OWN_KEYS, Output, convert_checkpoint
@@ -79,7 +88,55 @@ def test_single_experts(prefix, tmp_path):
     assert_same_gguf(single / "model.gguf", fused / "model.gguf")
 
 
+def test_a_unified_text_model_alone(tmp_path):
+    """Upstream knows no such class; the 12B's text model is built as the others' are."""
+    torch.manual_seed(0)
+    model = Gemma4UnifiedForCausalLM(text_config(6, Gemma4UnifiedTextConfig, **GLOBAL_KV))
+    plain = Gemma4ForCausalLM(text_config(6, **GLOBAL_KV))
+    plain.load_state_dict(model.state_dict())
+    for name, kind in (("unified", model), ("plain", plain)):
+        save_checkpoint(kind, tmp_path / name)
+        convert_checkpoint(tmp_path / name, [Output(tmp_path / f"{name}.gguf", "BF16")], name="tiny")
+    assert_same_gguf(tmp_path / "unified.gguf", tmp_path / "plain.gguf")
+
+
 def test_other_modalities_are_told(tmp_path):
     done = convert_checkpoint(make_checkpoint("multimodal", tmp_path / "m"), [Output(tmp_path / "m.gguf", "F16")])
     kinds = {name.split(".")[1] for name in done.left_out}
     assert kinds == {"vision_tower", "embed_vision", "audio_tower", "embed_audio"}
+
+
+CARDS = {
+    "google's": """---
+license: apache-2.0
+license_link: https://ai.google.dev/gemma/docs/gemma_4_license
+pipeline_tag: text-generation
+library_name: transformers
+base_model: google/gemma-4-31B-it
+tags: [gemma4, mtp]
+language: [en, de]
+---
+# Gemma 4
+""",
+    "a fine-tune's": """---
+license: other
+license_name: gemma
+base_model: [google/gemma-4-31B-it, someone/else-7B-v0.2]
+base_model_relation: merge
+datasets: [someone/some-data]
+model_name: Uncensored Gemma
+model_creator: Someone
+---
+""",
+    "without front matter": "# Gemma 4, the drafter\n",
+}
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("name", ["gemma-4-31B-it-assistant", "Some-Heretic-Gemma-4-26B-A4B-v2"])
+def test_general_keys(name, card, tmp_path):
+    """`general.*` from the model card and the folder's name, by upstream's own heuristics."""
+    checkpoint = make_checkpoint("assistant", tmp_path / name)
+    (checkpoint / "README.md").write_text(CARDS[card])
+    convert_checkpoint(checkpoint, [Output(tmp_path / "ours.gguf", "BF16")])
+    assert_same_gguf(tmp_path / "ours.gguf", convert_upstream(checkpoint, tmp_path / "upstream.gguf", "bf16"))
