@@ -70,6 +70,9 @@ FAMILIES: dict[str, Hyperparameters] = {
         "target", 35, kv_heads_sliding=1, shared_kv_layers=20, per_layer_input=256, double_wide_mlp=True,
         sliding=sliding_pattern(35, 5),
     ),
+    "E4B": _model(
+        "target", 42, shared_kv_layers=18, per_layer_input=256, hidden=512, intermediate=1024,
+    ),
     "E2B, width 320": _model("target", 35, hidden=320, shared_kv_layers=20, per_layer_input=96),
     "12B": _model("target", 48, kv_heads_full=1, values_are_keys=True),
     "26B-A4B": _model("target", 30, kv_heads_full=1, values_are_keys=True, **MOE),
