@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gemma_mtp.bench.comparison import Comparison, Visit, compared
-from gemma_mtp.bench.laps import Lap, Pair, Task
+from gemma_mtp.bench.laps import Pair, Task
 from gemma_mtp.bench.measure import ANSWER, there_and_back
 from gemma_mtp.bench.results import PLAIN
 from gemma_mtp.mtp_runtime.child import converse
@@ -20,6 +21,9 @@ from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quan
 #: What is compared where nothing is asked for: llama.cpp's usual types, and the recipes.
 USUAL = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "draft-mixed", "draft-q4", "draft-iq4")
 ENGINE = "python"
+
+#: Called with what is done and how much of it there is in all; what it gives is called as parts of that are done.
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,26 @@ class Course:
         return len(candidates.kinds) * sum(len(self.tasks(repeat)) for repeat in range(self.repeats))
 
 
+@contextmanager
+def silent(_what: str, _total: int) -> Iterator[Callable[..., None]]:
+    yield lambda *_: None
+
+
 def compare(
-    candidates: Candidates,
-    course: Course,
-    *,
-    on_bytes: Callable[[int], None] = lambda _: None,
-    on_lap: Callable[[Lap], None] = lambda _: None,
+    candidates: Candidates, course: Course, *, byte_progress: Progress = silent, step_progress: Progress = silent
 ) -> Comparison:
     """Make the candidates in a temporary folder, measure them in turns, and say which one is best.
 
-    on_bytes: the `progress` of `quantize_file`. on_lap: told each lap that is done, `course.laps` in all.
+    byte_progress, step_progress: for the making and for the measuring (`course.laps` steps), as in cli/output.py.
 
     Raises BadFileError (no pair), UsageError, LlamaError, NativeCrash, EnvironmentProblem.
     """
     check_pair(read_header(course.target), read_header(candidates.source))
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
-        made = _make(candidates, Path(folder), on_bytes)
-        visits = []
-        for visit in _visits(made, course, on_lap):
-            visits.append(visit)
+        with byte_progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as on_bytes:
+            made = _make(candidates, Path(folder), on_bytes)
+        with step_progress("comparing", course.laps(candidates)) as on_lap:
+            visits = list(_visits(made, course, on_lap))
         return compared(course.target, candidates.source, made, visits)
 
 
@@ -96,7 +101,7 @@ def _make(candidates: Candidates, folder: Path, on_bytes: Callable[[int], None])
     return list(report.outputs)
 
 
-def _visits(made: list[Written], course: Course, on_lap: Callable[[Lap], None]) -> Iterator[Visit]:
+def _visits(made: list[Written], course: Course, on_lap: Callable[[], None]) -> Iterator[Visit]:
     """Every candidate's turns. One pair is loaded at a time: a large target must not be in memory for each candidate.
 
     Every other repeat goes backwards, and each turn has its own plain decoding, so that a machine's drift cancels.
@@ -109,5 +114,5 @@ def _visits(made: list[Written], course: Course, on_lap: Callable[[Lap], None]) 
                 next(child)
                 for task in course.tasks(repeat):
                     laps.append(child.send(task))
-                    on_lap(laps[-1])
+                    on_lap()
             yield Visit(one.kind, repeat, tuple(laps))

@@ -124,7 +124,7 @@ def _compare(
     from dataclasses import replace
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
-    from gemma_mtp.cli.output import step_progress
+    from gemma_mtp.cli.output import byte_progress, step_progress
     from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
     from gemma_mtp.mtp_runtime.settings import ContextSettings
@@ -141,8 +141,7 @@ def _compare(
         ContextSettings(threads=how.threads),
         model,
     )
-    with step_progress("comparing", course.laps(candidates)) as advance:
-        return compare(candidates, course, on_lap=lambda _: advance())
+    return compare(candidates, course, byte_progress=byte_progress, step_progress=step_progress)
 
 
 def _size(path: Path) -> int:
