@@ -56,7 +56,7 @@ def verify(
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
-    from gemma_mtp.cli.output import byte_progress, print_json
+    from gemma_mtp.cli.output import byte_progress, print_json, print_note
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.mtp_runtime.settings import ContextSettings
     from gemma_mtp.validate import parse_host, verify_pair
@@ -81,12 +81,19 @@ def verify(
         limit = None if memory_limit is None else int(memory_limit * 1e9)
         options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit)
         if run:
-            report = with_run(report, target, assistant, context=context, options=options)
+            report = with_run(report, target, assistant, context=context, options=options, told=print_note)
     if reference:
         from gemma_mtp.validate.reference import with_reference
 
         report = with_reference(
-            report, target, assistant, reference, context=context, options=options, progress=byte_progress
+            report,
+            target,
+            assistant,
+            reference,
+            context=context,
+            options=options,
+            progress=byte_progress,
+            told=print_note,
         )
     if json:
         print_json(report.to_json())

@@ -160,10 +160,18 @@ def _checkpoint_side(folder: Path, part: str) -> Side:
     from gemma_mtp.convert.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
-    header = _converted_header(checkpoint.model, checkpoint.tensors, folder, folder.resolve().name)
+    header = _converted_header(checkpoint.model, checkpoint.tensors, folder, _model_name(folder))
     read = _reader_of(checkpoint)
     note = f"{folder}: a checkpoint, seen as the GGUF it converts to"
     return Side(str(folder), part, header, read, note, tuple(checkpoint.store.files))
+
+
+def _model_name(folder: Path) -> str:
+    """The folder's name; of a snapshot in the Hub's cache (models--owner--name/snapshots/COMMIT) the repo's."""
+    path = folder.resolve()
+    repo = path.parent.parent.name
+    is_snapshot = path.parent.name == "snapshots" and repo.startswith("models--")
+    return repo.split("--")[-1] if is_snapshot else path.name
 
 
 def _converted_header(

@@ -17,7 +17,7 @@ from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate.comparison import ReferenceComparison, ReferenceJob
 from gemma_mtp.validate.findings import Finding, Report, Result, error, ok, skipped, warning
 from gemma_mtp.validate.places import split_parts
-from gemma_mtp.validate.run import TIE, RunOptions, answers, make_job
+from gemma_mtp.validate.run import TIE, RunOptions, Told, answers, make_job, silent
 
 PROBE = "gemma_mtp.validate.probe:compare_with_official"
 TITLE = "Drafts beside transformers'"
@@ -35,12 +35,13 @@ def with_reference(
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
     progress: Progress = silent_progress,
+    told: Told = silent,
 ) -> Report:
     """The report on a pair of local GGUF files, and how its drafts compare with those of the original `checkpoints`.
 
     checkpoints: target and assistant, each a folder or a repo on the Hub, which is downloaded. They are loaded in
     float32: four bytes a parameter. llama.cpp runs with a float32 cache and without flash attention here, so that what
-    differs is due to the files. A pair with errors in its files is not loaded.
+    differs is due to the files. A pair with errors in its files is not loaded. told: hears how far it is.
 
     Raises MissingExtra, UsageError (no local GGUF files), CheckpointError, EnvironmentProblem.
     """
@@ -54,7 +55,7 @@ def with_reference(
         refused = Result("reference", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
     originals = [str(fetch_checkpoint(place, progress=progress).folder) for place in checkpoints]
-    done, failed = answers(PROBE, ReferenceJob(job, originals[0], originals[1], TIE), options)
+    done, failed = answers(PROBE, ReferenceJob(job, originals[0], originals[1], TIE), options, told)
     finding = failed or judged(done, _is_exact(Path(job.target)) and _is_exact(Path(job.assistant)))
     result = Result("reference", TITLE, finding)
     return replace(report, results=(*report.results, result), reference=tuple(asdict(one) for one in done))

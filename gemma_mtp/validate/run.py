@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,14 @@ BROKEN, POOR = 0.10, 0.35
 LAST_WORDS = 4
 
 
+#: Called with a line about how far it is.
+Told = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit."""
@@ -45,16 +53,18 @@ def with_run(
     *,
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
+    told: Told = silent,
 ) -> Report:
     """The report on a pair of local GGUF files, and what decoding with them shows. A pair with errors is not loaded.
 
+    told: hears how far it is.
     Raises UsageError (no local GGUF files), EnvironmentProblem (llama.cpp does not work on this machine at all).
     """
     job = make_job(target, assistant, context or ContextSettings(), options := options or RunOptions())
     if report.errors:
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
-    done, failed = answers(PROBE, job, options)
+    done, failed = answers(PROBE, job, options, told)
     results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
     if failed is not None:
         results.append(Result("run", TITLE, failed))
@@ -86,11 +96,13 @@ def _local_file(place: str | Path) -> Path:
     return source.path
 
 
-def answers(entrance: str, call: Any, options: RunOptions) -> tuple[list[Any], Finding | None]:
+def answers(entrance: str, call: Any, options: RunOptions, told: Told) -> tuple[list[Any], Finding | None]:
     """What a child process gave, prompt by prompt, and what ended it, if that was no good end."""
     done: list[Any] = []
     try:
-        done.extend(in_child(entrance, call))
+        for item in in_child(entrance, call):
+            done.append(item)
+            told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
     return done, None

@@ -6,6 +6,7 @@ import pytest
 from local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.hub.download import fetch_checkpoint
 from gemma_mtp.validate import Status, describe_file, verify_pair
 
 REPO = "acme/tiny-GGUF"
@@ -71,6 +72,12 @@ def test_checkpoints_on_the_hub(stub: HubStub, checkpoints):
     weights = [r for r in stub.log if r["path"].endswith(".safetensors") and r["srv"] == "hub"]
     assert len(weights) == 2
     assert all("a checkpoint, seen as the GGUF" in note for note in remote.notes)
+
+
+def test_a_snapshot_in_the_cache_has_its_repos_name(checkpoints):
+    folder = fetch_checkpoint(checkpoints[0]).folder
+    report = verify_pair(folder, checkpoints[1])
+    assert next(result.finding.target for result in report.results if result.id == "fine-tune") == "Target"
 
 
 def test_a_checkpoint_and_a_file_of_it(checkpoints, places):

@@ -59,6 +59,12 @@ def test_untrained_pair_is_broken(good_pair):
     assert not report.ok
 
 
+def test_says_how_far_it_is(good_pair):
+    said: list[str] = []
+    with_run(verify_pair(*good_pair), *good_pair, context=CONTEXT, options=FEW, told=said.append)
+    assert said == ["decoding: 1 of 2 prompts", "decoding: 2 of 2 prompts"]
+
+
 def test_pair_with_errors_is_not_loaded(tmp_path, good_pair, verify):
     report = verify(None, {"sliding_window": 32})
     target, assistant = tmp_path / "target.gguf", tmp_path / "mtp-target.gguf"
