@@ -42,7 +42,8 @@ def confidence(logits: np.ndarray) -> float:
 
     It depends on no draw, so that a draft which ends here says nothing about the token that it would have had.
     """
-    return float(softmax(logits[top(logits, 10)].astype(np.float64))[0])
+    hopeful = logits[logits >= _bound(logits, min(10, len(logits)))].astype(np.float64)
+    return float(1 / np.exp(np.sort(hopeful)[-10:] - hopeful.max()).sum())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
