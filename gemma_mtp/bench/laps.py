@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gemma_mtp.bench.results import AUTO, PLAIN
-from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 from gemma_mtp.mtp_runtime.stats import Statistics
 
@@ -140,10 +139,3 @@ def answer(engine: str, pair: Pair) -> Generator[Lap | None, Task, None]:
         while True:
             task = yield lap
             lap = runner.run(task)
-
-
-def check_engine(name: str) -> str:
-    """Raises UsageError."""
-    if name not in ENGINES:
-        raise UsageError(f"engine {name!r} is unknown", hint="choose one of " + ", ".join(ENGINES))
-    return name

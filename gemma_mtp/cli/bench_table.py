@@ -19,7 +19,7 @@ def print_bench(results: BenchResults) -> None:
     settings = results.settings
     out.print(f"[bold]{plain(results.target.file)}[/] with [bold]{plain(results.assistant.file)}[/]", soft_wrap=True)
     out.print(
-        f"[dim]{plain(results.machine.cpu)}, {settings.threads} threads; {settings.tokens} tokens for each prompt, "
+        f"[dim]{plain(results.machine.cpu)}, threads: {settings.threads}; {settings.tokens} tokens for each prompt, "
         f"{settings.repeats} repeats, medians[/]",
         soft_wrap=True,
     )

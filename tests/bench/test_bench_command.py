@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,14 @@ def test_mistakes_are_sentences(files: Files, arguments: tuple[str, ...], code: 
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+def test_ctrl_c_ends_it_quietly(files: Files):
+    command = [sys.executable, "-m", "gemma_mtp", "bench", *map(str, files), "-n", "2000", "-r", "50", "-t", "1"]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(2)
+    started.send_signal(signal.SIGINT)
+    _, errors = started.communicate(timeout=20)
+    assert started.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from gemma_mtp.bench.laps import Pair, answer, check_engine
+from gemma_mtp.bench.laps import Pair, answer
 from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.results import AUTO, PLAIN
 from gemma_mtp.errors import BadFileError, MissingExtra, UsageError
@@ -83,5 +83,3 @@ def test_choosing_prompts(tmp_path):
     assert choose_prompts(tmp_path / "own") == {"prompt 1": "a", "prompt 2": "b"}
     with pytest.raises(UsageError, match="no categories"):
         choose_prompts(tmp_path / "own", ["code"])
-    with pytest.raises(UsageError, match="'rust' is unknown"):
-        check_engine("rust")
