@@ -53,6 +53,13 @@ DEFAULTS: dict[str, Any] = {
     },
 }
 
+#: Where the defaults of the unified classes (12B) differ; there are no per-layer embeddings among them.
+UNIFIED_DEFAULTS: dict[str, Any] = {
+    **DEFAULTS,
+    "max_position_embeddings": 262144,
+    "hidden_size_per_layer_input": 0,
+}
+
 #: Checkpoints whose weights are already packed: config key or value -> what it is.
 PACKED_FORMATS = {"quantization_config": "quantized weights", "quantization": "MLX-quantized weights"}
 
@@ -157,7 +164,8 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
                 f"{key} says that this checkpoint has {what}", where=path, hint="start from the original checkpoint"
             )
     nested = config.get("text_config")
-    field = _Fields({**config, **(nested if isinstance(nested, Mapping) else {})}, path)
+    defaults = UNIFIED_DEFAULTS if architecture.startswith("Gemma4Unified") else DEFAULTS
+    field = _Fields({**config, **(nested if isinstance(nested, Mapping) else {})}, defaults, path)
     layers = field.count("num_hidden_layers")
     sliding = _layer_types(field, layers)
     full_layers = [layer for layer in range(layers) if not sliding[layer]]
@@ -202,18 +210,18 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
 class _Fields:
     """Typed access to a config's fields, with the documented defaults and one way to complain."""
 
-    def __init__(self, config: Mapping[str, Any], path: Path):
-        self.config, self.path = config, path
+    def __init__(self, config: Mapping[str, Any], defaults: Mapping[str, Any], path: Path):
+        self.config, self.defaults, self.path = config, defaults, path
 
     def value(self, key: str, fits: Callable[[Any], bool], wanted: str) -> Any:
         """The field, or its default. Raises CheckpointError if it is absent without a default, or does not fit."""
         value = self.config.get(key)
         if value is None:
-            if key not in DEFAULTS:
+            if key not in self.defaults:
                 raise CheckpointError(
                     f"the field {key} is missing", where=self.path, hint="the checkpoint is incomplete"
                 )
-            value = DEFAULTS[key]
+            value = self.defaults[key]
         if not fits(value):
             raise CheckpointError(f"{key} is {str(value)[:80]!r}, not {wanted}", where=self.path)
         return value

@@ -53,7 +53,9 @@ MOE = {"enable_moe_block": True, "num_experts": 8, "top_k_experts": 2, "moe_inte
 
 def text_config(layers: int, kind: type = Gemma4TextConfig, **changes):
     layer_types = [FULL if (layer + 1) % 6 == 0 or layer == layers - 1 else SLIDING for layer in range(layers)]
-    return kind(**{**COMMON, "num_hidden_layers": layers, "layer_types": layer_types, **changes})
+    # The unified classes have no fields for per-layer embeddings: their files don't mention them.
+    common = {key: value for key, value in COMMON.items() if kind is Gemma4TextConfig or "per_layer" not in key}
+    return kind(**{**common, "num_hidden_layers": layers, "layer_types": layer_types, **changes})
 
 
 def assistant(kind: str = "", **changes):

@@ -16,12 +16,13 @@ from families import (
     to_single_experts,
 )
 from llama_quantize import llama_quantize
-from transformers import Gemma4ForCausalLM, Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
+from transformers import Gemma4ForCausalLM, Gemma4TextConfig, Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
 from upstream import convert as convert_upstream
 
 from gemma_mtp.convert import OWN_KEYS, Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.model.config import DEFAULTS, UNIFIED_DEFAULTS
 from gemma_mtp.quantize import FILE_TYPES
 
 
@@ -92,7 +93,7 @@ def test_a_unified_text_model_alone(tmp_path):
     """Upstream knows no such class; the 12B's text model is built as the others' are."""
     torch.manual_seed(0)
     model = Gemma4UnifiedForCausalLM(text_config(6, Gemma4UnifiedTextConfig, **GLOBAL_KV))
-    plain = Gemma4ForCausalLM(text_config(6, **GLOBAL_KV))
+    plain = Gemma4ForCausalLM(text_config(6, **GLOBAL_KV, max_position_embeddings=262_144))
     plain.load_state_dict(model.state_dict())
     for name, kind in (("unified", model), ("plain", plain)):
         save_checkpoint(kind, tmp_path / name)
@@ -140,3 +141,15 @@ def test_general_keys(name, card, tmp_path):
     (checkpoint / "README.md").write_text(CARDS[card])
     convert_checkpoint(checkpoint, [Output(tmp_path / "ours.gguf", "BF16")])
     assert_same_gguf(tmp_path / "ours.gguf", convert_upstream(checkpoint, tmp_path / "upstream.gguf", "bf16"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "defaults"), [(Gemma4TextConfig, DEFAULTS), (Gemma4UnifiedTextConfig, UNIFIED_DEFAULTS)]
+)
+def test_defaults(kind, defaults):
+    """The defaults that a config.json may rely on are transformers' own."""
+    theirs = kind().to_dict()
+    ours = {key: value for key, value in defaults.items() if key in theirs}
+    assert len(ours) >= 10
+    ours.pop("per_layer_config")  # theirs is made from global_head_dim
+    assert {key: value for key, value in ours.items() if value != (theirs[key] or value)} == {}
