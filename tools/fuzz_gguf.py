@@ -1,7 +1,7 @@
 """Fuzz the GGUF reader with atheris (coverage-guided random bytes).
 
     python -m venv fuzz && fuzz/bin/pip install atheris numpy 'gguf>=0.19,<0.20'
-    PYTHONPATH=. fuzz/bin/python tools/fuzz_gguf.py -runs=1000000 -max_len=4096 -malloc_limit_mb=64 -timeout=2 [CORPUS...]
+    PYTHONPATH=. fuzz/bin/python tools/fuzz_gguf.py -runs=1000000 -max_len=4096 -malloc_limit_mb=64 -timeout=2 [CORPUS]
 
 It stops at the first input for which the reader does anything but give a header that lies inside the file, or raise a
 GGUFError with the offset; libFuzzer's own limits catch large allocations (-malloc_limit_mb) and time (-timeout, s).
