@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from full_size import config
 
 from gemma_mtp.convert.metadata import model_metadata
 from gemma_mtp.files import gguf_values as gv
@@ -34,27 +35,13 @@ from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import FILE_TYPES, Output, kernels, parse_override, quantize_file
 from gemma_mtp.quantize.rows import default_threads
 
-CONFIG = {
-    "architectures": ["Gemma4AssistantForCausalLM"],
-    "backbone_hidden_size": 2816,
-    "text_config": {
-        "num_hidden_layers": 4,
-        "hidden_size": 1024,
-        "intermediate_size": 8192,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "sliding_window": 1024,
-        "vocab_size": 262_144,
-        "layer_types": ["sliding_attention"] * 3 + ["full_attention"],
-    },
-}
 GROUPS = ("head", "attention", "mlp", "projections")
 BLOCK = 1 << 20  # elements for each call of the bare kernels
 
 
 def write_assistant(path: Path) -> None:
     """The random assistant, seeded."""
-    model = parse_config(CONFIG, path)
+    model = parse_config(config("26B-A4B"), path)
     generator = np.random.default_rng(26)
     keys = {"general.architecture": gv.string("gemma4-assistant"), **model_metadata(model)}
     plans = [

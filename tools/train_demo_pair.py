@@ -504,7 +504,7 @@ def main() -> None:
             + [f"{lib.__name__} {lib.__version__}" for lib in (torch, transformers)]
         ),
         "device": args.device,
-        "options": " ".join(sys.argv[1:]),
+        "options": " ".join(sys.argv[1:]).replace(f"--out {args.out}", "").strip() or "none",
         "minutes": f"{(time.monotonic() - start) / 60:.0f}",
         "target parameters": f"{target.num_parameters():,}",
         "assistant parameters": f"{assistant.num_parameters():,}",
