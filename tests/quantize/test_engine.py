@@ -161,15 +161,16 @@ def test_overrides_reach_the_file(source: Path, tmp_path: Path):
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
+from gemma_mtp.mtp_runtime.stats import peak_memory
 from gemma_mtp.quantize import Output, quantize_file
 quantize_file(Path(sys.argv[1]), [Output(Path(sys.argv[1] + '.out'), kind) for kind in ('Q4_0', 'Q8_0')], threads=2)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak_memory())
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no getrusage")
+@pytest.mark.skipif(sys.platform == "win32", reason="the system does not tell")
 def test_memory_does_not_grow_with_the_file(tmp_path: Path):
     """A file four times as large, of 256 MB, takes (nearly) no more memory: pieces are in work, never a tensor."""
 
