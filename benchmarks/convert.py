@@ -30,8 +30,10 @@ from gemma_mtp.quantize import FILE_TYPES
 from gemma_mtp.quantize.rows import default_threads
 
 TYPES = ("BF16", "Q8_0", "Q4_0", "Q4_K_M", "draft-q4")
+#: What upstream's script writes by itself.
+FLOATS = ("BF16", "F16", "F32")
 #: What upstream has in a recipe's place, to compare with.
-NEAREST = {"draft-q4": "Q4_0"}
+NEAREST = {"draft-q4": "Q4_0", "draft-iq4": "IQ4_NL", "draft-q8": "Q8_0", "draft-mixed": "Q8_0"}
 
 QUANTIZE = """
 import ctypes, sys
@@ -94,7 +96,7 @@ def measure(size: str, kinds: list[str], repeats: int, threads: int, folder: Pat
         converts.append(upstream_convert(checkpoint, bf16))
         for kind in kinds:
             runs[kind]["ours"].append(ours(checkpoint, output, kind))
-            if kind != "BF16":
+            if kind not in FLOATS:
                 step = upstream_quantize(bf16, quantized, NEAREST.get(kind, kind), threads)
                 runs[kind]["quantize"].append(step)
                 bares[kind].append(apart(bare, output, threads))
