@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from gemma_mtp.errors import UsageError
@@ -109,10 +109,11 @@ class Auto(Fixed):
         self._blind, self._rounds = blind, 0
         self._trials = [min(max(draft_min, 1), draft_max), 0] * 2  # lengths to try in the next rounds
         self._by_position, self._by_confidence = Shares(draft_max), Shares(CLASSES)
-        self._step: deque[float] = deque([0.0], maxlen=MEASUREMENTS)  # seconds of a draft step
-        self._verify: dict[int, deque[float]] = {}  # seconds by length
+        self._step = Cost(0.0)
+        self._verify: dict[int, Cost] = {}  # by length
         self._measured: dict[int, int] = {}  # the last round with this length
-        self._prices: list[float] = []  # seconds by length, as far as they are known
+        self._prices: list[float] = []  # seconds of verification by length, known or supposed
+        self._acceptances: list[float] = []  # the chance of a draft that does not exist yet, by position
         self._tokens = self._seconds = 0.0  # of late
 
     @property
@@ -122,18 +123,30 @@ class Auto(Fixed):
     def plan(self, confidences: Sequence[float]) -> int:
         if self._trials:
             return self._trials[0]
-        known = () if self._blind else confidences
-        return min(self._best(known), super().plan(confidences))
+        best = self._best(() if self._blind else confidences)
+        return min(best, super().plan(confidences)) if self.p_min else best
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
-        if round.confidences:
-            self._step.append(round.draft_seconds / len(round.confidences))
-        if self._verify and round.verified not in self._verify and not self._trials:
-            expected = self._verification(round.verified)
-            self._trials = [round.verified] * (1 + (round.verify_seconds > SURPRISE * expected))
-        self._verify.setdefault(round.verified, deque(maxlen=MEASUREMENTS)).append(round.verify_seconds)
-        self._measured[round.verified] = self._rounds
+        drafted = len(round.confidences)
+        if drafted:
+            self._step.add(round.draft_seconds / drafted)
+        self._learn_price(round.verified, round.verify_seconds)
+        self._learn_chances(round)
+        cost = drafted * self._step.seconds + self._prices[round.verified]
+        self._tokens, self._seconds = FADING * self._tokens + round.accepted + 1, FADING * self._seconds + cost
+        self._decide_trials()
+
+    def _learn_price(self, length: int, seconds: float) -> None:
+        if length not in self._verify:
+            if self._prices and not self._trials:
+                self._trials = [length] * (1 + (seconds > SURPRISE * self._prices[length]))
+            self._verify[length] = Cost()
+        self._measured[length] = self._rounds
+        if self._verify[length].add(seconds):
+            self._prices = self._priced()
+
+    def _learn_chances(self, round: Round) -> None:
         judged = min(round.accepted + 1, round.verified)  # what follows a failure was never judged
         for place in range(judged):
             self._by_position.add(place, place < round.accepted)
@@ -141,55 +154,76 @@ class Auto(Fixed):
         if judged:
             self._by_position.fade()
             self._by_confidence.fade()
-        self._prices = [self._verification(length) for length in range(self.draft_max + 1)]
-        cost = len(round.confidences) * _typical(self._step) + self._prices[round.verified]
-        self._tokens, self._seconds = FADING * self._tokens + round.accepted + 1, FADING * self._seconds + cost
-        self._decide_trials()
+        acceptance, self._acceptances = FIRST_ACCEPTANCE, []
+        for place in range(self.draft_max):
+            acceptance = self._by_position.share(place, acceptance)
+            self._acceptances.append(acceptance)
 
     def _best(self, confidences: Sequence[float], least: int = 0) -> int:
         """The length of at least `least` that promises most: tokens, less those that the same time gives elsewhere."""
-        rate, step = self._tokens / self._seconds, _typical(self._step)
-        best, most = 0, -math.inf if least else 1 - rate * self._prices[0]
-        tokens = chance = acceptance = 1.0
-        for length in range(1, self.draft_max + 1):
-            acceptance = self._by_position.share(length - 1, acceptance if length > 1 else FIRST_ACCEPTANCE)
-            missing = length - len(confidences)
-            if missing <= 0:
-                confidence = confidences[length - 1]
+        rate, drafted = self._tokens / self._seconds, len(confidences)
+        step, prices, shortest = rate * self._step.seconds, self._prices, max(least, self.draft_min)
+        best, most = 0, -math.inf if least else 1 - rate * prices[0]
+        tokens = chance = 1.0
+        drafting = 0.0
+        for place, acceptance in enumerate(self._acceptances):
+            if place < drafted:
+                confidence = confidences[place]
                 chance *= self._by_confidence.share(_class_of(confidence), confidence)
             else:
                 chance *= acceptance
+                drafting += step
             tokens += chance
-            gain = tokens - rate * (max(missing, 0) * step + self._prices[length])
-            if gain > most and length >= max(least, self.draft_min):
-                best, most = length, gain
+            gain = tokens - drafting - rate * prices[place + 1]
+            if gain > most and place + 1 >= shortest:
+                best, most = place + 1, gain
         return best
 
-    def _verification(self, length: int) -> float:
-        """Seconds. No length costs more than a longer one. Unknown ones are taken to be cheap, so that they are tried:
-        as the next shorter known one, and above all known ones with half of the growth so far."""
-        longest, shortest = max(self._verify), min(self._verify)
-        if length > longest:
-            growth = (self._verification(longest) - self._verification(shortest)) / max(longest - shortest, 1)
-            return self._verification(longest) + growth / 2 * (length - longest)
-        shorter = max((known for known in self._verify if known <= length), default=shortest)
-        return min(_typical(times) for known, times in self._verify.items() if known >= shorter)
+    def _priced(self) -> list[float]:
+        """Seconds of verification by length. No length costs more than a longer one. Unknown ones are taken to be
+        cheap, so that they are tried: as the next shorter known one, and above all known ones with half of the growth
+        so far."""
+        known: dict[int, float] = {}
+        price = math.inf
+        for length in sorted(self._verify, reverse=True):
+            price = known[length] = min(price, self._verify[length].seconds)
+        shortest, longest = min(known), max(known)
+        slope = (known[longest] - known[shortest]) / max(longest - shortest, 1) / 2
+        prices = []
+        for length in range(self.draft_max + 1):
+            price = known.get(length, price + slope * (length > longest))
+            prices.append(price)
+        return prices
 
     def _decide_trials(self) -> None:
         """What to try in the next round, if anything."""
         if self._trials:
             del self._trials[0]
             return
-        last = {drafting: self._last(drafting) for drafting in (False, True)}
-        if self._rounds - last[False] >= RETRY:
+        if self._rounds - self._measured.get(0, 0) >= RETRY:
             self._trials = [0]
-        elif self._rounds - last[True] >= RETRY:
+        elif self._rounds - max(when if length else 0 for length, when in self._measured.items()) >= RETRY:
             self._trials = [self._best((), least=1)]
-        for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
-            del self._measured[length], self._verify[length]
+        if self._rounds - min(self._measured.values()) >= FORGET:
+            for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
+                del self._measured[length], self._verify[length]
+            self._prices = self._priced()
 
-    def _last(self, drafting: bool) -> int:
-        return max((when for length, when in self._measured.items() if bool(length) == drafting), default=0)
+
+class Cost:
+    """What something takes, of late. seconds: 0 as long as nothing is known."""
+
+    def __init__(self, *supposed: float):
+        """supposed: counts as a measurement until it is forgotten like one."""
+        self.seconds = 0.0
+        self._measured = deque(supposed, maxlen=MEASUREMENTS)
+
+    def add(self, seconds: float) -> bool:
+        """Another measurement. Says whether `seconds` changed."""
+        before = self.seconds
+        self._measured.append(seconds)
+        self.seconds = sorted(self._measured)[(len(self._measured) - 1) // 4]
+        return self.seconds != before
 
 
 class Shares:
@@ -213,7 +247,3 @@ class Shares:
 
 def _class_of(confidence: float) -> int:
     return min(int(confidence * CLASSES), CLASSES - 1)
-
-
-def _typical(seconds: Collection[float]) -> float:
-    return sorted(seconds)[(len(seconds) - 1) // 4]

@@ -53,7 +53,8 @@ class Drafter:
         context, control, token = self.context, control or Fixed(longest), newest
         tokens: list[int] = []
         confidences: list[float] = []
-        while len(tokens) < longest and control.plan(confidences) > len(tokens):
+        planned = control.plan(confidences)
+        while len(tokens) < min(planned, longest):
             context.decode_draft(token, hidden, position)
             logits = context.logits()[0]
             if control.wants_confidence:
@@ -61,4 +62,5 @@ class Drafter:
             token = sampler.propose(logits, index + len(tokens))
             hidden = context.hidden()[0]
             tokens.append(token)
-        return Draft(tokens[: control.plan(confidences)], confidences)
+            planned = control.plan(confidences)
+        return Draft(tokens[:planned], confidences)

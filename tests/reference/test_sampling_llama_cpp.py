@@ -111,3 +111,14 @@ def test_the_drafters_confidence(spread: float):
     """llama.cpp's drafter keeps the ten best and compares the first one's probability with p-min."""
     logits = row(4, spread)
     assert confidence(logits) == pytest.approx(max(theirs(logits, replace(OPEN, top_k=10)).values()), rel=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [1, 7, 2048, 8191, 8192, 50_001, 262_144])
+@pytest.mark.parametrize("levels", [40, 100_000])
+def test_the_confidence_is_found_in_vocabularies_of_all_sizes(vocabulary: int, levels: int):
+    """The ten best are searched, not sorted out: they may lie anywhere, the end included, and be equal."""
+    for seed in range(5):
+        logits = np.random.default_rng(seed).integers(0, levels, vocabulary).astype(np.float32) * np.float32(8 / levels)
+        logits[-3:] += 8
+        ten = np.sort(logits.astype(np.float64))[-10:]
+        assert confidence(logits) == pytest.approx(1 / np.exp(ten - ten[-1]).sum(), rel=1e-6)
