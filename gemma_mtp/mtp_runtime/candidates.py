@@ -96,7 +96,8 @@ def _hopeful(logits: np.ndarray, count: int) -> np.ndarray:
 def _parts(logits: np.ndarray) -> np.ndarray:
     """A view [n, PARTS] of nearly all logits, whose columns are the parts: so their maxima are found fastest."""
     width = len(logits) // PARTS
-    return np.asarray(logits[: width * PARTS].reshape(width, PARTS))
+    parts: np.ndarray = logits[: width * PARTS].reshape(width, PARTS)
+    return parts
 
 
 def _top_p(logits: np.ndarray, share: float) -> np.ndarray:
