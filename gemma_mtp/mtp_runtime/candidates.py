@@ -87,7 +87,7 @@ def _bound(logits: np.ndarray, count: int) -> float:
 def _hopeful(logits: np.ndarray, count: int) -> np.ndarray:
     """A copy of some logits, the `count` best among them, in any order."""
     if len(logits) < FEW:
-        return logits.copy()
+        return np.array(logits)
     parts = _parts(logits)
     best = np.argpartition(parts.max(axis=0), PARTS - count)[PARTS - count :]
     return np.concatenate((parts[:, best].ravel(), logits[parts.size :]))
@@ -96,8 +96,7 @@ def _hopeful(logits: np.ndarray, count: int) -> np.ndarray:
 def _parts(logits: np.ndarray) -> np.ndarray:
     """A view [n, PARTS] of nearly all logits, whose columns are the parts: so their maxima are found fastest."""
     width = len(logits) // PARTS
-    parts: np.ndarray = logits[: width * PARTS].reshape(width, PARTS)
-    return parts
+    return logits[: width * PARTS].reshape(width, PARTS)
 
 
 def _top_p(logits: np.ndarray, share: float) -> np.ndarray:
