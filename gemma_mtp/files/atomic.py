@@ -6,9 +6,9 @@ import contextlib
 import errno
 import glob
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[Dir
         )
     with translate_os_errors(path):
         _remove_abandoned(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        part = Path(name)
-        try:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:  # the name is known before the file exists: a signal in between leaves nothing
+            handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
             try:
                 _claim(handle)
                 with DirectFile(handle) as file:
