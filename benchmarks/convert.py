@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from full_size import SIZES, make_checkpoint
 from quantize import bare
@@ -44,6 +44,9 @@ sys.exit(llama.llama_model_quantize(sys.argv[1].encode(), sys.argv[2].encode(), 
 """
 
 
+Result = TypeVar("Result")
+
+
 class Run(NamedTuple):
     """Wall-clock seconds, and the process's largest resident memory in bytes."""
 
@@ -64,7 +67,7 @@ def run(*command: str) -> Run:
     return Run(time.perf_counter() - start, usage.ru_maxrss * 1024)
 
 
-def apart(function: Callable[..., float], *arguments: object) -> float:
+def apart(function: Callable[..., Result], *arguments: object) -> Result:
     """Call in a fresh process: memory that this one has used would count as its children's peak."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -87,7 +90,7 @@ def upstream_quantize(source: Path, output: Path, kind: str, threads: int) -> Ru
 
 
 def measure(size: str, kinds: list[str], repeats: int, threads: int, folder: Path) -> list[dict[str, object]]:
-    checkpoint = make_checkpoint(size, folder / size)
+    checkpoint = apart(make_checkpoint, size, folder / size)
     output, bf16, quantized = (folder / f"{name}.gguf" for name in ("ours", "upstream", "upstream-quantized"))
     runs: dict[str, dict[str, list[Run]]] = {kind: {"ours": [], "quantize": []} for kind in kinds}
     bares: dict[str, list[float]] = {kind: [] for kind in kinds}
