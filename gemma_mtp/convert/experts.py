@@ -56,7 +56,7 @@ def fuse_experts(model: Hyperparameters, stored: Mapping[str, StoredTensor]) -> 
     single: dict[str, dict[tuple[int, str], StoredTensor]] = {}
     for name, tensor in stored.items():
         match = _ONE_EXPERT.fullmatch(name)
-        if match is None:
+        if match is None or not model.experts:  # a model without experts knows none of them
             whole[name] = SourceTensor(tensor.name, tensor.shape, (tensor,))
         else:
             single.setdefault(match["layer"], {})[int(match["expert"]), match["projection"]] = tensor

@@ -144,6 +144,13 @@ FAULTS = {
     ),
     "an index to elsewhere": (lambda folder: index_of(folder, "../model.safetensors"), "which is not in the folder"),
     "an index without the rest": (lambda folder: index_of(folder, "model-2.safetensors"), "which is not in the folder"),
+    "an expert of a model without": (
+        lambda folder: edit_tensors(
+            folder,
+            lambda tensors: tensors.update({"model.layers.0.experts.0.up_proj.weight": np.ones((4, 4), np.float32)}),
+        ),
+        r"1 tensors unknown: model\.layers\.0\.experts\.0\.up_proj\.weight",
+    ),
     "a token ordering that is no permutation": (
         lambda folder: add_centroid_head(folder, np.zeros(2048)),
         "not a permutation of the 2,048 token ids",
