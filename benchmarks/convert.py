@@ -26,8 +26,8 @@ from typing import NamedTuple, TypeVar
 from full_size import SIZES, make_checkpoint
 from quantize import bare
 
+from gemma_mtp.cores import available_cores
 from gemma_mtp.quantize import FILE_TYPES
-from gemma_mtp.quantize.rows import default_threads
 
 TYPES = ("BF16", "Q8_0", "Q4_0", "Q4_K_M", "draft-q4")
 #: What upstream's script writes by itself.
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     parser.add_argument("--types", nargs="+", default=list(TYPES))
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--folder", type=Path, help="Where the files go, some GB; the checkpoints are kept there.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -26,6 +26,7 @@ import numpy as np
 from full_size import config
 
 from gemma_mtp.convert.metadata import model_metadata
+from gemma_mtp.cores import available_cores
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
@@ -33,7 +34,6 @@ from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.model.config import parse_config
 from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import FILE_TYPES, Output, kernels, parse_override, quantize_file
-from gemma_mtp.quantize.rows import default_threads
 
 GROUPS = ("head", "attention", "mlp", "projections")
 BLOCK = 1 << 20  # elements for each call of the bare kernels
@@ -140,7 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--types", nargs="+", default=["Q4_0", "Q4_0:pure", "Q8_0", "Q4_K_M", "Q4_K_S:pure", "Q6_K"])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--folder", type=Path, help="Where the files go, some GB; the source is kept there.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

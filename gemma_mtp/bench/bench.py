@@ -17,10 +17,11 @@ from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.recommendation import recommend
 from gemma_mtp.bench.results import BenchResults, Machine, ModelFile, Settings
 from gemma_mtp.bench.summary import rows
+from gemma_mtp.cores import available_cores
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.mtp_runtime import backend, cpp
 from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
-from gemma_mtp.mtp_runtime.settings import ModelSettings, available_cores
+from gemma_mtp.mtp_runtime.settings import ModelSettings
 
 
 def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:

@@ -16,10 +16,11 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.session import Result
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling, available_cores
+from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
 from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
 
 PACKAGE = "xllamacpp"

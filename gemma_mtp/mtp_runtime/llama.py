@@ -25,13 +25,13 @@ import numpy as np
 from llama_cpp import llama_cpp_ext as ext
 from llama_cpp._ctypes_extensions import load_shared_library
 
+from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
 from gemma_mtp.mtp_runtime.settings import (
     CACHE_TYPES,
     FLASH_ATTENTION,
     ContextSettings,
     ModelSettings,
-    available_cores,
 )
 
 WRITTEN_FOR = "0.3.36"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from gemma_mtp.errors import UsageError
@@ -13,14 +12,6 @@ CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, 
 
 #: --flash-attention's choices -> llama.cpp's `enum llama_flash_attn_type`.
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-
-
-def available_cores() -> int:
-    """The CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no affinity call
-        return os.cpu_count() or 1
 
 
 #: `Sampling.mode` -> what it promises.

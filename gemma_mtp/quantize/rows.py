@@ -8,7 +8,6 @@ the result. The stream runs across tensors: the next one is begun while the last
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.mapped import Done
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
@@ -43,11 +43,6 @@ BOUNDED_SCALES = FLOAT_TYPES | {GGMLType.Q8_0, GGMLType.Q4_0, GGMLType.Q4_1, GGM
 
 def _ignore(_: int) -> None:
     pass
-
-
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,7 @@ class RowEncoder:
     """
 
     def __init__(self, threads: int | None = None, *, allow_nonfinite: bool = False):
-        self.threads = threads or default_threads()
+        self.threads = threads or available_cores()
         self.allow_nonfinite = allow_nonfinite
         self.nonfinite: set[str] = set()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="quantize")
