@@ -41,10 +41,10 @@ class DirectFile:
                 self._flush()
         return len(data)
 
-    def replace_start(self, data: bytes) -> None:
-        """Other bytes in the place of the first ones. Whoever knows them no earlier does this at the end."""
+    def replace(self, position: int, data: bytes) -> None:
+        """Other bytes in the place of earlier ones. Whoever knows them no earlier does this at the end."""
         self._end()
-        os.lseek(self._handle, 0, os.SEEK_SET)
+        os.lseek(self._handle, position, os.SEEK_SET)
         self.write(data)
         self._end()
 

@@ -32,6 +32,8 @@ DTYPES: dict[ValueType, np.dtype] = {
     ValueType.FLOAT64: np.dtype("<f8"),
 }
 _LENGTH = struct.Struct("<Q")
+#: Stands where a string's length goes. It begins with a byte that is in no UTF-8, 0xFF, as "surrogateescape" spells it.
+_ROOM = "\udcff" + "\0" * (_LENGTH.size - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +58,9 @@ class Value:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def encode(self) -> bytes:
-        """The value as it stands in a file, after its type."""
-        if self.item_type is None:
-            return bytes(self.payload)
-        return struct.pack("<IQ", self.item_type, self.count) + self.payload
+    def encode(self) -> tuple[bytes, bytes | memoryview]:
+        """The value as it stands in a file, after its type: an array's item type and count, then the payload."""
+        return b"" if self.item_type is None else struct.pack("<IQ", self.item_type, self.count), self.payload
 
     def decode(self) -> Any:
         """int, float, bool or str; for an array a list of str or a read-only NumPy array."""
@@ -107,7 +107,8 @@ def boolean(value: bool) -> Value:
 
 
 def string(text: str) -> Value:
-    return Value(ValueType.STRING, encode_strings([text.encode()]))
+    """Raises UnicodeEncodeError for lone surrogates."""
+    return Value(ValueType.STRING, encode_strings([text]))
 
 
 def array(item_type: ValueType, items: Sequence[Any] | np.ndarray) -> Value:
@@ -116,15 +117,22 @@ def array(item_type: ValueType, items: Sequence[Any] | np.ndarray) -> Value:
     return Value(ValueType.ARRAY, data.tobytes(), item_type, data.size)
 
 
-def strings(items: Sequence[str] | Sequence[bytes]) -> Value:
-    """An array of strings."""
-    raw = [item.encode() if isinstance(item, str) else item for item in items]
-    return Value(ValueType.ARRAY, encode_strings(raw), ValueType.STRING, len(raw))
+def strings(items: Sequence[str]) -> Value:
+    """An array of strings. Raises UnicodeEncodeError for lone surrogates."""
+    return Value(ValueType.ARRAY, encode_strings(items), ValueType.STRING, len(items))
 
 
-def encode_strings(items: Sequence[bytes]) -> bytes:
-    """Length-prefixed strings, one after the other."""
-    pieces: list[bytes] = [b""] * (2 * len(items))
-    pieces[0::2] = [_LENGTH.pack(len(item)) for item in items]
-    pieces[1::2] = items
-    return b"".join(pieces)
+def encode_strings(items: Sequence[str]) -> bytes:
+    """Length-prefixed strings, one after the other. Raises UnicodeEncodeError for lone surrogates.
+
+    A vocabulary and its merges are 777,050 strings: they are encoded as one text, with room for the lengths in it.
+    """
+    "".join(items).encode()  # so that the only surrogates below are ours
+    if not items:
+        return b""
+    data = np.frombuffer(bytearray((_ROOM + _ROOM.join(items)).encode("utf-8", "surrogateescape")), np.uint8)
+    starts = np.flatnonzero(data == 0xFF)
+    lengths = np.diff(starts, append=len(data)) - _LENGTH.size
+    for byte in range(_LENGTH.size):
+        data[starts + byte] = lengths >> 8 * byte & 0xFF
+    return data.tobytes()

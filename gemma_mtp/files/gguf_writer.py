@@ -15,6 +15,8 @@ from gemma_mtp.files.gguf_values import Value, encode_strings
 from gemma_mtp.ggml import GGMLType, tensor_bytes
 
 VERSION = 3
+#: A file's first bytes: magic, version, number of tensors, number of keys.
+_START = struct.Struct("<4sIQQ")
 Buffer = bytes | memoryview
 
 
@@ -78,11 +80,16 @@ class GGUFWriter:
         assert self._finished == turn + 1, f"{self._finished - turn} tensors written, 1 expected"
 
     def amend(self, changes: Mapping[str, Value]) -> None:
-        """Write the header again with these values, which must be as long as those that stood in their place."""
-        header = encode_header({**self.metadata, **changes}, self.tensors)
+        """Put these values in the place of those that stand there, which must be as long."""
         assert changes.keys() <= self.metadata.keys(), "only keys that are there can be amended"
-        assert len(header) == len(self._header), "the header must keep its length"
-        self._file.replace_start(header)
+        position = _START.size
+        for key, value in self.metadata.items():
+            length = sum(map(len, _entry(key, value)))
+            if key in changes:
+                entry = b"".join(_entry(key, changes[key]))
+                assert len(entry) == length, f"{key} must keep its length"
+                self._file.replace(position, entry)
+            position += length
 
     def __exit__(self, *exception: Any) -> None:
         assert any(exception) or self._finished == len(self.tensors), "not all planned tensors were written"
@@ -95,16 +102,21 @@ def padded(size: int) -> int:
 
 def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorPlan]) -> bytes:
     """Everything before the data, padded to its start."""
-    parts = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
+    parts: list[Buffer] = [_START.pack(MAGIC, VERSION, len(tensors), len(metadata))]
     for key, value in metadata.items():
-        parts += [encode_strings([key.encode()]), struct.pack("<I", value.type), value.encode()]
+        parts += _entry(key, value)
     offset = 0
     for tensor in tensors:
         dimensions = tensor.shape[::-1]
         parts += [
-            encode_strings([tensor.name.encode()]),
+            encode_strings([tensor.name]),
             struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, tensor.type, offset),
         ]
         offset += padded(tensor.nbytes)
-    header = b"".join(parts)
-    return header + bytes(padded(len(header)) - len(header))
+    length = sum(map(len, parts))
+    return b"".join([*parts, bytes(padded(length) - length)])
+
+
+def _entry(key: str, value: Value) -> list[Buffer]:
+    """A key and its value, in pieces: a vocabulary is copied no oftener than need be."""
+    return [encode_strings([key]), struct.pack("<I", value.type), *value.encode()]

@@ -137,10 +137,10 @@ def read_config(folder: Path) -> Hyperparameters:
     return parse_config(read_json(path), path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any]:
     """A JSON object from a file. Raises CheckpointError."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(
             f"there is no {path.name}", where=path.parent, hint="name a folder with a Hugging Face checkpoint in it"

@@ -81,11 +81,14 @@ def to_fp8(folder: Path) -> None:
     edit_header(folder, change)
 
 
+def edit_json(path: Path, change) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
 def edit_tokenizer(folder: Path, change) -> None:
-    path = folder / "tokenizer.json"
-    tokenizer = json.loads(path.read_text())
-    change(tokenizer)
-    path.write_text(json.dumps(tokenizer))
+    edit_json(folder / "tokenizer.json", change)
 
 
 def add_centroid_head(folder: Path, ordering: np.ndarray) -> None:
@@ -178,6 +181,22 @@ FAULTS = {
     "merges of the wrong kind": (
         lambda folder: edit_tokenizer(folder, lambda it: it["model"].update(merges=[1, 2])),
         "the merges are damaged",
+    ),
+    "merges of three": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["model"].update(merges=[["a", "b"], ["a", "b", "c"]])),
+        "the merges are damaged",
+    ),
+    "merges of numbers": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["model"].update(merges=[["a", 1]])),
+        "the merges are damaged",
+    ),
+    "half a character in a token": (
+        lambda folder: edit_tokenizer(folder, lambda it: it["added_tokens"][0].update(content="\ud83d")),
+        r"tokenizer\.json: is not JSON",
+    ),
+    "half a character in the chat template": (
+        lambda folder: edit_json(folder / "tokenizer_config.json", lambda it: it.update(chat_template="a\udcff")),
+        "a text in it has '.udcff', which is not Unicode",
     ),
     "cut off": (truncate, "not a whole safetensors file"),
     "lying header": (lie, "not a whole safetensors file"),

@@ -117,10 +117,11 @@ def test_what_exists_is_kept(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_the_start_can_be_replaced(tmp_path):
-    """Also when it is longer than what is written at once."""
+def test_earlier_bytes_can_be_replaced(tmp_path):
+    """Also by more than what is written at once."""
     data = os.urandom(9_000_000)
     with atomic_output(tmp_path / "a", size=len(data)) as file:
         file.write(data)
-        file.replace_start(bytes(5_000_001))
-    assert (tmp_path / "a").read_bytes() == bytes(5_000_001) + data[5_000_001:]
+        file.replace(7, bytes(5_000_001))
+        file.replace(8_999_999, b"a")
+    assert (tmp_path / "a").read_bytes() == data[:7] + bytes(5_000_001) + data[5_000_008:-1] + b"a"

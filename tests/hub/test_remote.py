@@ -77,10 +77,10 @@ def test_a_cut_off_file_is_recognised(repo: HubStub):
 
 def test_an_absurd_header_is_not_fetched(repo: HubStub):
     header = encode_header({"general.architecture": gv.string("gemma4")}, [])
-    lying = bytearray(header + gv.encode_strings([b"k"]) + np.uint32(gv.ValueType.STRING).tobytes())
+    lying = bytearray(header + gv.encode_strings(["k"]) + np.uint32(gv.ValueType.STRING).tobytes())
     lying[16:24] = np.uint64(2).tobytes()  # two pairs, the second a string of 100 MB
     position = header.rindex(b"gemma4") + len(b"gemma4")
-    content = bytes(lying[:position]) + gv.encode_strings([b"k"]) + np.uint32(8).tobytes()
+    content = bytes(lying[:position]) + gv.encode_strings(["k"]) + np.uint32(8).tobytes()
     content += np.uint64(100 << 20).tobytes() + bytes(101 << 20)
     repo.add_file(REPO, "mtp-tiny-Q8_0.gguf", content)
     with pytest.raises(GGUFError, match="more than any model's"):
