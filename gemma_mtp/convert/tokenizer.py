@@ -115,7 +115,8 @@ def _read(folder: Path) -> _Files:
 
 def _ids(files: _Files) -> dict[str, int]:
     """The ids of the model's vocabulary, and of added tokens that are not in it."""
-    return files.tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in _added_tokens(files)}
+    vocab: dict[str, int] = files.tokenizer["model"]["vocab"]
+    return vocab | {token["content"]: token["id"] for token in _added_tokens(files)}
 
 
 def _tokens(files: _Files, ids: dict[str, int]) -> list[str]:

@@ -35,8 +35,8 @@ def test_help_of_a_command(name):
 def test_help_imports_no_heavy_library():
     heavy = ("torch", "transformers", "llama_cpp", "numpy", "gguf", "huggingface_hub", "rich.progress")
     code = (
-        "import sys; from gemma_mtp.cli.main import app\n"
-        "try: app(['--help'])\n"
+        "import sys; from gemma_mtp.cli.main import application\n"
+        "try: application()(['--help'])\n"
         "except SystemExit: pass\n"
         f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )
@@ -49,7 +49,8 @@ def test_core_needs_no_torch(assistant_gguf, tmp_path):
     from gemma_mtp.demo.pair import PAIR
 
     block = (
-        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; from gemma_mtp.cli.main import app; "
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None; "
+        "from gemma_mtp.cli.main import application; "
     )
     for arguments in (
         ["convert", str(PAIR / "assistant"), "-o", str(tmp_path / "a.gguf"), "--type", "BF16"],
@@ -58,7 +59,7 @@ def test_core_needs_no_torch(assistant_gguf, tmp_path):
         ["make", str(PAIR / "assistant"), "--name", "tiny-it-assistant", "-o", str(tmp_path / "made")],
     ):
         done = subprocess.run(
-            [sys.executable, "-c", f"{block}app({arguments!r})"], capture_output=True, text=True, check=False
+            [sys.executable, "-c", f"{block}application()({arguments!r})"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
 

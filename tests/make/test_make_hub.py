@@ -12,7 +12,7 @@ from local_hub.fixtures import WRITE_TOKEN
 from local_hub.stub import HubStub
 from typer.testing import CliRunner, Result
 
-from gemma_mtp.cli.main import app
+from gemma_mtp.cli.main import application
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.make import find_assistants, jobs_of, read_jobs
 
@@ -29,7 +29,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["make", *arguments])
+    result = CliRunner().invoke(application(), ["make", *arguments])
     assert result.exit_code == code, result.output
     assert WRITE_TOKEN not in result.output
     return result

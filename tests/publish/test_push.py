@@ -24,7 +24,7 @@ from gemma_mtp.bench.results import (
     Row,
     Settings,
 )
-from gemma_mtp.cli.main import app
+from gemma_mtp.cli.main import application
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.publish import PushRequest, plan_push, push
 
@@ -259,7 +259,7 @@ def test_a_collection_by_slug_and_its_note(stub: HubStub, files: Files, logged_i
 
 def test_a_dry_run_changes_nothing_and_shows_everything(stub: HubStub, files: Files, logged_in: str):
     arguments = ["push", *map(str, files("Q8_0")), "--repo", REPO, "--collection", "Drafters", "--dry-run"]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(application(), arguments)
     assert result.exit_code == 0, result.output
     for words in (f"repo {REPO}: new, public", "new        mtp-tiny-it-Q8_0.gguf", "collection Drafters: new"):
         assert words in result.stderr
@@ -271,13 +271,13 @@ def test_a_dry_run_changes_nothing_and_shows_everything(stub: HubStub, files: Fi
 
 
 def test_a_dry_run_says_that_a_push_would_fail(stub: HubStub, files: Files):
-    result = CliRunner().invoke(app, ["push", *map(str, files("Q8_0")), "--repo", REPO, "--dry-run"])
+    result = CliRunner().invoke(application(), ["push", *map(str, files("Q8_0")), "--repo", REPO, "--dry-run"])
     assert result.exit_code == 0
     assert "a push would fail: you are not logged in" in result.stderr
 
 
 def test_the_command_reports_as_json(stub: HubStub, files: Files, logged_in: str):
-    result = CliRunner().invoke(app, ["push", *map(str, files("Q8_0")), "--repo", REPO, "--json"])
+    result = CliRunner().invoke(application(), ["push", *map(str, files("Q8_0")), "--repo", REPO, "--json"])
     report = json.loads(result.stdout)
     assert report["commit"] == stub.repos[REPO]["commits"][-1]["oid"]
     assert [file["state"] for file in report["files"]] == ["new", "new"]
@@ -436,6 +436,6 @@ def test_a_commit_in_between_is_not_overwritten(stub: HubStub, files: Files, log
 
 def test_no_network(files: Files, logged_in: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    result = CliRunner().invoke(app, ["push", *map(str, files("Q8_0")), "--repo", REPO])
+    result = CliRunner().invoke(application(), ["push", *map(str, files("Q8_0")), "--repo", REPO])
     assert result.exit_code == 3
     assert "cannot be reached" in result.stderr

@@ -14,7 +14,7 @@ from local_hub.fixtures import WRITE_TOKEN
 from local_hub.stub import HubStub
 from typer.testing import CliRunner, Result
 
-from gemma_mtp.cli.main import app
+from gemma_mtp.cli.main import application
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub import client
 
@@ -69,7 +69,7 @@ def every_log(caplog: pytest.LogCaptureFixture):
 
 
 def push(path: Path, *options: str) -> Result:
-    return CliRunner().invoke(app, ["push", str(path), "--repo", REPO, "--collection", "Drafters", *options])
+    return CliRunner().invoke(application(), ["push", str(path), "--repo", REPO, "--collection", "Drafters", *options])
 
 
 def assert_complete(stub: HubStub, path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from gemma_mtp.cli.main import COMMANDS, app
+from gemma_mtp.cli.main import COMMANDS, application
 from gemma_mtp.validate import Status, verify_pair
 from gemma_mtp.validate.comparison import Choice, Comparison, ReferenceComparison
 
@@ -31,7 +31,7 @@ def test_commands_and_options_of_the_troubleshooting_page_exist():
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     for command, rest in re.findall(r"gemma-mtp (\w+)([^`#\n]*)", text):
         assert command in COMMANDS
-        help_text = runner.invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+        help_text = runner.invoke(application(), [command, "--help"], env={"COLUMNS": "200"}).output
         assert all(option in help_text for option in re.findall(r"--[a-z-]+", rest)), (command, rest)
 
 
