@@ -6,9 +6,11 @@
     cost(k)   = drafting + verification(k)             seconds; verification of k: one target pass over k + 1 tokens
 
 and it takes the k with the largest tokens(k) - rate * cost(k), where rate is the tokens a second of late: what the
-same time would give elsewhere. The best k is 0 if drafting loses. The chance of a draft that exists is the share of
-drafts of such confidence that were accepted lately; of one that does not exist yet, the share at its position. So a
-draft goes on as long as that promises to pay, and is cut where its tokens are too doubtful to be worth their pass.
+same time would give elsewhere. The chance of a draft that exists is the share of drafts of such confidence that held
+lately; of one that does not exist yet, the share at its position. So a draft goes on as long as that promises to pay,
+and is cut, down to nothing, where its tokens are too doubtful to be worth their pass. The first draft is always made,
+for the sake of its confidence, unless rounds that drafted were no quicker of late than plain ones: then none is made
+for a while.
 
 Three things keep the model honest: old observations fade, since texts change; a length whose cost is unknown, or was
 measured long ago, is taken to cost no more than a shorter one, so that it is tried; and what was not done for long, be
@@ -18,6 +20,7 @@ it drafting or not drafting, is tried now and then.
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -29,12 +32,14 @@ class Round(NamedTuple):
     """What a round did and took.
 
     confidences: the drafter's, of each drafted token (empty if `Control.wants_confidence` is false). verified: so many
-    of them were kept for the target, accepted: so many held. Times are seconds.
+    of them were kept for the target, accepted: so many of those held. right: so many drafts are known to be what the
+    target says: those accepted and, if all were, the first that was cut. Times are seconds.
     """
 
     confidences: Sequence[float]
     verified: int
     accepted: int
+    right: int
     draft_seconds: float
     verify_seconds: float
 
@@ -87,12 +92,14 @@ FADING = 0.98
 BELIEF = 2.0
 #: What the first position accepts as long as nobody knows better.
 FIRST_ACCEPTANCE = 0.8
-#: Classes of confidence, equally wide.
-CLASSES = 5
+#: Where classes of confidence end.
+CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
 #: A cost is the lower quartile of so many measurements: what disturbs a measurement only adds to it.
 MEASUREMENTS = 9
-#: After so many rounds what was not done is tried again, and a cost that was not measured is forgotten.
+#: After so many rounds without a plain one there is one again, and a cost that was not measured is forgotten.
 RETRY, FORGET = 64, 256
+#: Rounds with drafts after which is judged whether they pay; rounds without, when they don't, doubled up to the last.
+ENOUGH, FIRST_REST, LONGEST_REST = 8, 32, 128
 #: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
 SURPRISE = 1.5
 
@@ -108,13 +115,13 @@ class Auto(Fixed):
         super().__init__(draft_max, draft_min, p_min)
         self._blind, self._rounds = blind, 0
         self._trials = [min(max(draft_min, 1), draft_max), 0] * 2  # lengths to try in the next rounds
-        self._by_position, self._by_confidence = Shares(draft_max), Shares(CLASSES)
+        self._by_position, self._by_confidence = Shares(draft_max), Shares(len(CONFIDENCES) + 1)
         self._step = Cost(0.0)
         self._verify: dict[int, Cost] = {}  # by length
         self._measured: dict[int, int] = {}  # the last round with this length
         self._prices: list[float] = []  # seconds of verification by length, known or supposed
         self._acceptances: list[float] = []  # the chance of a draft that does not exist yet, by position
-        self._tokens = self._seconds = 0.0  # of late
+        self._late, self._rest = Rate(), Rest()
 
     @property
     def wants_confidence(self) -> bool:
@@ -123,7 +130,10 @@ class Auto(Fixed):
     def plan(self, confidences: Sequence[float]) -> int:
         if self._trials:
             return self._trials[0]
-        best = self._best(() if self._blind else confidences)
+        if self._rest.rounds and not confidences:
+            return 0
+        seen = () if self._blind else confidences
+        best = self._best(seen) or int(not seen)
         return min(best, super().plan(confidences)) if self.p_min else best
 
     def learn(self, round: Round) -> None:
@@ -134,7 +144,8 @@ class Auto(Fixed):
         self._learn_price(round.verified, round.verify_seconds)
         self._learn_chances(round)
         cost = drafted * self._step.seconds + self._prices[round.verified]
-        self._tokens, self._seconds = FADING * self._tokens + round.accepted + 1, FADING * self._seconds + cost
+        self._late.add(round.accepted + 1, cost)
+        self._rest.learn(drafted, round.accepted + 1, cost, self._prices[0])
         self._decide_trials()
 
     def _learn_price(self, length: int, seconds: float) -> None:
@@ -147,10 +158,10 @@ class Auto(Fixed):
             self._prices = self._priced()
 
     def _learn_chances(self, round: Round) -> None:
-        judged = min(round.accepted + 1, round.verified)  # what follows a failure was never judged
+        judged = min(round.right + 1, round.verified + 1, len(round.confidences))  # what follows a failure never was
         for place in range(judged):
-            self._by_position.add(place, place < round.accepted)
-            self._by_confidence.add(_class_of(round.confidences[place]), place < round.accepted)
+            self._by_position.add(place, place < round.right)
+            self._by_confidence.add(bisect(CONFIDENCES, round.confidences[place]), place < round.right)
         if judged:
             self._by_position.fade()
             self._by_confidence.fade()
@@ -159,23 +170,23 @@ class Auto(Fixed):
             acceptance = self._by_position.share(place, acceptance)
             self._acceptances.append(acceptance)
 
-    def _best(self, confidences: Sequence[float], least: int = 0) -> int:
-        """The length of at least `least` that promises most: tokens, less those that the same time gives elsewhere."""
-        rate, drafted = self._tokens / self._seconds, len(confidences)
-        step, prices, shortest = rate * self._step.seconds, self._prices, max(least, self.draft_min)
-        best, most = 0, -math.inf if least else 1 - rate * prices[0]
+    def _best(self, confidences: Sequence[float]) -> int:
+        """The length that promises most: tokens, less those that the same time gives elsewhere."""
+        rate, prices, drafted = self._late.rate, self._prices, len(confidences)
+        step = rate * self._step.seconds
+        best, most = 0, 1 - rate * prices[0]
         tokens = chance = 1.0
         drafting = 0.0
         for place, acceptance in enumerate(self._acceptances):
             if place < drafted:
                 confidence = confidences[place]
-                chance *= self._by_confidence.share(_class_of(confidence), confidence)
+                chance *= self._by_confidence.share(bisect(CONFIDENCES, confidence), confidence)
             else:
                 chance *= acceptance
                 drafting += step
             tokens += chance
             gain = tokens - drafting - rate * prices[place + 1]
-            if gain > most and place + 1 >= shortest:
+            if gain > most and place + 1 >= self.draft_min:
                 best, most = place + 1, gain
         return best
 
@@ -202,12 +213,49 @@ class Auto(Fixed):
             return
         if self._rounds - self._measured.get(0, 0) >= RETRY:
             self._trials = [0]
-        elif self._rounds - max(when if length else 0 for length, when in self._measured.items()) >= RETRY:
-            self._trials = [self._best((), least=1)]
         if self._rounds - min(self._measured.values()) >= FORGET:
             for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
                 del self._measured[length], self._verify[length]
             self._prices = self._priced()
+
+
+class Rate:
+    """Tokens a second of late."""
+
+    def __init__(self) -> None:
+        self._tokens = self._seconds = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self._tokens, self._seconds = FADING * self._tokens + tokens, FADING * self._seconds + seconds
+
+    def halve(self) -> None:
+        """What comes now counts twice as much against what was."""
+        self._tokens, self._seconds = self._tokens / 2, self._seconds / 2
+
+    @property
+    def rate(self) -> float:
+        return self._tokens / self._seconds
+
+
+class Rest:
+    """How long to leave drafting alone. rounds: so many more."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self._next, self._judged, self._drafting = FIRST_REST, 0, Rate()
+
+    def learn(self, drafted: int, tokens: int, seconds: float, plain_seconds: float) -> None:
+        """A round's tokens and seconds, and what a plain one takes."""
+        if not drafted:
+            self.rounds = max(self.rounds - 1, 0)
+            return
+        self._drafting.add(tokens, seconds)
+        self._judged += 1
+        if self._judged >= ENOUGH and self._drafting.rate < 1 / plain_seconds:
+            self.rounds, self._next, self._judged = self._next, min(2 * self._next, LONGEST_REST), 0
+            self._drafting.halve()
+        elif self._judged >= 2 * ENOUGH:
+            self._next = FIRST_REST
 
 
 class Cost:
@@ -243,7 +291,3 @@ class Shares:
     def share(self, place: int, belief: float) -> float:
         """belief: the share that counts as long as little was seen."""
         return (self._held[place] + BELIEF * belief) / (self._seen[place] + BELIEF)
-
-
-def _class_of(confidence: float) -> int:
-    return min(int(confidence * CLASSES), CLASSES - 1)

@@ -14,13 +14,18 @@ from gemma_mtp.mtp_runtime.sampler import Sampler
 
 
 class Draft(NamedTuple):
-    """tokens: to be verified. confidences: of all tokens that were drafted, if the control wants them."""
+    """tokens: to be verified. cut: drafted after them, and not worth it. confidences: of all of these, if wanted."""
 
     tokens: Sequence[int]
+    cut: Sequence[int]
     confidences: Sequence[float]
 
+    def right(self, accepted: int, newest: int) -> int:
+        """How many drafts are known to be what the target says, which accepted so many and then said `newest`."""
+        return accepted + (accepted == len(self.tokens) and self.cut[:1] == [newest])
 
-NOTHING = Draft((), ())
+
+NOTHING = Draft((), (), ())
 
 
 class Drafter:
@@ -63,4 +68,4 @@ class Drafter:
             hidden = context.hidden()[0]
             tokens.append(token)
             planned = control.plan(confidences)
-        return Draft(tokens[:planned], confidences)
+        return Draft(tokens[:planned], tokens[planned:], confidences)

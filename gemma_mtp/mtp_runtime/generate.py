@@ -57,7 +57,10 @@ def generate(
             with statistics.timed("verify_seconds") as verifying:
                 accepted, newest = verifier.verify(newest, draft.tokens, sampler, emitted)
             statistics.count_round(len(draft.tokens), accepted)
-            control.learn(Round(draft.confidences, len(draft.tokens), accepted, drafting.seconds, verifying.seconds))
+            right = draft.right(accepted, newest)
+            control.learn(
+                Round(draft.confidences, len(draft.tokens), accepted, right, drafting.seconds, verifying.seconds)
+            )
             for place, token in enumerate((*draft.tokens[:accepted], newest)):
                 statistics.tokens = emitted = emitted + 1
                 yield Step(token, drafted=place < accepted)

@@ -49,6 +49,7 @@ class Machine:
                 confidences[:drafted],
                 verified,
                 accepted,
+                min(holds, drafted, verified + 1) if accepted == verified else accepted,
                 drafted * self.step * slow[0],
                 self.verify(verified) * slow[1],
             )
