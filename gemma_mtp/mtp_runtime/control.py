@@ -95,7 +95,7 @@ FIRST_ACCEPTANCE = 0.8
 #: Where classes of confidence end.
 CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
 #: A cost is the lower quartile of so many measurements: what disturbs a measurement only adds to it.
-MEASUREMENTS = 9
+MEASUREMENTS = 25
 #: After so many rounds without a plain one there is one again, and a cost that was not measured is forgotten.
 RETRY, FORGET = 64, 256
 #: Rounds with drafts after which is judged whether they pay; rounds without, when they don't, doubled up to the last.
