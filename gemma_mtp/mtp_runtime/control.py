@@ -12,9 +12,10 @@ and is cut, down to nothing, where its tokens are too doubtful to be worth their
 for the sake of its confidence, unless rounds that drafted were no quicker of late than plain ones: then none is made
 for a while.
 
-Three things keep the model honest: old observations fade, since texts change; a length whose cost is unknown, or was
-measured long ago, is taken to cost no more than a shorter one, so that it is tried; and what was not done for long, be
-it drafting or not drafting, is tried now and then.
+Four things keep the model honest: old observations fade, since texts change; costs are corrected for the pace of the
+machine, which is not always the same; a length whose cost is unknown, or was measured long ago, is taken to cost no
+more than a shorter one, so that it is tried; and what was not done for long, be it drafting or not drafting, is tried
+now and then.
 """
 
 from __future__ import annotations
@@ -94,8 +95,11 @@ BELIEF = 2.0
 FIRST_ACCEPTANCE = 0.8
 #: Where classes of confidence end.
 CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
-#: A cost is the lower quartile of so many measurements: what disturbs a measurement only adds to it.
+#: A cost is the median of so many measurements.
 MEASUREMENTS = 25
+#: How much of a round's surprise is put down to the machine's pace, what a single round may say of it, and how much of
+#: it lasts. Seen on a shared machine: rounds vary by a quarter, mostly many rounds in a row alike.
+PACE_SHARE, PACE_LIMIT, PACE_LASTS = 0.25, 1.5, 0.9
 #: After so many rounds without a plain one there is one again, and a cost that was not measured is forgotten.
 RETRY, FORGET = 64, 256
 #: Rounds with drafts after which is judged whether they pay; rounds without, when they don't, doubled up to the last.
@@ -121,7 +125,7 @@ class Auto(Fixed):
         self._measured: dict[int, int] = {}  # the last round with this length
         self._prices: list[float] = []  # seconds of verification by length, known or supposed
         self._acceptances: list[float] = []  # the chance of a draft that does not exist yet, by position
-        self._late, self._rest = Rate(), Rest()
+        self._late, self._rest, self._pace = Rate(), Rest(), Pace()
 
     @property
     def wants_confidence(self) -> bool:
@@ -138,10 +142,12 @@ class Auto(Fixed):
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
-        drafted = len(round.confidences)
+        drafted, pace = len(round.confidences), self._pace.factor
         if drafted:
-            self._step.add(round.draft_seconds / drafted)
-        self._learn_price(round.verified, round.verify_seconds)
+            self._step.add(round.draft_seconds / drafted / pace)
+        if round.verified in self._verify:
+            self._pace.learn(round.verify_seconds, self._verify[round.verified].seconds)
+        self._learn_price(round.verified, round.verify_seconds / pace)
         self._learn_chances(round)
         cost = drafted * self._step.seconds + self._prices[round.verified]
         self._late.add(round.accepted + 1, cost)
@@ -258,8 +264,20 @@ class Rest:
             self._next = FIRST_REST
 
 
+class Pace:
+    """How slow the machine is at the moment. factor: 1 is usual, 2 is half as quick."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def learn(self, seconds: float, usual: float) -> None:
+        """Something took `seconds` that usually takes `usual` seconds."""
+        surprise = min(max(seconds / (usual * self.factor), 1 / PACE_LIMIT), PACE_LIMIT)
+        self.factor = (self.factor * surprise**PACE_SHARE) ** PACE_LASTS
+
+
 class Cost:
-    """What something takes, of late. seconds: 0 as long as nothing is known."""
+    """What something takes, at the machine's usual pace. seconds: 0 as long as nothing is known."""
 
     def __init__(self, *supposed: float):
         """supposed: counts as a measurement until it is forgotten like one."""
@@ -270,7 +288,7 @@ class Cost:
         """Another measurement. Says whether `seconds` changed."""
         before = self.seconds
         self._measured.append(seconds)
-        self.seconds = sorted(self._measured)[(len(self._measured) - 1) // 4]
+        self.seconds = sorted(self._measured)[(len(self._measured) - 1) // 2]
         return self.seconds != before
 
 
