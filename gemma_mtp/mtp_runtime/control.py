@@ -95,8 +95,9 @@ BELIEF = 2.0
 FIRST_ACCEPTANCE = 0.8
 #: Where classes of confidence end.
 CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
-#: A cost is the median of so many measurements.
-MEASUREMENTS = 25
+#: A cost is the median of so many measurements. From n of them it may be less by this share / n: what seems dear for a
+#: disturbed measurement is measured again.
+MEASUREMENTS, DOUBT = 25, 0.1
 #: How much of a round's surprise is put down to the machine's pace, what a single round may say of it, and how much of
 #: it lasts. Seen on a shared machine: rounds vary by a quarter, mostly many rounds in a row alike.
 PACE_SHARE, PACE_LIMIT, PACE_LASTS = 0.25, 1.5, 0.9
@@ -203,7 +204,7 @@ class Auto(Fixed):
         known: dict[int, float] = {}
         price = math.inf
         for length in sorted(self._verify, reverse=True):
-            price = known[length] = min(price, self._verify[length].seconds)
+            price = known[length] = min(price, self._verify[length].least)
         shortest, longest = min(known), max(known)
         slope = (known[longest] - known[shortest]) / max(longest - shortest, 1) / 2
         prices = []
@@ -285,11 +286,16 @@ class Cost:
         self._measured = deque(supposed, maxlen=MEASUREMENTS)
 
     def add(self, seconds: float) -> bool:
-        """Another measurement. Says whether `seconds` changed."""
+        """Another measurement. Says whether anything changed by it."""
         before = self.seconds
         self._measured.append(seconds)
         self.seconds = sorted(self._measured)[(len(self._measured) - 1) // 2]
-        return self.seconds != before
+        return self.seconds != before or len(self._measured) < MEASUREMENTS
+
+    @property
+    def least(self) -> float:
+        """What it may be at best, for all that is known."""
+        return self.seconds * (1 - DOUBT / len(self._measured))
 
 
 class Shares:

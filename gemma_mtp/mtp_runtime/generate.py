@@ -56,7 +56,7 @@ def generate(
                     )
             with statistics.timed("verify_seconds") as verifying:
                 accepted, newest = verifier.verify(newest, draft.tokens, sampler, emitted)
-            statistics.count_round(len(draft.tokens), accepted)
+            statistics.count_round(len(draft.tokens), accepted, len(draft.cut))
             right = draft.right(accepted, newest)
             control.learn(
                 Round(draft.confidences, len(draft.tokens), accepted, right, drafting.seconds, verifying.seconds)
