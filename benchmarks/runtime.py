@@ -12,8 +12,8 @@ On the demo pair with so many inert layers in the target (same function, more wo
 - overhead: everything outside of llama_decode, as a share of the generation's time. Goal: under 3 % on the deepest.
 - auto: the adaptive length against the best fixed one (no drafting included), by category. Goal: at least 0.97.
   Twice: as measured, where the best of several noisy figures is also the luckiest, and at an even pace: what the rounds
-  of each would have taken at the same costs, which are the medians over all laps. The second is what the choice of
-  lengths is worth, and what the goal is for.
+  of each would have taken at the same costs, which are medians over all laps, times what all adaptive laps together
+  took more than that (batches of changing size need new graphs). The second is what the goal is for.
 """
 
 from __future__ import annotations
@@ -165,7 +165,10 @@ def replace_seconds(lap: Lap, seconds: float) -> Lap:
 
 
 class Costs:
-    """Median seconds of a verification by its drafts; of a draft step and of a round's rest by kind of length."""
+    """Median seconds of a verification by its drafts; of a draft step and of a round's rest by kind of length.
+
+    What these leave out, a lap of a kind takes all the same: how much longer its laps took, at the median.
+    """
 
     def __init__(self, laps: Sequence[Lap]):
         adapting = [lap.statistics for lap in laps if lap.task.draft == AUTO]
@@ -179,10 +182,17 @@ class Costs:
         }
         self._step = {kind: _step_seconds(some) for kind, some in (("auto", adapting), ("fixed", fixed))}
         self._rest = {kind: _rest_seconds(some) for kind, some in (("auto", adapting), ("fixed", fixed))}
+        self._longer = {
+            kind: median(one.generation_seconds / self._modelled(kind, one) for one in some)
+            for kind, some in (("auto", adapting), ("fixed", fixed))
+        }
 
     def seconds(self, lap: Lap) -> float:
         """What the lap's generation would have taken at these costs."""
-        kind, one = "auto" if lap.task.draft == AUTO else "fixed", lap.statistics
+        kind = "auto" if lap.task.draft == AUTO else "fixed"
+        return self._longer[kind] * self._modelled(kind, lap.statistics)
+
+    def _modelled(self, kind: str, one: Statistics) -> float:
         at_least = [one.rounds, *one.drafted_at, 0]  # so many rounds verified 0, 1, 2 .. drafts or more
         verifying = sum(
             (more - fewer) * self._verify[drafts] for drafts, (more, fewer) in enumerate(pairwise(at_least))

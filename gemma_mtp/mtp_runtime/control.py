@@ -3,7 +3,9 @@
 `Fixed` is what the user says. `Auto` finds what pays. Its model of a round in which k drafts are verified:
 
     tokens(k) = 1 + a1 + a1 a2 + ... + a1 a2 .. ak     ai: the chance that draft i is accepted if those before it were
-    cost(k)   = drafting + verification(k)             seconds; verification of k: one target pass over k + 1 tokens
+    cost(k)   = drafting + verification(k)             seconds; verification of k: one target pass over k + 1 tokens,
+                                                       and more if the last pass had another number: llama.cpp
+                                                       builds a graph anew then
 
 and it takes the k with the largest tokens(k) - rate * cost(k), where rate is the tokens a second of late: what the
 same time would give elsewhere. The chance of a draft that exists is the share of drafts of such confidence that held
@@ -122,7 +124,8 @@ class Auto(Fixed):
         self._trials = [min(max(draft_min, 1), draft_max), 0] * 2  # lengths to try in the next rounds
         self._by_position, self._by_confidence = Shares(draft_max), Shares(len(CONFIDENCES) + 1)
         self._step = Cost(0.0)
-        self._verify: dict[int, Cost] = {}  # by length
+        self._verify: dict[int, Cost] = {}  # by length, if the length before was the same
+        self._change, self._last = Cost(0.0), 0  # what another length costs more; the length before
         self._measured: dict[int, int] = {}  # the last round with this length
         self._prices: list[float] = []  # seconds of verification by length, known or supposed
         self._acceptances: list[float] = []  # the chance of a draft that does not exist yet, by position
@@ -146,11 +149,15 @@ class Auto(Fixed):
         drafted, pace = len(round.confidences), self._pace.factor
         if drafted:
             self._step.add(round.draft_seconds / drafted / pace)
+        changed = self._change.seconds * (round.verified != self._last)
         if round.verified in self._verify:
-            self._pace.learn(round.verify_seconds, self._verify[round.verified].seconds)
-        self._learn_price(round.verified, round.verify_seconds / pace)
+            self._pace.learn(round.verify_seconds, self._verify[round.verified].seconds + changed)
+            if round.verified != self._last:
+                self._change.add(max(round.verify_seconds / pace - self._verify[round.verified].seconds, 0.0))
+        self._learn_price(round.verified, round.verify_seconds / pace - changed)
         self._learn_chances(round)
-        cost = drafted * self._step.seconds + self._prices[round.verified]
+        self._last = round.verified
+        cost = drafted * self._step.seconds + self._prices[round.verified] + changed
         self._late.add(round.accepted + 1, cost)
         self._rest.learn(drafted, round.accepted + 1, cost, self._prices[0])
         self._decide_trials()
@@ -179,8 +186,9 @@ class Auto(Fixed):
 
     def _best(self, confidences: Sequence[float]) -> int:
         """The length that promises most: tokens, less those that the same time gives elsewhere."""
-        rate, prices, drafted = self._late.rate, self._prices, len(confidences)
-        step = rate * self._step.seconds
+        rate, drafted = self._late.rate, len(confidences)
+        step, prices = rate * self._step.seconds, [price + self._change.seconds for price in self._prices]
+        prices[self._last] = self._prices[self._last]
         best, most = 0, 1 - rate * prices[0]
         tokens = chance = 1.0
         drafting = 0.0
