@@ -22,19 +22,25 @@ MAXIMUM = 8
 
 @dataclass(frozen=True)
 class Machine:
-    """step: seconds of a draft step. verify: seconds of a verification by draft length."""
+    """step: seconds of a draft step. verify: seconds of a verification by draft length.
+
+    stretches: it is half as quick again for so many rounds of every twice as many.
+    """
 
     step: float
     verify: Callable[[int], float]
     noise: float = 0.05
+    stretches: int = 0
 
     def cost(self, drafted: int, verified: int) -> float:
         return drafted * self.step + self.verify(verified)
 
     def play(
-        self, control: Control, confidences: Sequence[float], holds: int, chance: np.random.Generator
+        self, control: Control, confidences: Sequence[float], holds: int, chance: np.random.Generator, number: int = 0
     ) -> tuple[int, int, int]:
-        """One round on a text where the first `holds` drafts would hold: drafted, verified and accepted tokens.
+        """The `number`-th round, on a text where the first `holds` drafts would hold.
+
+        Returns the numbers of drafted, verified and accepted tokens.
 
         Measurements are disturbed, mostly a little, seldom much.
         """
@@ -43,7 +49,8 @@ class Machine:
             drafted += 1
         verified = min(drafted, control.plan(confidences[:drafted]))
         accepted = min(holds, verified)
-        slow = (1 + self.noise * chance.exponential(2)) * np.where(chance.random(2) < 0.02, 4, 1)
+        pace = 1.5 if self.stretches and number // self.stretches % 2 else 1.0
+        slow = pace * (1 + self.noise * chance.exponential(2)) * np.where(chance.random(2) < 0.02, 4, 1)
         control.learn(
             Round(
                 confidences[:drafted],
@@ -74,11 +81,13 @@ class World:
 
     def play(self, control: Control, rounds: int, chance: np.random.Generator) -> Iterator[tuple[int, float, int]]:
         """Tokens, seconds and verified drafts of each round."""
-        for _ in range(rounds):
+        for number in range(rounds):
             holds = 0
             while holds < MAXIMUM and chance.random() < self.accept(holds):
                 holds += 1
-            drafted, verified, accepted = self.machine.play(control, list(chance.random(MAXIMUM)), holds, chance)
+            drafted, verified, accepted = self.machine.play(
+                control, list(chance.random(MAXIMUM)), holds, chance, number
+            )
             yield accepted + 1, self.machine.cost(drafted, verified), verified
 
 
@@ -97,15 +106,27 @@ WORLDS = {
 }
 
 
-@pytest.mark.parametrize("name", WORLDS)
-def test_it_is_nearly_as_fast_as_the_best_fixed_length(name: str):
-    world, speeds = WORLDS[name], []
-    for seed in range(5):
+def shares_of_the_best(world: World, seeds: int) -> list[float]:
+    """What `Auto` gives of the best fixed length's speed."""
+    shares = []
+    for seed in range(seeds):
         played = list(world.play(Auto(MAXIMUM), 600, np.random.default_rng(seed)))
         tokens, seconds, _ = (sum(column) for column in zip(*played, strict=True))
-        speeds.append(tokens / seconds)
-    assert np.mean(speeds) / world.best_speed() > 0.95
-    assert min(speeds) / world.best_speed() > 0.85
+        shares.append(tokens / seconds / world.best_speed())
+    return shares
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_it_is_nearly_as_fast_as_the_best_fixed_length(name: str):
+    shares = shares_of_the_best(WORLDS[name], 5)
+    assert np.mean(shares) > 0.95
+    assert min(shares) > 0.85
+
+
+def test_a_machine_whose_pace_changes_is_not_taken_for_a_dearer_length():
+    """0.94 of the best length's speed; if the pace is left out of the account, 0.91."""
+    machine = Machine(0.04, lambda length: 1 + 0.25 * length, stretches=40)
+    assert np.mean(shares_of_the_best(World(machine, decreasing(0.85)), 12)) > 0.925
 
 
 def test_where_drafting_loses_it_stops_and_tries_again_now_and_then():
@@ -153,6 +174,17 @@ def test_doubtful_tokens_are_not_verified_and_sure_ones_are():
         verified[good].append(machine.play(control, confidences, MAXIMUM if good else 0, chance)[1])
     assert np.mean(verified[True][50:]) > 6
     assert np.mean(verified[False][50:]) < 0.5
+
+
+def test_a_draft_that_was_cut_is_judged_all_the_same():
+    """Doubtful tokens, of which none holds for a while, and then all: nothing but cut drafts can tell."""
+    control, chance = Auto(MAXIMUM), np.random.default_rng(8)
+    machine, doubtful = Machine(0.02, lambda length: 1 + 0.5 * length), [0.5] * MAXIMUM
+    for _ in range(60):
+        machine.play(control, doubtful, 0, chance)
+    assert control.plan(doubtful) == 0
+    verified = [machine.play(control, doubtful, MAXIMUM, chance)[1] for _ in range(300)]
+    assert np.mean(verified[-100:]) > 4
 
 
 def test_blind_it_stays_with_its_plan_whatever_the_confidence():
