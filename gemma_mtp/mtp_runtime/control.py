@@ -146,21 +146,27 @@ class Auto(Fixed):
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
+        cost = self._learn_costs(round)
+        self._learn_chances(round)
+        self._late.add(round.accepted + 1, cost)
+        self._rest.learn(len(round.confidences), round.accepted + 1, cost, self._prices[0])
+        self._decide_trials()
+
+    def _learn_costs(self, round: Round) -> float:
+        """Returns what such a round usually takes, in seconds."""
         drafted, pace = len(round.confidences), self._pace.factor
         if drafted:
             self._step.add(round.draft_seconds / drafted / pace)
-        changed = self._change.seconds * (round.verified != self._last)
+        seconds, is_change = round.verify_seconds / pace, round.verified != self._last
+        changing = min(self._change.seconds, seconds / 2) if is_change else 0.0
         if round.verified in self._verify:
-            self._pace.learn(round.verify_seconds, self._verify[round.verified].seconds + changed)
-            if round.verified != self._last:
-                self._change.add(max(round.verify_seconds / pace - self._verify[round.verified].seconds, 0.0))
-        self._learn_price(round.verified, round.verify_seconds / pace - changed)
-        self._learn_chances(round)
+            usual = self._verify[round.verified].seconds
+            self._pace.learn(round.verify_seconds, usual + changing)
+            if is_change:
+                self._change.add(max(seconds - usual, 0.0))
+        self._learn_price(round.verified, seconds - changing)
         self._last = round.verified
-        cost = drafted * self._step.seconds + self._prices[round.verified] + changed
-        self._late.add(round.accepted + 1, cost)
-        self._rest.learn(drafted, round.accepted + 1, cost, self._prices[0])
-        self._decide_trials()
+        return drafted * self._step.seconds + self._prices[round.verified] + changing
 
     def _learn_price(self, length: int, seconds: float) -> None:
         if length not in self._verify:
