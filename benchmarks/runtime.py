@@ -171,28 +171,29 @@ class Costs:
     """
 
     def __init__(self, laps: Sequence[Lap]):
-        adapting = [lap.statistics for lap in laps if lap.task.draft == AUTO]
         by_draft: dict[int, list[Statistics]] = defaultdict(list)
+        by_kind: dict[bool, list[Statistics]] = defaultdict(list)  # whether adaptive
         for lap in laps:
-            if lap.task.draft != AUTO:
-                by_draft[lap.task.draft].append(lap.statistics)
-        fixed = [one for some in by_draft.values() for one in some]
+            by_draft[lap.task.draft].append(lap.statistics)
+            by_kind[lap.task.draft == AUTO].append(lap.statistics)
         self._verify = {
-            draft: median(one.verify_seconds / one.rounds for one in some) for draft, some in by_draft.items()
+            draft: median(one.verify_seconds / one.rounds for one in some)
+            for draft, some in by_draft.items()
+            if draft != AUTO
         }
-        self._step = {kind: _step_seconds(some) for kind, some in (("auto", adapting), ("fixed", fixed))}
-        self._rest = {kind: _rest_seconds(some) for kind, some in (("auto", adapting), ("fixed", fixed))}
+        self._step = {kind: _step_seconds(some) for kind, some in by_kind.items()}
+        self._rest = {kind: _rest_seconds(some) for kind, some in by_kind.items()}
         self._longer = {
             kind: median(one.generation_seconds / self._modelled(kind, one) for one in some)
-            for kind, some in (("auto", adapting), ("fixed", fixed))
+            for kind, some in by_kind.items()
         }
 
     def seconds(self, lap: Lap) -> float:
         """What the lap's generation would have taken at these costs."""
-        kind = "auto" if lap.task.draft == AUTO else "fixed"
+        kind = lap.task.draft == AUTO
         return self._longer[kind] * self._modelled(kind, lap.statistics)
 
-    def _modelled(self, kind: str, one: Statistics) -> float:
+    def _modelled(self, kind: bool, one: Statistics) -> float:
         at_least = [one.rounds, *one.drafted_at, 0]  # so many rounds verified 0, 1, 2 .. drafts or more
         verifying = sum(
             (more - fewer) * self._verify[drafts] for drafts, (more, fewer) in enumerate(pairwise(at_least))

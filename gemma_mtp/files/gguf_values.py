@@ -108,7 +108,7 @@ def boolean(value: bool) -> Value:
 
 def string(text: str) -> Value:
     """Raises UnicodeEncodeError for lone surrogates."""
-    return Value(ValueType.STRING, encode_strings([text]))
+    return Value(ValueType.STRING, encode_string(text))
 
 
 def array(item_type: ValueType, items: Sequence[Any] | np.ndarray) -> Value:
@@ -120,6 +120,12 @@ def array(item_type: ValueType, items: Sequence[Any] | np.ndarray) -> Value:
 def strings(items: Sequence[str]) -> Value:
     """An array of strings. Raises UnicodeEncodeError for lone surrogates."""
     return Value(ValueType.ARRAY, encode_strings(items), ValueType.STRING, len(items))
+
+
+def encode_string(text: str) -> bytes:
+    """One length-prefixed string. Raises UnicodeEncodeError for lone surrogates."""
+    raw = text.encode()
+    return _LENGTH.pack(len(raw)) + raw
 
 
 def encode_strings(items: Sequence[str]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.gguf_reader import DEFAULT_ALIGNMENT, MAGIC
-from gemma_mtp.files.gguf_values import Value, encode_strings
+from gemma_mtp.files.gguf_values import Value, encode_string
 from gemma_mtp.ggml import GGMLType, tensor_bytes
 
 VERSION = 3
@@ -109,7 +109,7 @@ def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorPlan]) 
     for tensor in tensors:
         dimensions = tensor.shape[::-1]
         parts += [
-            encode_strings([tensor.name]),
+            encode_string(tensor.name),
             struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, tensor.type, offset),
         ]
         offset += padded(tensor.nbytes)
@@ -119,4 +119,4 @@ def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorPlan]) 
 
 def _entry(key: str, value: Value) -> list[Buffer]:
     """A key and its value, in pieces: a vocabulary is copied no oftener than need be."""
-    return [encode_strings([key]), struct.pack("<I", value.type), *value.encode()]
+    return [encode_string(key), struct.pack("<I", value.type), *value.encode()]
