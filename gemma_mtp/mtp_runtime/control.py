@@ -9,10 +9,11 @@
 
 and it takes the k with the largest tokens(k) - rate * cost(k), where rate is the tokens a second of late: what the
 same time would give elsewhere. The chance of a draft that exists is the share of drafts of such confidence that held
-lately; of one that does not exist yet, the share at its position. So a draft goes on as long as that promises to pay,
-and is cut, down to nothing, where its tokens are too doubtful to be worth their pass. The first draft is always made,
-for the sake of its confidence, unless rounds that drafted were no quicker of late than plain ones: then none is made
-for a while.
+lately, and how the same token fared when it was drafted before after the same two: text repeats itself, and so do a
+drafter's errors. The chance of one that does not exist yet is the share at its position. So a draft goes on as long as
+that promises to pay, and is cut, down to nothing, where its tokens are too doubtful to be worth their pass. The first
+draft is always made, to see how sure it is, unless rounds that drafted were no quicker of late than plain ones: then
+none is made for a while.
 
 Four things keep the model honest: old observations fade, since texts change; costs are corrected for the pace of the
 machine, which is not always the same; a length whose cost is unknown, or was measured long ago, is taken to cost no
@@ -31,15 +32,23 @@ from typing import NamedTuple, Protocol
 from gemma_mtp.errors import UsageError
 
 
+class Guess(NamedTuple):
+    """What is known of a drafted token before it is verified: it and the two tokens before it; the drafter's
+    confidence."""
+
+    trigram: tuple[int, int, int]
+    confidence: float
+
+
 class Round(NamedTuple):
     """What a round did and took.
 
-    confidences: the drafter's, of each drafted token (empty if `Control.wants_confidence` is false). verified: so many
-    of them were kept for the target, accepted: so many of those held. right: so many drafts are known to be what the
-    target says: those accepted and, if all were, the first that was cut. Times are seconds.
+    guesses: of each drafted token (empty if `Control.wants_guesses` is false). verified: so many of them were kept for
+    the target, accepted: so many of those held. right: so many drafts are known to be what the target says: those
+    accepted and, if all were, the first that was cut. Times are seconds.
     """
 
-    confidences: Sequence[float]
+    guesses: Sequence[Guess]
     verified: int
     accepted: int
     right: int
@@ -53,13 +62,16 @@ class Control(Protocol):
     draft_max: int
 
     @property
-    def wants_confidence(self) -> bool:
-        """Whether `plan` looks at confidences."""
+    def wants_guesses(self) -> bool:
+        """Whether `plan` looks at guesses."""
 
-    def plan(self, confidences: Sequence[float]) -> int:
-        """How long this round's draft should be, its first tokens having these confidences.
+    def begin(self) -> None:
+        """A new text begins."""
 
-        Beyond len(confidences): go on drafting. At the end the draft is cut to it.
+    def plan(self, guesses: Sequence[Guess]) -> int:
+        """How long this round's draft should be, after these first tokens of it.
+
+        Beyond len(guesses): go on drafting. At the end the draft is cut to it.
         """
 
     def learn(self, round: Round) -> None:
@@ -78,11 +90,14 @@ class Fixed:
         self.draft_max, self.draft_min, self.p_min = draft_max, draft_min, p_min
 
     @property
-    def wants_confidence(self) -> bool:
+    def wants_guesses(self) -> bool:
         return self.p_min > 0
 
-    def plan(self, confidences: Sequence[float]) -> int:
-        sure = next((place for place, share in enumerate(confidences) if share < self.p_min), self.draft_max)
+    def begin(self) -> None:
+        pass
+
+    def plan(self, guesses: Sequence[Guess]) -> int:
+        sure = next((place for place, guess in enumerate(guesses) if guess.confidence < self.p_min), self.draft_max)
         return sure if sure >= self.draft_min else 0
 
     def learn(self, round: Round) -> None:
@@ -93,6 +108,8 @@ class Fixed:
 FADING = 0.98
 #: Weight, in observations, of what is believed without any.
 BELIEF = 2.0
+#: How much a guess's first verdict still counts at the next one; so many guesses are remembered.
+VERDICT_LASTS, REMEMBERED = 0.5, 4096
 #: What the first position accepts as long as nobody knows better.
 FIRST_ACCEPTANCE = 0.8
 #: Where classes of confidence end.
@@ -123,6 +140,7 @@ class Auto(Fixed):
         self._blind, self._rounds = blind, 0
         self._trials = [min(max(draft_min, 1), draft_max), 0] * 2  # lengths to try in the next rounds
         self._by_position, self._by_confidence = Shares(draft_max), Shares(len(CONFIDENCES) + 1)
+        self._verdicts = Verdicts()
         self._step = Cost(0.0)
         self._verify: dict[int, Cost] = {}  # by length, if the length before was the same
         self._change, self._last = Cost(0.0), 0  # what another length costs more; the length before
@@ -132,29 +150,32 @@ class Auto(Fixed):
         self._late, self._rest, self._pace = Rate(), Rest(), Pace()
 
     @property
-    def wants_confidence(self) -> bool:
+    def wants_guesses(self) -> bool:
         return True
 
-    def plan(self, confidences: Sequence[float]) -> int:
+    def begin(self) -> None:
+        self._verdicts = Verdicts()
+
+    def plan(self, guesses: Sequence[Guess]) -> int:
         if self._trials:
             return self._trials[0]
-        if self._rest.rounds and not confidences:
+        if self._rest.rounds and not guesses:
             return 0
-        seen = () if self._blind else confidences
+        seen = () if self._blind else guesses
         best = self._best(seen) or int(not seen)
-        return min(best, super().plan(confidences)) if self.p_min else best
+        return min(best, super().plan(guesses)) if self.p_min else best
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
         cost = self._learn_costs(round)
         self._learn_chances(round)
         self._late.add(round.accepted + 1, cost)
-        self._rest.learn(len(round.confidences), round.accepted + 1, cost, self._prices[0])
+        self._rest.learn(len(round.guesses), round.accepted + 1, cost, self._prices[0])
         self._decide_trials()
 
     def _learn_costs(self, round: Round) -> float:
         """Returns what such a round usually takes, in seconds."""
-        drafted, pace = len(round.confidences), self._pace.factor
+        drafted, pace = len(round.guesses), self._pace.factor
         if drafted:
             self._step.add(round.draft_seconds / drafted / pace)
         seconds, is_change = round.verify_seconds / pace, round.verified != self._last
@@ -178,10 +199,12 @@ class Auto(Fixed):
             self._prices = self._priced()
 
     def _learn_chances(self, round: Round) -> None:
-        judged = min(round.right + 1, round.verified + 1, len(round.confidences))  # what follows a failure never was
-        for place in range(judged):
-            self._by_position.add(place, place < round.right)
-            self._by_confidence.add(bisect(CONFIDENCES, round.confidences[place]), place < round.right)
+        judged = min(round.right + 1, round.verified + 1, len(round.guesses))  # what follows a failure never was
+        for place, guess in enumerate(round.guesses[:judged]):
+            held = place < round.right
+            self._by_position.add(place, held)
+            self._by_confidence.add(bisect(CONFIDENCES, guess.confidence), held)
+            self._verdicts.add(guess, held)
         if judged:
             self._by_position.fade()
             self._by_confidence.fade()
@@ -190,9 +213,13 @@ class Auto(Fixed):
             acceptance = self._by_position.share(place, acceptance)
             self._acceptances.append(acceptance)
 
-    def _best(self, confidences: Sequence[float]) -> int:
+    def _chance(self, guess: Guess) -> float:
+        share = self._by_confidence.share(bisect(CONFIDENCES, guess.confidence), guess.confidence)
+        return self._verdicts.share(guess, share)
+
+    def _best(self, guesses: Sequence[Guess]) -> int:
         """The length that promises most: tokens, less those that the same time gives elsewhere."""
-        rate, drafted = self._late.rate, len(confidences)
+        rate, drafted = self._late.rate, len(guesses)
         step, prices = rate * self._step.seconds, [price + self._change.seconds for price in self._prices]
         prices[self._last] = self._prices[self._last]
         best, most = 0, 1 - rate * prices[0]
@@ -200,8 +227,7 @@ class Auto(Fixed):
         drafting = 0.0
         for place, acceptance in enumerate(self._acceptances):
             if place < drafted:
-                confidence = confidences[place]
-                chance *= self._by_confidence.share(bisect(CONFIDENCES, confidence), confidence)
+                chance *= self._chance(guesses[place])
             else:
                 chance *= acceptance
                 drafting += step
@@ -329,3 +355,21 @@ class Shares:
     def share(self, place: int, belief: float) -> float:
         """belief: the share that counts as long as little was seen."""
         return (self._held[place] + BELIEF * belief) / (self._seen[place] + BELIEF)
+
+
+class Verdicts:
+    """How the guesses of a text fared."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int], tuple[float, float]] = {}  # trigram: seen and held, the latest last
+
+    def add(self, guess: Guess, held: bool) -> None:
+        seen, had = self._known.pop(guess.trigram, (0.0, 0.0))
+        self._known[guess.trigram] = VERDICT_LASTS * seen + 1, VERDICT_LASTS * had + held
+        if len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    def share(self, guess: Guess, belief: float) -> float:
+        """belief: the share that counts as much as the last verdict, and alone as long as there is none."""
+        seen, held = self._known.get(guess.trigram, (0.0, 0.0))
+        return (held + belief) / (seen + 1)

@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from gemma_mtp.mtp_runtime.candidates import confidence
-from gemma_mtp.mtp_runtime.control import Control, Fixed
+from gemma_mtp.mtp_runtime.control import Control, Fixed, Guess
 from gemma_mtp.mtp_runtime.llama import Context
 from gemma_mtp.mtp_runtime.sampler import Sampler
 
 
 class Draft(NamedTuple):
-    """tokens: to be verified. cut: drafted after them, and not worth it. confidences: of all of these, if wanted."""
+    """tokens: to be verified. cut: drafted after them, and not worth it. guesses: of all of these, if wanted."""
 
     tokens: Sequence[int]
     cut: Sequence[int]
-    confidences: Sequence[float]
+    guesses: Sequence[Guess]
 
     def right(self, accepted: int, newest: int) -> int:
         """How many drafts are known to be what the target says, which accepted so many and then said `newest`."""
@@ -39,7 +39,7 @@ class Drafter:
         self,
         newest: int,
         hidden: np.ndarray,
-        position: int,
+        cached: Sequence[int],
         longest: int,
         sampler: Sampler,
         index: int,
@@ -47,25 +47,28 @@ class Drafter:
     ) -> Draft:
         """`longest` drafts for the places after `newest`, or as many of them as `control` plans.
 
-        newest: the token that the target chose last, at `position`; the KV cache ends just before it.
-        hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of position - 1.
+        newest: the token that the target chose last. cached: the tokens before it, all that the KV cache holds.
+        hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of cached[-1].
         index: the first draft's place in the generation.
 
-        Every step of a round runs at the same position: the assistant was trained so, because without a KV cache of
-        its own it sees nothing between `position` and the draft (Gemma 4's model documentation in transformers).
+        Every step of a round runs at the position of `newest`: the assistant was trained so, because without a KV
+        cache of its own it sees nothing between that and the draft (Gemma 4's model documentation in transformers).
         Raises LlamaError.
         """
-        context, control, token = self.context, control or Fixed(longest), newest
+        context, control = self.context, control or Fixed(longest)
+        before, last = cached[-1], newest
         tokens: list[int] = []
-        confidences: list[float] = []
-        planned = control.plan(confidences)
+        guesses: list[Guess] = []
+        planned = control.plan(guesses)
         while len(tokens) < min(planned, longest):
-            context.decode_draft(token, hidden, position)
+            context.decode_draft(last, hidden, len(cached))
             logits = context.logits()[0]
-            if control.wants_confidence:
-                confidences.append(confidence(logits))
+            sure = confidence(logits) if control.wants_guesses else 0.0  # first, for a sampler may change logits
             token = sampler.propose(logits, index + len(tokens))
+            if control.wants_guesses:
+                guesses.append(Guess((before, last, token), sure))
             hidden = context.hidden()[0]
             tokens.append(token)
-            planned = control.plan(confidences)
-        return Draft(tokens[:planned], tokens[planned:], confidences)
+            before, last = last, token
+            planned = control.plan(guesses)
+        return Draft(tokens[:planned], tokens[planned:], guesses)

@@ -43,6 +43,8 @@ def generate(
         with statistics.timed("prompt_seconds"):
             newest = verifier.prefill(prompt, sampler, reuse=reuse)
         statistics.prompt_tokens, statistics.reused_tokens = len(prompt), verifier.reused
+        if not verifier.reused:
+            control.begin()
         statistics.tokens = emitted = 1
         yield Step(newest, drafted=False)
         while emitted < max_tokens and verifier.room:
@@ -51,16 +53,12 @@ def generate(
             draft = NOTHING
             with statistics.timed("draft_seconds") as drafting:
                 if drafter and longest > 0:
-                    draft = drafter.draft(
-                        newest, verifier.hidden, len(verifier.tokens), longest, sampler, emitted, control
-                    )
+                    draft = drafter.draft(newest, verifier.hidden, verifier.tokens, longest, sampler, emitted, control)
             with statistics.timed("verify_seconds") as verifying:
                 accepted, newest = verifier.verify(newest, draft.tokens, sampler, emitted)
             statistics.count_round(len(draft.tokens), accepted, len(draft.cut))
             right = draft.right(accepted, newest)
-            control.learn(
-                Round(draft.confidences, len(draft.tokens), accepted, right, drafting.seconds, verifying.seconds)
-            )
+            control.learn(Round(draft.guesses, len(draft.tokens), accepted, right, drafting.seconds, verifying.seconds))
             for place, token in enumerate((*draft.tokens[:accepted], newest)):
                 statistics.tokens = emitted = emitted + 1
                 yield Step(token, drafted=place < accepted)

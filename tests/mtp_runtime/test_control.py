@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import pytest
 
 from gemma_mtp.mtp_runtime import MtpEngine
-from gemma_mtp.mtp_runtime.candidates import confidence
-from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed, Round
+from gemma_mtp.mtp_runtime.control import REMEMBERED, Auto, Control, Fixed, Guess, Round, Verdicts
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.mtp_runtime.sampler import Greedy
 
 MAXIMUM = 8
+NUMBERS = count()
+
+
+def guesses(confidences: Sequence[float]) -> list[Guess]:
+    """Drafts that were never seen before."""
+    return [Guess((next(NUMBERS), 0, 0), confidence) for confidence in confidences]
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Machine:
         return drafted * self.step + self.verify(verified)
 
     def play(
-        self, control: Control, confidences: Sequence[float], holds: int, chance: np.random.Generator, number: int = 0
+        self, control: Control, draft: Sequence[Guess], holds: int, chance: np.random.Generator, number: int = 0
     ) -> tuple[int, int, int]:
         """The `number`-th round, on a text where the first `holds` drafts would hold.
 
@@ -45,15 +51,15 @@ class Machine:
         Measurements are disturbed, mostly a little, seldom much.
         """
         drafted = 0
-        while drafted < MAXIMUM and control.plan(confidences[:drafted]) > drafted:
+        while drafted < MAXIMUM and control.plan(draft[:drafted]) > drafted:
             drafted += 1
-        verified = min(drafted, control.plan(confidences[:drafted]))
+        verified = min(drafted, control.plan(draft[:drafted]))
         accepted = min(holds, verified)
         pace = 1.5 if self.stretches and number // self.stretches % 2 else 1.0
         slow = pace * (1 + self.noise * chance.exponential(2)) * np.where(chance.random(2) < 0.02, 4, 1)
         control.learn(
             Round(
-                confidences[:drafted],
+                draft[:drafted],
                 verified,
                 accepted,
                 min(holds, drafted, verified + 1) if accepted == verified else accepted,
@@ -86,7 +92,7 @@ class World:
             while holds < MAXIMUM and chance.random() < self.accept(holds):
                 holds += 1
             drafted, verified, accepted = self.machine.play(
-                control, list(chance.random(MAXIMUM)), holds, chance, number
+                control, guesses(chance.random(MAXIMUM)), holds, chance, number
             )
             yield accepted + 1, self.machine.cost(drafted, verified), verified
 
@@ -171,7 +177,7 @@ def test_doubtful_tokens_are_not_verified_and_sure_ones_are():
     for _ in range(400):
         good = bool(chance.random() < 0.5)
         confidences = list(chance.uniform(0.9, 1.0, MAXIMUM) if good else chance.uniform(0.0, 0.1, MAXIMUM))
-        verified[good].append(machine.play(control, confidences, MAXIMUM if good else 0, chance)[1])
+        verified[good].append(machine.play(control, guesses(confidences), MAXIMUM if good else 0, chance)[1])
     assert np.mean(verified[True][50:]) > 6
     assert np.mean(verified[False][50:]) < 0.5
 
@@ -179,11 +185,12 @@ def test_doubtful_tokens_are_not_verified_and_sure_ones_are():
 def test_a_draft_that_was_cut_is_judged_all_the_same():
     """Doubtful tokens, of which none holds for a while, and then all: nothing but cut drafts can tell."""
     control, chance = Auto(MAXIMUM), np.random.default_rng(8)
-    machine, doubtful = Machine(0.02, lambda length: 1 + 0.5 * length), [0.5] * MAXIMUM
+    machine = Machine(0.02, lambda length: 1 + 0.5 * length)
+    doubtful = [0.5] * MAXIMUM
     for _ in range(60):
-        machine.play(control, doubtful, 0, chance)
-    assert control.plan(doubtful) == 0
-    verified = [machine.play(control, doubtful, MAXIMUM, chance)[1] for _ in range(300)]
+        machine.play(control, guesses(doubtful), 0, chance)
+    assert control.plan(guesses(doubtful)) == 0
+    verified = [machine.play(control, guesses(doubtful), MAXIMUM, chance)[1] for _ in range(300)]
     assert np.mean(verified[-100:]) > 4
 
 
@@ -192,43 +199,72 @@ def test_blind_it_stays_with_its_plan_whatever_the_confidence():
     list(WORLDS["as on the heavy demo pair"].play(control, 100, chance))
     plan = control.plan([])
     assert plan > 0
-    assert all(control.plan(list(chance.random(length))) == plan for length in range(MAXIMUM))
+    assert all(control.plan(guesses(chance.random(length))) == plan for length in range(MAXIMUM))
+
+
+def repeating(good: bool) -> list[Guess]:
+    """The same text again and again, one half of it drafted well and one badly, with the same confidence."""
+    return [Guess((good, place, 0), 0.7) for place in range(MAXIMUM)]
+
+
+def test_what_was_drafted_after_the_same_words_before_fares_as_it_did_then():
+    control, chance, machine = Auto(MAXIMUM), np.random.default_rng(9), Machine(0.02, lambda length: 1 + 0.2 * length)
+    verified: dict[bool, list[int]] = {True: [], False: []}
+    for _ in range(100):
+        good = bool(chance.random() < 0.5)
+        verified[good].append(machine.play(control, repeating(good), MAXIMUM if good else 0, chance)[1])
+    assert np.mean(verified[True][10:]) > 6
+    assert np.mean(verified[False][10:]) < 1
+    before = control.plan(repeating(True)) - control.plan(repeating(False))
+    control.begin()
+    assert before > 0
+    assert control.plan(repeating(True)) == control.plan(repeating(False))
+
+
+def test_so_many_verdicts_are_remembered_the_latest():
+    verdicts, heard = Verdicts(), guesses([0.5] * (REMEMBERED + 2))
+    for guess in (*heard[:-1], heard[1], heard[-1]):
+        verdicts.add(guess, held=True)
+    known = [guess for guess in heard if verdicts.share(guess, 0.0)]
+    assert known == [heard[1], *heard[3:]]
+
+
+def test_the_last_verdict_counts_most():
+    verdicts, [guess] = Verdicts(), guesses([0.5])
+    assert verdicts.share(guess, 0.3) == 0.3
+    shares = []
+    for held in (True, True, False):
+        verdicts.add(guess, held)
+        shares.append(verdicts.share(guess, 0.5))
+    assert shares == [0.75, 0.8, pytest.approx((0.5 * 1.5 + 0.5) / 2.75)]
 
 
 def test_a_fixed_length_is_fixed_but_for_p_min():
-    assert Fixed(3).plan([]) == Fixed(3).plan([0.1]) == 3
-    assert not Fixed(3).wants_confidence
-    assert Fixed(3, p_min=0.5).plan([0.6, 0.5, 0.4]) == 2
-    assert Fixed(3, 3, p_min=0.5).plan([0.6, 0.5, 0.4]) == 0
-    assert Fixed(3, p_min=0.5).wants_confidence
-
-
-class Recording(Greedy):
-    """Greedy, and what the drafter's confidence was."""
-
-    confidences: list[float]
-
-    def propose(self, logits: np.ndarray, index: int) -> int:
-        self.confidences.append(confidence(logits))
-        return super().propose(logits, index)
+    assert Fixed(3).plan([]) == Fixed(3).plan(guesses([0.1])) == 3
+    assert not Fixed(3).wants_guesses
+    assert Fixed(3, p_min=0.5).plan(guesses([0.6, 0.5, 0.4])) == 2
+    assert Fixed(3, 3, p_min=0.5).plan(guesses([0.6, 0.5, 0.4])) == 0
+    assert Fixed(3, p_min=0.5).wants_guesses
 
 
 @pytest.fixture(scope="module")
-def drafts(engine: MtpEngine) -> dict[str, list[tuple[list[float], int]]]:
-    """By category: at each place of the demo target's text the confidences of a draft, and how much of it holds."""
-    verifier, drafter, sampler = engine._verifier, engine._drafter, Recording(engine.target.end_tokens())
+def drafts(engine: MtpEngine) -> dict[str, list[tuple[list[Guess], int]]]:
+    """By category: at each place of the demo target's text the guesses of a draft, and how many of them hold."""
+    verifier, drafter, sampler = engine._verifier, engine._drafter, Greedy(engine.target.end_tokens())
     assert drafter
+    whole = Fixed(MAXIMUM, p_min=1e-9)  # which wants guesses and cuts none
     found = {}
     for category, prompt in BUILT_IN.items():
         text, rows = [verifier.prefill(engine.tokenize(prompt)[:200], sampler)], []
         for place in range(170):
-            sampler.confidences = []
-            draft = drafter.draft(text[-1], verifier.hidden, len(verifier.tokens), MAXIMUM, sampler, place + 1)
-            rows.append((sampler.confidences, draft.tokens))
+            rows.append(drafter.draft(text[-1], verifier.hidden, verifier.tokens, MAXIMUM, sampler, place + 1, whole))
             text.append(verifier.verify(text[-1], [], sampler, place + 1).newest)
         found[category] = [
-            (row, next((i for i in range(MAXIMUM) if tokens[i] != text[place + 1 + i]), MAXIMUM))
-            for place, (row, tokens) in enumerate(rows[: 170 - MAXIMUM])
+            (
+                list(draft.guesses),
+                next((i for i in range(MAXIMUM) if draft.tokens[i] != text[place + 1 + i]), MAXIMUM),
+            )
+            for place, draft in enumerate(rows[: 170 - MAXIMUM])
         ]
     return found
 
@@ -243,12 +279,13 @@ MACHINES = {
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_on_the_categories_it_is_as_fast_as_each_ones_best_length(
-    drafts: dict[str, list[tuple[list[float], int]]], name: str
+    drafts: dict[str, list[tuple[list[Guess], int]]], name: str
 ):
     machine, chance = MACHINES[name], np.random.default_rng(7)
 
     def seconds(control: Control, category: str) -> float:
         place, total = 0, 0.0
+        control.begin()
         while place < len(drafts[category]):
             drafted, verified, accepted = machine.play(control, *drafts[category][place], chance)
             place, total = place + accepted + 1, total + machine.cost(drafted, verified)
@@ -261,5 +298,4 @@ def test_on_the_categories_it_is_as_fast_as_each_ones_best_length(
         for category in drafts
     }
     assert np.mean(list(ratios.values())) > 0.97, ratios
-    # The demo target falls into loops, with which now and then a fixed length is in step by luck.
-    assert min(ratios.values()) > 0.8, ratios
+    assert min(ratios.values()) > 0.88, ratios
