@@ -37,6 +37,8 @@ PATIENCE = 2.0
 WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC000001D: "illegal instruction", 0xC0000409: "abort"}
 _FRAME = re.compile(r'File "(.+)", line (\d+) in \w+$')
 _NATIVE_CALL = re.compile(r"\b(?:llama|ggml)_\w+(?=\()")
+#: What is left of faulthandler's list of modules where two threads crashed at once and wrote over each other.
+_MODULES = re.compile(r"(?:, ?)?(?:\w+(?:\.\w+)+, ?)+[\w.]*(?: \(total: \d+\)?)?")
 
 
 class NativeCrash(LlamaError):
@@ -178,7 +180,8 @@ def _native_call(line: str) -> str | None:
 
 def _is_stack(line: str) -> bool:
     """Whether this is a line of faulthandler's report, which `_FRAME` has been read from."""
-    return line.startswith(("Fatal Python error", "Current thread", "Thread 0x", "File ", "Extension modules"))
+    begins = ("Fatal Python error", "Current thread", "Thread 0x", "File ", "Extension modules")
+    return line.startswith(begins) or _MODULES.fullmatch(line) is not None
 
 
 def _signal_name(code: int) -> str | None:

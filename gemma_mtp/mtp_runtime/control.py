@@ -123,7 +123,7 @@ PACE_SHARE, PACE_LIMIT, PACE_LASTS = 0.25, 1.5, 0.9
 #: After so many rounds without a plain one there is one again, and a cost that was not measured is forgotten.
 RETRY, FORGET = 64, 256
 #: Rounds with drafts after which is judged whether they pay; rounds without, when they don't, doubled up to the last.
-ENOUGH, FIRST_REST, LONGEST_REST = 8, 32, 128
+ENOUGH, FIRST_REST, LONGEST_REST = 6, 32, 192
 #: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
 SURPRISE = 1.5
 

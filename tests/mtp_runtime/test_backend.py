@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,10 @@ def test_a_damaged_memory_is_ignored_and_replaced(own_cache: Path, damage: bytes
     backend.cache_file().write_bytes(damage)
     assert backend.remembered() is None
     assert backend.settings_for_this_machine().extra_buffers is report.extra_buffers
-    assert backend.remembered() == report
+    again = backend.remembered()
+    assert again
+    # Not what a crash left to read: it may hit several threads at once, which write over each other.
+    assert replace(again, failures=()) == replace(report, failures=())
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(own_cache: Path):

@@ -21,6 +21,14 @@ def crash() -> Iterator[int]:
     os.abort()
 
 
+def crash_twice() -> Iterator[int]:
+    """Runs in a child: what two threads leave that crash at once, the one within the other's report."""
+    yield 1
+    os.write(2, b"ggml: a last word, said at 0.5\n, numpy.linalg._umath_linalg, numpy.random._pcg64,\n")
+    os.write(2, b"numpy.random._philox, numpy.random.mtrand (total: 13\n")
+    os.abort()
+
+
 def overfill(model: Path) -> Iterator[int]:
     """Runs in a child: a batch that llama.cpp answers with a failed GGML_ASSERT."""
     from gemma_mtp.mtp_runtime import llama
@@ -116,6 +124,12 @@ def test_death_is_named_after_what_came_before():
         next(running)
     assert caught.value.signal_name == "SIGABRT"
     assert caught.value.exit_code == 1
+
+
+def test_last_words_are_told_without_the_list_of_modules():
+    with pytest.raises(NativeCrash) as caught:
+        list(in_child(f"{__name__}:crash_twice"))
+    assert caught.value.log == ("ggml: a last word, said at 0.5",)
 
 
 def test_an_assertion_in_llama_cpp_is_quoted(target_gguf: GGUFFactory):
