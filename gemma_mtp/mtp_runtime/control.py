@@ -120,10 +120,10 @@ MEASUREMENTS, DOUBT = 25, 0.1
 #: How much of a round's surprise is put down to the machine's pace, what a single round may say of it, and how much of
 #: it lasts. Seen on a shared machine: rounds vary by a quarter, mostly many rounds in a row alike.
 PACE_SHARE, PACE_LIMIT, PACE_LASTS = 0.25, 1.5, 0.9
-#: After so many rounds without a plain one there is one again, and a cost that was not measured is forgotten.
-RETRY, FORGET = 64, 256
+#: After so many rounds without a plain one there are two again, and a cost that was not measured is forgotten.
+RETRY, FORGET = 96, 256
 #: Rounds with drafts after which is judged whether they pay; rounds without, when they don't, doubled up to the last.
-ENOUGH, FIRST_REST, LONGEST_REST = 6, 32, 192
+ENOUGH, FIRST_REST, LONGEST_REST = 6, 8, 192
 #: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
 SURPRISE = 1.5
 
@@ -138,11 +138,14 @@ class Auto(Fixed):
         """
         super().__init__(draft_max, draft_min, p_min)
         self._blind, self._rounds = blind, 0
-        self._trials = [min(max(draft_min, 1), draft_max), 0] * 2  # lengths to try in the next rounds
+        shortest = min(max(draft_min, 1), draft_max)
+        self._trials = [shortest, shortest, 0, 0]  # lengths to try in the next rounds
         self._by_position, self._by_confidence = Shares(draft_max), Shares(len(CONFIDENCES) + 1)
         self._verdicts = Verdicts()
         self._step = Cost(0.0)
         self._verify: dict[int, Cost] = {}  # by length, if the length before was the same
+        self._plain, self._plain_at = Cost(), 0  # a plain round after another, and when the last one was
+        self._drafted = True  # whether the last round did
         self._change, self._last = Cost(0.0), 0  # what another length costs more; the length before
         self._measured: dict[int, int] = {}  # the last round with this length
         self._prices: list[float] = []  # seconds of verification by length, known or supposed
@@ -167,10 +170,11 @@ class Auto(Fixed):
 
     def learn(self, round: Round) -> None:
         self._rounds += 1
-        cost = self._learn_costs(round)
+        plain, self._drafted = not (round.guesses or self._drafted), bool(round.guesses)
+        cost = self._learn_plain(round) if plain else self._learn_costs(round)
         self._learn_chances(round)
         self._late.add(round.accepted + 1, cost)
-        self._rest.learn(len(round.guesses), round.accepted + 1, cost, self._prices[0])
+        self._rest.learn(len(round.guesses), round.accepted + 1, cost, self._plain.seconds)
         self._decide_trials()
 
     def _learn_costs(self, round: Round) -> float:
@@ -188,6 +192,15 @@ class Auto(Fixed):
         self._learn_price(round.verified, seconds - changing)
         self._last = round.verified
         return drafted * self._step.seconds + self._prices[round.verified] + changing
+
+    def _learn_plain(self, round: Round) -> float:
+        """The same for a round that did not draft after one that did not: a draft takes room in the CPU's caches."""
+        seconds = round.verify_seconds / self._pace.factor
+        if self._plain.seconds:
+            self._pace.learn(round.verify_seconds, self._plain.seconds)
+        self._plain.add(seconds)
+        self._plain_at = self._rounds
+        return self._plain.seconds
 
     def _learn_price(self, length: int, seconds: float) -> None:
         if length not in self._verify:
@@ -258,8 +271,8 @@ class Auto(Fixed):
         if self._trials:
             del self._trials[0]
             return
-        if self._rounds - self._measured.get(0, 0) >= RETRY:
-            self._trials = [0]
+        if self._rounds - self._plain_at >= RETRY:
+            self._trials = [0, 0]
         if self._rounds - min(self._measured.values()) >= FORGET:
             for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
                 del self._measured[length], self._verify[length]

@@ -113,18 +113,19 @@ class _Native:
     @property
     def handle(self) -> Any:
         """Raises UsageError after `close`."""
-        if not self._finalizer.alive:
+        if self._handle is None:
             raise UsageError(f"this {type(self).__name__.lower()} is closed")
         return self._handle
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        return self._handle is None
 
     def close(self) -> None:
         """Release the native object now. Harmless when done already."""
         for dependent in list(self._dependents):
             dependent.close()
+        self._handle = None
         self._finalizer()
 
     def __enter__(self: Owner) -> Owner:

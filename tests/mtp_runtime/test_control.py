@@ -196,7 +196,7 @@ def test_a_draft_that_was_cut_is_judged_all_the_same():
 
 def test_blind_it_stays_with_its_plan_whatever_the_confidence():
     control, chance = Auto(MAXIMUM, blind=True), np.random.default_rng(6)
-    list(WORLDS["as on the heavy demo pair"].play(control, 100, chance))
+    list(WORLDS["as on the heavy demo pair"].play(control, 80, chance))
     plan = control.plan([])
     assert plan > 0
     assert all(control.plan(guesses(chance.random(length))) == plan for length in range(MAXIMUM))
@@ -210,7 +210,7 @@ def repeating(good: bool) -> list[Guess]:
 def test_what_was_drafted_after_the_same_words_before_fares_as_it_did_then():
     control, chance, machine = Auto(MAXIMUM), np.random.default_rng(9), Machine(0.02, lambda length: 1 + 0.2 * length)
     verified: dict[bool, list[int]] = {True: [], False: []}
-    for _ in range(100):
+    for _ in range(80):
         good = bool(chance.random() < 0.5)
         verified[good].append(machine.play(control, repeating(good), MAXIMUM if good else 0, chance)[1])
     assert np.mean(verified[True][10:]) > 6
