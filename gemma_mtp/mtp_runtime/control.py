@@ -18,25 +18,26 @@ none is made for a while.
 Four things keep the model honest: old observations fade, since texts change; costs are corrected for the pace of the
 machine, which is not always the same; a length whose cost is unknown, or was measured long ago, is taken to cost no
 more than a shorter one, so that it is tried; and what was not done for long, be it drafting or not drafting, is tried
-now and then.
+now and then. Plain rounds among themselves are accounted for on their own: a draft leaves the CPU's caches full of the
+assistant, which the pass after it pays for, whatever it verifies.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime.estimates import Cost, Pace, Rate, Rest, Shares, Trigram, Verdicts
 
 
 class Guess(NamedTuple):
     """What is known of a drafted token before it is verified: it and the two tokens before it; the drafter's
     confidence."""
 
-    trigram: tuple[int, int, int]
+    trigram: Trigram
     confidence: float
 
 
@@ -104,26 +105,12 @@ class Fixed:
         pass
 
 
-#: Observations fade by this factor a round: a memory of some fifty rounds.
-FADING = 0.98
-#: Weight, in observations, of what is believed without any.
-BELIEF = 2.0
-#: How much a guess's first verdict still counts at the next one; so many guesses are remembered.
-VERDICT_LASTS, REMEMBERED = 0.5, 4096
 #: What the first position accepts as long as nobody knows better.
 FIRST_ACCEPTANCE = 0.8
 #: Where classes of confidence end.
 CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
-#: A cost is the median of so many measurements. From n of them it may be less by this share / n: what seems dear for a
-#: disturbed measurement is measured again.
-MEASUREMENTS, DOUBT = 25, 0.1
-#: How much of a round's surprise is put down to the machine's pace, what a single round may say of it, and how much of
-#: it lasts. Seen on a shared machine: rounds vary by a quarter, mostly many rounds in a row alike.
-PACE_SHARE, PACE_LIMIT, PACE_LASTS = 0.25, 1.5, 0.9
 #: After so many rounds without a plain one there are two again, and a cost that was not measured is forgotten.
 RETRY, FORGET = 96, 256
-#: Rounds with drafts after which is judged whether they pay; rounds without, when they don't, doubled up to the last.
-ENOUGH, FIRST_REST, LONGEST_REST = 6, 8, 192
 #: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
 SURPRISE = 1.5
 
@@ -194,7 +181,7 @@ class Auto(Fixed):
         return drafted * self._step.seconds + self._prices[round.verified] + changing
 
     def _learn_plain(self, round: Round) -> float:
-        """The same for a round that did not draft after one that did not: a draft takes room in the CPU's caches."""
+        """The same for a round that did not draft, after one that did not."""
         seconds = round.verify_seconds / self._pace.factor
         if self._plain.seconds:
             self._pace.learn(round.verify_seconds, self._plain.seconds)
@@ -217,7 +204,7 @@ class Auto(Fixed):
             held = place < round.right
             self._by_position.add(place, held)
             self._by_confidence.add(bisect(CONFIDENCES, guess.confidence), held)
-            self._verdicts.add(guess, held)
+            self._verdicts.add(guess.trigram, held)
         if judged:
             self._by_position.fade()
             self._by_confidence.fade()
@@ -228,7 +215,7 @@ class Auto(Fixed):
 
     def _chance(self, guess: Guess) -> float:
         share = self._by_confidence.share(bisect(CONFIDENCES, guess.confidence), guess.confidence)
-        return self._verdicts.share(guess, share)
+        return self._verdicts.share(guess.trigram, share)
 
     def _best(self, guesses: Sequence[Guess]) -> int:
         """The length that promises most: tokens, less those that the same time gives elsewhere."""
@@ -273,116 +260,7 @@ class Auto(Fixed):
             return
         if self._rounds - self._plain_at >= RETRY:
             self._trials = [0, 0]
-        if self._rounds - min(self._measured.values()) >= FORGET:
+        if self._drafted and self._rounds - min(self._measured.values()) >= FORGET:
             for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
                 del self._measured[length], self._verify[length]
             self._prices = self._priced()
-
-
-class Rate:
-    """Tokens a second of late."""
-
-    def __init__(self) -> None:
-        self._tokens = self._seconds = 0.0
-
-    def add(self, tokens: int, seconds: float) -> None:
-        self._tokens, self._seconds = FADING * self._tokens + tokens, FADING * self._seconds + seconds
-
-    def halve(self) -> None:
-        """What comes now counts twice as much against what was."""
-        self._tokens, self._seconds = self._tokens / 2, self._seconds / 2
-
-    @property
-    def rate(self) -> float:
-        return self._tokens / self._seconds
-
-
-class Rest:
-    """How long to leave drafting alone. rounds: so many more."""
-
-    def __init__(self) -> None:
-        self.rounds = 0
-        self._next, self._judged, self._drafting = FIRST_REST, 0, Rate()
-
-    def learn(self, drafted: int, tokens: int, seconds: float, plain_seconds: float) -> None:
-        """A round's tokens and seconds, and what a plain one takes."""
-        if not drafted:
-            self.rounds = max(self.rounds - 1, 0)
-            return
-        self._drafting.add(tokens, seconds)
-        self._judged += 1
-        if self._judged >= ENOUGH and self._drafting.rate < 1 / plain_seconds:
-            self.rounds, self._next, self._judged = self._next, min(2 * self._next, LONGEST_REST), 0
-            self._drafting.halve()
-        elif self._judged >= 2 * ENOUGH:
-            self._next = FIRST_REST
-
-
-class Pace:
-    """How slow the machine is at the moment. factor: 1 is usual, 2 is half as quick."""
-
-    def __init__(self) -> None:
-        self.factor = 1.0
-
-    def learn(self, seconds: float, usual: float) -> None:
-        """Something took `seconds` that usually takes `usual` seconds."""
-        surprise = min(max(seconds / (usual * self.factor), 1 / PACE_LIMIT), PACE_LIMIT)
-        self.factor = (self.factor * surprise**PACE_SHARE) ** PACE_LASTS
-
-
-class Cost:
-    """What something takes, at the machine's usual pace. seconds: 0 as long as nothing is known."""
-
-    def __init__(self, *supposed: float):
-        """supposed: counts as a measurement until it is forgotten like one."""
-        self.seconds = 0.0
-        self._measured = deque(supposed, maxlen=MEASUREMENTS)
-
-    def add(self, seconds: float) -> bool:
-        """Another measurement. Says whether anything changed by it."""
-        before = self.seconds
-        self._measured.append(seconds)
-        self.seconds = sorted(self._measured)[(len(self._measured) - 1) // 2]
-        return self.seconds != before or len(self._measured) < MEASUREMENTS
-
-    @property
-    def least(self) -> float:
-        """What it may be at best, for all that is known."""
-        return self.seconds * (1 - DOUBT / len(self._measured))
-
-
-class Shares:
-    """Running shares of accepted drafts by class."""
-
-    def __init__(self, classes: int):
-        self._seen, self._held = [0.0] * classes, [0.0] * classes
-
-    def add(self, place: int, held: bool) -> None:
-        self._seen[place] += 1
-        self._held[place] += held
-
-    def fade(self) -> None:
-        self._seen = [count * FADING for count in self._seen]
-        self._held = [count * FADING for count in self._held]
-
-    def share(self, place: int, belief: float) -> float:
-        """belief: the share that counts as long as little was seen."""
-        return (self._held[place] + BELIEF * belief) / (self._seen[place] + BELIEF)
-
-
-class Verdicts:
-    """How the guesses of a text fared."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int], tuple[float, float]] = {}  # trigram: seen and held, the latest last
-
-    def add(self, guess: Guess, held: bool) -> None:
-        seen, had = self._known.pop(guess.trigram, (0.0, 0.0))
-        self._known[guess.trigram] = VERDICT_LASTS * seen + 1, VERDICT_LASTS * had + held
-        if len(self._known) > REMEMBERED:
-            del self._known[next(iter(self._known))]
-
-    def share(self, guess: Guess, belief: float) -> float:
-        """belief: the share that counts as much as the last verdict, and alone as long as there is none."""
-        seen, held = self._known.get(guess.trigram, (0.0, 0.0))
-        return (held + belief) / (seen + 1)

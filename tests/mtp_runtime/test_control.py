@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from gemma_mtp.mtp_runtime import MtpEngine
-from gemma_mtp.mtp_runtime.control import REMEMBERED, Auto, Control, Fixed, Guess, Round, Verdicts
+from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed, Guess, Round
+from gemma_mtp.mtp_runtime.estimates import REMEMBERED, Verdicts
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.mtp_runtime.sampler import Greedy
 
@@ -158,6 +159,16 @@ def test_it_follows_when_the_world_changes(first: str, second: str):
     assert tokens / seconds / WORLDS[second].best_speed() > 0.93
 
 
+def test_long_without_room_for_drafts_it_goes_on_where_it_was():
+    """As over many generations of two tokens."""
+    control, chance, world = Auto(MAXIMUM), np.random.default_rng(10), WORLDS["cheap drafts, well accepted"]
+    list(world.play(control, 200, chance))
+    for _ in range(600):
+        control.learn(Round((), 0, 0, 0, 0.0, world.machine.verify(0)))
+    tokens, seconds, _ = (sum(column) for column in zip(*world.play(control, 200, chance), strict=True))
+    assert tokens / seconds / world.best_speed() > 0.9
+
+
 def test_a_shortest_draft_is_respected():
     played = list(WORLDS["badly accepted"].play(Auto(MAXIMUM, draft_min=3), 300, np.random.default_rng(3)))
     assert not {verified for _, _, verified in played} & {1, 2}
@@ -222,20 +233,20 @@ def test_what_was_drafted_after_the_same_words_before_fares_as_it_did_then():
 
 
 def test_so_many_verdicts_are_remembered_the_latest():
-    verdicts, heard = Verdicts(), guesses([0.5] * (REMEMBERED + 2))
-    for guess in (*heard[:-1], heard[1], heard[-1]):
-        verdicts.add(guess, held=True)
-    known = [guess for guess in heard if verdicts.share(guess, 0.0)]
+    verdicts, heard = Verdicts(), [(number, 0, 0) for number in range(REMEMBERED + 2)]
+    for trigram in (*heard[:-1], heard[1], heard[-1]):
+        verdicts.add(trigram, held=True)
+    known = [trigram for trigram in heard if verdicts.share(trigram, 0.0)]
     assert known == [heard[1], *heard[3:]]
 
 
 def test_the_last_verdict_counts_most():
-    verdicts, [guess] = Verdicts(), guesses([0.5])
-    assert verdicts.share(guess, 0.3) == 0.3
+    verdicts, trigram = Verdicts(), (1, 2, 3)
+    assert verdicts.share(trigram, 0.3) == 0.3
     shares = []
     for held in (True, True, False):
-        verdicts.add(guess, held)
-        shares.append(verdicts.share(guess, 0.5))
+        verdicts.add(trigram, held)
+        shares.append(verdicts.share(trigram, 0.5))
     assert shares == [0.75, 0.8, pytest.approx((0.5 * 1.5 + 0.5) / 2.75)]
 
 
