@@ -110,7 +110,7 @@ FIRST_ACCEPTANCE = 0.8
 #: Where classes of confidence end.
 CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
 #: After so many rounds without a plain one there are two again, and a cost that was not measured is forgotten.
-RETRY, FORGET = 96, 256
+RETRY, FORGET = 256, 256
 #: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
 SURPRISE = 1.5
 
