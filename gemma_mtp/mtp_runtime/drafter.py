@@ -56,16 +56,17 @@ class Drafter:
         Raises LlamaError.
         """
         context, control = self.context, control or Fixed(longest)
+        wants_guesses, position = control.wants_guesses, len(cached)
         before, last = cached[-1], newest
         tokens: list[int] = []
         guesses: list[Guess] = []
         planned = control.plan(guesses)
         while len(tokens) < min(planned, longest):
-            context.decode_draft(last, hidden, len(cached))
+            context.decode_draft(last, hidden, position)
             logits = context.logits()[0]
-            sure = confidence(logits) if control.wants_guesses else 0.0  # first, for a sampler may change logits
+            sure = confidence(logits) if wants_guesses else 0.0  # first, for a sampler may change logits
             token = sampler.propose(logits, index + len(tokens))
-            if control.wants_guesses:
+            if wants_guesses:
                 guesses.append(Guess((before, last, token), sure))
             hidden = context.hidden()[0]
             tokens.append(token)
