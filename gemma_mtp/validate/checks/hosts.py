@@ -7,7 +7,7 @@ from datetime import date
 
 from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE
 from gemma_mtp.validate.checks.known import KNOWN
-from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, warning
+from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, skipped, warning
 from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, IK_LLAMA, LLAMA, Version
 from gemma_mtp.validate.pair import Pair
 
@@ -37,7 +37,10 @@ def dialect(pair: Pair) -> Finding:
     value = f"{found.architecture} ({found.name})"
     readable = READS[host.runtime]
     versions = readable.get(found.name)
-    if versions is not None and host.between(*versions) is not False:
+    within = None if versions is None else host.between(*versions)
+    if versions is not None and within is None:
+        return skipped(f"whether this version of {host.runtime} reads {found.architecture} is not known by its name")
+    if within:
         return ok("", value, f"loads in {found.runtimes}")
     if versions is not None and found is MAINLINE:
         return error(
