@@ -7,7 +7,6 @@ print(results.recommendation.speedup, results.overall("python", 3).acceptance)
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import types
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gemma_mtp.errors import BadFileError
+from gemma_mtp.files.text import read_json, shown
 
 SCHEMA = "gemma-mtp bench"
 VERSION = 1
@@ -150,9 +150,9 @@ class BenchResults:
 def read_results(path: Path) -> BenchResults:
     """Raises BadFileError: not readable, no results of `gemma-mtp bench`, a field missing or of another kind."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadFileError(f"these are no bench results: {error}", where=path) from error
+        content = read_json(path)
+    except BadFileError as error:
+        raise BadFileError(f"these are no bench results: the file {error.what}", where=path, hint=error.hint) from error
     return parse_results(content, where=path)
 
 
@@ -166,7 +166,8 @@ def parse_results(content: Any, *, where: str | Path | None = None) -> BenchResu
         )
     if content.get("version") != VERSION:
         raise BadFileError(
-            f"these bench results have version {content.get('version')!r}, version {VERSION} is needed", where=where
+            f"these bench results have version {shown(content.get('version'))}, version {VERSION} is needed",
+            where=where,
         )
     try:
         return _record(BenchResults, content, "")
@@ -226,7 +227,7 @@ def _record(kind: type[Record], value: Any, place: str) -> Record:
 
 def _checked(kind: Any, value: Any, place: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise _Mismatch(f"{place} is {json.dumps(value)[:80]}, {_KINDS[kind]} is needed")
+        raise _Mismatch(f"{place} is {shown(value)}, {_KINDS[kind]} is needed")
     return value
 
 

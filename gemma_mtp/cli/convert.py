@@ -141,6 +141,8 @@ def _report(done: Conversion, seconds: float) -> None:
         results.print(f"{path}  {human_size(size)}", soft_wrap=True)
     if done.nonfinite:
         print_warning(f"{len(done.nonfinite)} tensors hold NaN or Inf: {', '.join(done.nonfinite[:4])}")
+    for note in done.notes:
+        print_warning(note)
     if done.left_out:
         print_note(f"{len(done.left_out)} vision and audio tensors were left out: a text GGUF has no place for them")
     for note in done.notes:

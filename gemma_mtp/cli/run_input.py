@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.files.text import PROMPT, read_text, text_of
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -20,15 +21,9 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
         return prompt
     if file is None and sys.stdin.isatty():
         raise UsageError("there is no prompt", hint='give one with -p "...", with -f prompt.txt, or through a pipe')
-    try:
-        text = sys.stdin.buffer.read() if file is None else file.read_bytes()
-        return text.decode("utf-8").removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise UsageError(f"the prompt cannot be read: {error.strerror}", where=file or "standard input") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"the prompt is no UTF-8 text (at byte {error.start:,})", where=file or "standard input"
-        ) from error
+    if file is None:
+        return text_of(sys.stdin.buffer, "standard input", error=UsageError).removesuffix("\n")
+    return read_text(file, limit=PROMPT, error=UsageError).removesuffix("\n")
 
 
 def ask() -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,21 @@ from gemma_mtp.convert.experts import SourceTensor, fuse_experts
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.model.config import Hyperparameters, read_config
-from gemma_mtp.model.roles import Slot, slots
+from gemma_mtp.model.roles import EMBEDDING, Slot, slots
 
-#: Where a text model stands in a checkpoint: alone, or inside a multimodal one (two spellings).
-PREFIXES = ("model.language_model.", "language_model.model.", "model.", "")
+#: Where a text model stands inside of a multimodal one, in any place of a name: upstream's converter takes it out
+#: (conversion/base.py, `filter_tensors`). What is left begins with `model.` or without.
+OUTER, INNER = "language_model.", "model."
+#: The head, where a checkpoint has one beside its embedding.
+HEAD = "lm_head.weight"
 
 #: Parts of a multimodal checkpoint that a text GGUF leaves out.
 OTHER_MODALITIES = re.compile(
     r"(model\.)?(vision_tower|vision_embedder|audio_tower|audio_embedder|embed_vision|embed_audio|multi_modal_projector)\."
 )
+
+#: Bytes of a matrix that are looked at together.
+BLOCK = 4 << 20
 
 #: Endings that betray packed weights.
 PACKED_ENDINGS = (".scales", ".biases", ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed")
@@ -30,13 +36,14 @@ PACKED_ENDINGS = (".scales", ".biases", ".qweight", ".qzeros", ".weight_scale", 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that is complete. `left_out` names tensors of other modalities."""
+    """A checkpoint that is complete. `left_out` names tensors of other modalities; notes: what was not heeded."""
 
     folder: Path
     model: Hyperparameters
     store: SafetensorsCheckpoint
     tensors: dict[Slot, SourceTensor]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def data(self, tensor: SourceTensor) -> np.ndarray[Any, Any]:
         """The tensor in the dtype of `safetensors_file.DTYPES`: a view, or a copy where parts are joined."""
@@ -54,7 +61,36 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     model = read_config(folder)
     store = SafetensorsCheckpoint(folder)
     tensors, left_out = place_tensors(model, folder, store)
-    return Checkpoint(folder, model, store, tensors, left_out)
+    checkpoint = Checkpoint(folder, model, store, tensors, left_out, (*model.notes, *store.notes))
+    _require_tied(checkpoint)
+    return checkpoint
+
+
+def _require_tied(checkpoint: Checkpoint) -> None:
+    """A GGUF of Gemma 4 has one table for embedding and head. Raises CheckpointError for a head of its own."""
+    store = checkpoint.store
+    head = next((tensor for name, tensor in store.items() if _strip_prefix(name) == HEAD), None)
+    if head is None:
+        return
+    slot = next(slot for slot in checkpoint.tensors if slot.role is EMBEDDING)
+    (embedding,) = checkpoint.tensors[slot].parts
+    if head.shape == embedding.shape and all(map(np.array_equal, _blocks(store, head), _blocks(store, embedding))):
+        return
+    raise CheckpointError(
+        f"tensor {head.name} differs from {embedding.name}: a head of its own, for which no GGUF of Gemma 4 has room",
+        where=head.file,
+        hint="tie the two in transformers and save the model, if they were meant to be equal",
+    )
+
+
+def _blocks(store: SafetensorsCheckpoint, tensor: StoredTensor) -> Iterator[np.ndarray[Any, Any]]:
+    """A matrix as float32, some rows at a time, whose pages are let go."""
+    data, done = store.data(tensor), store.forgetting(tensor)
+    step = max(1, BLOCK // max(1, tensor.nbytes // max(1, len(data))))
+    for start in range(0, len(data), step):
+        rows = data[start : start + step]
+        yield (rows.astype("<u4") << 16).view("<f4") if tensor.dtype == "BF16" else rows.astype("<f4")
+        done(rows.nbytes)
 
 
 def place_tensors(
@@ -66,9 +102,14 @@ def place_tensors(
     """
     _refuse_packed(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
-    ours = {_strip_prefix(name): tensor for name, tensor in stored.items() if name not in left_out}
-    if model.tied_head:
-        ours.pop("lm_head.weight", None)  # some tools save the embedding a second time under this name
+    ours = _without_prefixes(folder, {name: stored[name] for name in stored if not OTHER_MODALITIES.match(name)})
+    head = ours.pop(HEAD, None)  # some tools save the embedding a second time under this name: see `_require_tied`
+    if head is None and not model.tied_head:
+        raise CheckpointError(
+            f"tie_word_embeddings is false, and there is no {HEAD}",
+            where=folder,
+            hint="the checkpoint is incomplete; if embedding and head are one, say so in config.json",
+        )
     by_source = fuse_experts(model, ours)
     places = slots(model)
     tensors = {slot: by_source[slot.source] for slot in places if slot.source in by_source}
@@ -86,9 +127,19 @@ def _refuse_packed(folder: Path, stored: Iterable[str]) -> None:
         )
 
 
+def _without_prefixes(folder: Path, stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Raises CheckpointError for two tensors that are the same one but for their prefixes."""
+    found: dict[str, StoredTensor] = {}
+    for name, tensor in stored.items():
+        plain = _strip_prefix(name)
+        if plain in found:
+            raise CheckpointError(f"tensor {name} is there a second time, as {found[plain].name}", where=folder)
+        found[plain] = tensor
+    return found
+
+
 def _strip_prefix(name: str) -> str:
-    prefix = next(prefix for prefix in PREFIXES if name.startswith(prefix))
-    return name[len(prefix) :]
+    return name.replace(OUTER, "").removeprefix(INNER)
 
 
 def _complain(

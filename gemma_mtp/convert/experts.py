@@ -17,7 +17,7 @@ from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.model.config import Hyperparameters
 
 _ONE_EXPERT = re.compile(
-    r"(?P<layer>layers\.\d+)\.(?:moe\.)?experts\.(?P<expert>\d+)\.(?P<projection>\w+_proj)\.weight"
+    r"(?P<layer>layers\.\d+)\.(?:moe\.)?experts\.(?P<expert>\d{1,9})\.(?P<projection>\w+_proj)\.weight"
 )
 #: The fused tensor -> which projections it joins, expert by expert.
 FUSED = {"experts.gate_up_proj": ("gate_proj", "up_proj"), "experts.down_proj": ("down_proj",)}

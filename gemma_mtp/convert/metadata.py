@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import gguf
-import yaml
 from gguf.metadata import Metadata
 
+from gemma_mtp.convert.card import Note, read_card, read_sampling
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import native
-from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.config import Hyperparameters, read_json
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
 
 
@@ -22,35 +22,40 @@ def architecture(model: Hyperparameters) -> str:
     return MAINLINE.architecture if model.part == "assistant" else TARGET_ARCHITECTURE
 
 
-#: What the gguf package guesses from a model's name where the model card says nothing.
-GUESSED_FIELDS = ("name", "organization", "finetune", "basename", "version", "size_label")
-
-
 def general_metadata(
-    model: Hyperparameters, folder: Path, name: str, tensors: Iterable[TensorPlan]
+    model: Hyperparameters, folder: Path, name: str, tensors: Iterable[TensorPlan], note: Note = lambda _: None
 ) -> dict[str, Value]:
     """`general.*` from the model card, config.json and the model's name, by the rules of the gguf package itself.
 
-    Raises CheckpointError if the model card's front matter is no YAML.
+    note: is told what was skipped. Raises CheckpointError if one of the files is no text, YAML or JSON.
     """
     writer = gguf.GGUFWriter(None, architecture(model))
     for tensor in tensors:
         writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, native(tensor.type), tensor.nbytes)
     total, shared, expert, experts = writer.get_total_parameter_count()
-    try:
-        metadata = Metadata.load(None, folder, None, total)
-        card, config = Metadata.load_model_card(folder), Metadata.load_hf_parameters(folder)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"the front matter is no YAML: {error}", where=folder / "README.md") from error
-    # `load` guesses from the folder's name, which in a download cache is a commit's hash.
-    guessed = Metadata.apply_metadata_heuristic(Metadata(), card, config, Path(name), total)
-    for field in GUESSED_FIELDS:
-        setattr(metadata, field, getattr(guessed, field))
+    card, config = read_card(folder, note), read_json(folder / "config.json")
+    own_name = config.get("_name_or_path")
+    config = {"_name_or_path": own_name} if isinstance(own_name, str) else {}
+    # By the model's name, not the folder's, which in a download cache is a commit's hash.
+    metadata = Metadata.apply_metadata_heuristic(Metadata(), card, config, Path(name), total)
+    for field, value in read_sampling(folder, note).items():
+        setattr(metadata, field, value)
     metadata.name = metadata.name or name
     metadata.size_label = metadata.size_label or gguf.size_label(total, shared, expert, experts)
     writer.add_type(gguf.GGUFType.MODEL)
     metadata.set_gguf_meta_model(writer)
-    return {key: _value(item) for key, item in writer.kv_data[0].items()}
+    try:
+        return {key: _value(item) for key, item in writer.kv_data[0].items() if _is_something(item)}
+    except UnicodeEncodeError as error:
+        damage = error.object[error.start : error.end]
+        raise CheckpointError(
+            f"a text in the card, or a name, has {damage!r}, which is not Unicode", where=folder
+        ) from error
+
+
+def _is_something(item: gguf.gguf_writer.GGUFValue) -> bool:
+    """An empty array has no type of items, and says nothing."""
+    return item.type is not ValueType.ARRAY or len(item.value) > 0
 
 
 def _value(item: gguf.gguf_writer.GGUFValue) -> Value:

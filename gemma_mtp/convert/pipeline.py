@@ -47,7 +47,7 @@ class Conversion:
     """What was done.
 
     files: sizes in bytes. left_out: the source's tensors of other modalities, by name. nonfinite: tensors with NaN or
-    Inf, where those are allowed. notes: what was assumed or left out beside these, in sentences.
+    Inf, where those are allowed. notes: what of the source was assumed, not heeded or is ambiguous, a sentence each.
     """
 
     architecture: str
@@ -103,7 +103,8 @@ def convert_checkpoint(
         for writer in writers:
             writer.amend(provenance.keys())
     sizes = {writer.path: writer.size for writer in writers}
-    return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, tuple(sorted(encoder.nonfinite)))
+    nonfinite = tuple(sorted(encoder.nonfinite))
+    return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, nonfinite, tuple(plan.notes))
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class _Plan:
     rope_factors: NamedTensor
     tensors: dict[Slot, SourceTensor]
     head: CentroidHead | None
+    notes: list[str]
 
     @property
     def tensor_plans(self) -> list[TensorPlan]:
@@ -133,11 +135,12 @@ def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance) -> _Plan:
         rope_factors=NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.data.cast("B")),
         tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name not in HEAD_ROLES},
         head=_centroid_head(checkpoint),
+        notes=list(checkpoint.notes),
     )
     metadata = {
-        **general_metadata(model, checkpoint.folder, name, plan.tensor_plans),
+        **general_metadata(model, checkpoint.folder, name, plan.tensor_plans, plan.notes.append),
         **plan.metadata,
-        **tokenizer_metadata(checkpoint.folder, model.vocabulary),
+        **tokenizer_metadata(checkpoint.folder, model.vocabulary, plan.notes.append),
         **provenance.placeholder(),
     }
     return replace(plan, metadata=metadata)

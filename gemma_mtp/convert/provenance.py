@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp import __version__
+from gemma_mtp.convert.templates import template_files
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.hashing import sha256_of
@@ -29,7 +30,7 @@ COMPANIONS = (
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
-    "chat_template.jinja",
+    "special_tokens_map.json",
     "model.safetensors.index.json",
     "README.md",
 )
@@ -53,8 +54,8 @@ class Provenance:
     """The keys of a conversion from `weights` and the files beside them. A context manager: hashing runs inside it."""
 
     def __init__(self, origin: Origin, folder: Path, weights: list[Path]):
-        companions = [folder / name for name in COMPANIONS]
-        self._origin = origin
+        companions = [*(folder / name for name in COMPANIONS), *template_files(folder)]
+        self._origin, self._folder = origin, folder
         self._files = [*(path for path in companions if path.is_file()), *weights]
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hash")
 
@@ -66,7 +67,7 @@ class Provenance:
         self._pool.shutdown(cancel_futures=True)
 
     def _hash(self, path: Path) -> str:
-        known = self._origin.hashes.get(path.name, "")
+        known = self._origin.hashes.get(path.relative_to(self._folder).as_posix(), "")
         return known if len(known) == _HASH_LENGTH else sha256_of(path)
 
     def placeholder(self) -> dict[str, Value]:
@@ -82,6 +83,6 @@ class Provenance:
         return {
             TOOL: gv.string(__version__),
             **{key: gv.string(text) for key, text in place.items() if text},
-            FILES: gv.strings([path.name for path in self._files]),
+            FILES: gv.strings([path.relative_to(self._folder).as_posix() for path in self._files]),
             HASHES: gv.strings(hashes),
         }

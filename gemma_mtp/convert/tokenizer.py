@@ -7,7 +7,7 @@ No transformers: which tokens are special is read from the files themselves. The
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from gemma_mtp.convert.card import GENERATION, Note, read_generation_config
+from gemma_mtp.convert.templates import chat_templates
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.files.text import shown
 from gemma_mtp.model.config import read_json
 
 NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6
@@ -47,17 +50,20 @@ class _Files:
     folder: Path
     tokenizer: dict[str, Any]
     tokenizer_config: dict[str, Any]
+    special_tokens: dict[str, Any]
     config: dict[str, Any]
+    note: Note
 
 
-def tokenizer_metadata(folder: Path, vocabulary: int) -> dict[str, Value]:
+def tokenizer_metadata(folder: Path, vocabulary: int, note: Note = lambda _: None) -> dict[str, Value]:
     """The `tokenizer.*` keys for the checkpoint in `folder`, whose embedding has `vocabulary` rows.
 
-    Raises CheckpointError: tokenizer.json missing, damaged, not a byte-fallback BPE, or of another size.
+    note: is told what was skipped. Raises CheckpointError: tokenizer.json missing, damaged, not a byte-fallback BPE, or
+    of another size; a file beside it that is no text or JSON.
     """
     try:
         with _without_collecting():
-            return _metadata(_read(folder), vocabulary)
+            return _metadata(_read(folder, note), vocabulary)
     except UnicodeEncodeError as error:
         damage = error.object[error.start : error.end]
         raise CheckpointError(f"a text in it has {damage!r}, which is not Unicode", where=folder) from error
@@ -91,16 +97,16 @@ def _metadata(files: _Files, vocabulary: int) -> dict[str, Value]:
         "tokenizer.ggml.scores": gv.array(ValueType.FLOAT32, np.full(len(tokens), SCORE, "<f4")),
         "tokenizer.ggml.token_type": gv.array(ValueType.INT32, _token_types(files, ids)),
         "tokenizer.ggml.merges": gv.strings(_merges(files)),
-        **_special_ids(files),
+        **_special_ids(files, vocabulary),
         **_added_tokens_flags(files),
-        **_chat_template(files),
-        **_suppressed(folder),
+        **chat_templates(folder, files.tokenizer_config, files.note),
+        **_suppressed(files, vocabulary),
         "tokenizer.ggml.add_space_prefix": gv.boolean(False),
         "tokenizer.ggml.add_bos_token": gv.boolean(True),
     }
 
 
-def _read(folder: Path) -> _Files:
+def _read(folder: Path, note: Note) -> _Files:
     path = folder / "tokenizer.json"
     tokenizer = read_json(path, orjson.loads)  # 33 MB, which it reads in half the time
     model = tokenizer.get("model")
@@ -108,9 +114,14 @@ def _read(folder: Path) -> _Files:
         raise CheckpointError("not a byte-fallback BPE, which Gemma 4's tokenizer is", where=path)
     if not isinstance(model.get("vocab"), dict) or not isinstance(model.get("merges"), list):
         raise CheckpointError("the vocabulary or the merges are missing", where=path)
-    config_path = folder / "tokenizer_config.json"
-    config = read_json(config_path) if config_path.exists() else {}
-    return _Files(folder, tokenizer, config, read_json(folder / "config.json"))
+    config, special = (_companion(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    # As transformers: the older file counts where the newer one does not describe its tokens.
+    special = {**config, **special} if "added_tokens_decoder" not in config else config
+    return _Files(folder, tokenizer, config, special, read_json(folder / "config.json"), note)
+
+
+def _companion(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() or path.is_symlink() else {}
 
 
 def _ids(files: _Files) -> dict[str, int]:
@@ -121,12 +132,18 @@ def _ids(files: _Files) -> dict[str, int]:
 
 def _tokens(files: _Files, ids: dict[str, int]) -> list[str]:
     """The tokens by id."""
+    odd = next((pair for pair in ids.items() if type(pair[1]) is not int or pair[1] < 0), None)
+    if odd is not None:
+        where = files.folder / "tokenizer.json"
+        raise CheckpointError(f"token {shown(odd[0])} has the id {shown(odd[1])}", where=where)
     tokens: list[str | None] = [None] * len(ids)
     try:
         for token, number in ids.items():
             tokens[number] = token
-    except (IndexError, TypeError):
-        raise CheckpointError(f"token {token!r} has the id {number!r}", where=files.folder / "tokenizer.json") from None
+    except IndexError:
+        raise CheckpointError(
+            f"token {shown(token)} has the id {number}", where=files.folder / "tokenizer.json"
+        ) from None
     if None in tokens:
         raise CheckpointError(f"no token has the id {tokens.index(None)}", where=files.folder / "tokenizer.json")
     return tokens  # type: ignore[return-value]
@@ -134,8 +151,10 @@ def _tokens(files: _Files, ids: dict[str, int]) -> list[str]:
 
 def _added_tokens(files: _Files) -> list[dict[str, Any]]:
     added = files.tokenizer.get("added_tokens") or []
-    if all(isinstance(token, dict) and {"content", "id"} <= token.keys() for token in added):
-        return list(added)
+    if isinstance(added, list) and all(
+        isinstance(token, dict) and isinstance(token.get("content"), str) and "id" in token for token in added
+    ):
+        return added
     raise CheckpointError("added_tokens is damaged", where=files.folder / "tokenizer.json")
 
 
@@ -160,16 +179,16 @@ def _special_tokens(files: _Files) -> Iterator[str]:
     Google's files have a list under extra_special_tokens where some library versions want a table: both are read.
     """
     yield from ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
-    for key, value in files.tokenizer_config.items():
+    for key, value in files.special_tokens.items():
         if key.endswith("_token"):
             yield from _texts([value])
         elif key in ("extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"):
-            yield from _texts(value.values() if isinstance(value, Mapping) else value or [])
+            yield from _texts(value.values() if isinstance(value, Mapping) else value)
 
 
 def _texts(entries: Any) -> Iterator[str]:
-    """Tokens are given as text or as `{"content": text, ...}`."""
-    for entry in entries:
+    """Tokens are given as text or as `{"content": text, ...}`, several of them in a list."""
+    for entry in entries if isinstance(entries, Iterable) and not isinstance(entries, str) else ():
         text = entry.get("content") if isinstance(entry, Mapping) else entry
         if isinstance(text, str):
             yield text
@@ -189,36 +208,47 @@ def _merges(files: _Files) -> list[str]:
     raise CheckpointError("the merges are damaged", where=files.folder / "tokenizer.json")
 
 
-def _special_ids(files: _Files) -> dict[str, Value]:
-    """First as the tokenizer's config names the tokens, then as the model's config numbers them."""
+def _special_ids(files: _Files, vocabulary: int) -> dict[str, Value]:
+    """First as the tokenizer's config names the tokens, then as the model's config numbers them.
+
+    A list (several end tokens) is no number: upstream does not write it either. -1 stands for none.
+    """
     numbers = {token["content"]: token["id"] for token in _added_tokens(files)}
-    nested = files.config.get("text_config") or {}
+    nested = files.config.get("text_config")
+    tables = [table for table in (files.config, nested) if isinstance(table, Mapping)]
     found: dict[str, Value] = {}
     for kind, key in SPECIAL_IDS.items():
         named = [numbers[text] for text in _texts([files.tokenizer_config.get(f"{kind}_token")]) if text in numbers]
-        numbered = [table.get(f"{kind}_token_id") for table in (files.config, nested)]
-        ids = [number for number in named + numbered if isinstance(number, int)]
+        numbered = [table.get(f"{kind}_token_id") for table in tables]
+        odd = [number for number in numbered if not isinstance(number, list) and not _is_id(number, vocabulary)]
+        for number in odd:
+            if number is not None:
+                files.note(
+                    f"config.json: {kind}_token_id is {shown(number)}, no token of the vocabulary, and was skipped"
+                )
+        ids = [number for number in named + numbered if _is_id(number, vocabulary)]
         if ids:
             found[f"tokenizer.ggml.{key}"] = gv.u32(ids[0])
     return found
 
 
+def _is_id(number: Any, vocabulary: int) -> bool:
+    return type(number) is int and 0 <= number < vocabulary
+
+
 def _added_tokens_flags(files: _Files) -> dict[str, Value]:
     flags = {kind: files.tokenizer_config.get(f"add_{kind}_token") for kind in ("eos", "sep")}
-    return {f"tokenizer.ggml.add_{kind}_token": gv.boolean(flag) for kind, flag in flags.items() if flag is not None}
+    for kind, flag in flags.items():
+        if flag is not None and not isinstance(flag, bool):
+            files.note(f"tokenizer_config.json: add_{kind}_token is {shown(flag)}, not true or false, and was skipped")
+    known = {kind: flag for kind, flag in flags.items() if isinstance(flag, bool)}
+    return {f"tokenizer.ggml.add_{kind}_token": gv.boolean(flag) for kind, flag in known.items()}
 
 
-def _chat_template(files: _Files) -> dict[str, Value]:
-    """From the tokenizer's config, or else from the file beside it."""
-    template = files.tokenizer_config.get("chat_template")
-    beside = files.folder / "chat_template.jinja"
-    if template is None and beside.exists():
-        template = beside.read_text(encoding="utf-8")
-    return {"tokenizer.chat_template": gv.string(template)} if isinstance(template, str) else {}
-
-
-def _suppressed(folder: Path) -> dict[str, Value]:
+def _suppressed(files: _Files, vocabulary: int) -> dict[str, Value]:
     """Tokens that a unified model must never say."""
-    path = folder / "generation_config.json"
-    ids = (read_json(path) if path.exists() else {}).get("suppress_tokens")
+    given = read_generation_config(files.folder).get("suppress_tokens") or []
+    ids = [number for number in given if _is_id(number, vocabulary)] if isinstance(given, list) else []
+    if ids != given:
+        files.note(f"{GENERATION}: suppress_tokens is {shown(given)}; what of it is no token was skipped")
     return {"tokenizer.ggml.suppress_tokens": gv.array(ValueType.INT32, ids)} if ids else {}

@@ -7,8 +7,9 @@ byte); the views are our own, because NumPy has no BF16: such tensors are uint16
 from __future__ import annotations
 
 import json
+import os
 import struct
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from safetensors import SafetensorError, safe_open
 
 from gemma_mtp.errors import SafetensorsError
 from gemma_mtp.files.mapped import Done, MappedFile
+from gemma_mtp.files.text import read_json
+
+#: Endings of files with weights, in the forms that transformers loads.
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -44,18 +49,21 @@ class StoredTensor:
 
 
 class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
-    """The tensors of a checkpoint folder by name. `data` maps one of them."""
+    """The tensors of a checkpoint folder by name. `data` maps one of them. notes: which weights were not taken."""
 
     def __init__(self, folder: Path):
-        """Raises SafetensorsError: no safetensors there, a file damaged or missing, a tensor in two files."""
+        """Raises SafetensorsError: no safetensors there, a file damaged or missing, a tensor in two or no files."""
         self.folder = folder
-        self.files = list(_files(folder))
+        there = {path.name for path in folder.glob("*") if path.is_file()}
+        self.files = [folder / name for name in shard_names(folder, there)]
+        self.notes = _other_weights(there, self.files)
         self._tensors: dict[str, StoredTensor] = {}
         for path in self.files:
             for tensor in read_header(path):
                 if tensor.name in self._tensors:
                     raise SafetensorsError(f"tensor {tensor.name} is also in {self[tensor.name].file.name}", where=path)
                 self._tensors[tensor.name] = tensor
+        require_indexed(folder, self.files, self._tensors)
         self._maps: dict[Path, MappedFile] = {}
 
     def data(self, tensor: StoredTensor) -> np.ndarray[Any, Any]:
@@ -94,8 +102,8 @@ def read_header(path: Path) -> list[StoredTensor]:
             pass  # the library has read and checked the whole header
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-    except (SafetensorError, OSError) as error:
+            header = parse_header(file.read(length))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise SafetensorsError(
             f"not a whole safetensors file: {error}", where=path, hint="download it again"
         ) from error
@@ -114,26 +122,64 @@ def read_header(path: Path) -> list[StoredTensor]:
     ]
 
 
+def parse_header(raw: bytes) -> dict[str, Any]:
+    """The JSON of a header: name -> record. Raises ValueError: no JSON object, or a name that stands there twice."""
+    header = json.loads(raw, object_pairs_hook=_once)
+    if not isinstance(header, dict):
+        raise ValueError("the header is no object")
+    return header
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:200]} stands in the header twice")
+        found[name] = value
+    return found
+
+
 def shard_names(folder: Path, there: Container[str]) -> list[str]:
-    """The names of a checkpoint's safetensors files: those that its index names, if there is one.
+    """The names of a checkpoint's safetensors files, as transformers chooses: `SINGLE`, or else those of the index.
 
     there: the names that exist. Raises SafetensorsError.
     """
-    index = folder / INDEX
-    if not index.exists():
-        if SINGLE not in there:
-            raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder)
+    if SINGLE in there:
         return [SINGLE]
-    try:
-        names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SafetensorsError("the index has no readable weight_map", where=index) from error
+    if INDEX not in there and not os.path.lexists(folder / INDEX):
+        raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder)
+    names = sorted(set(_weight_map(folder).values()))
     missing = next((name for name in names if name not in there), None)
     if missing is not None:
-        raise SafetensorsError(f"the index names {missing}, which is not in the folder", where=index)
+        raise SafetensorsError(f"the index names {missing}, which is not in the folder", where=folder / INDEX)
     return names
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    there = {path.name for path in folder.glob("*") if path.is_file()}
-    yield from (folder / name for name in shard_names(folder, there))
+def _weight_map(folder: Path) -> dict[str, str]:
+    """The index: tensor -> file. Raises SafetensorsError."""
+    index = folder / INDEX
+    content = read_json(index, error=SafetensorsError)
+    found = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(found, dict) or not found or not all(isinstance(name, str) for name in found.values()):
+        raise SafetensorsError("the index has no readable weight_map", where=index)
+    return found
+
+
+def require_indexed(folder: Path, files: Iterable[Path], tensors: Container[str]) -> None:
+    """Raises SafetensorsError where the files were chosen by an index and it names a tensor that none of them has."""
+    if any(file.name == SINGLE for file in files):
+        return
+    absent = [name for name in _weight_map(folder) if name not in tensors]
+    if absent:
+        what = f"the index names {len(absent)} tensors that no file has, first {absent[0][:200]}"
+        raise SafetensorsError(what, where=folder / INDEX, hint="download the checkpoint again")
+
+
+def _other_weights(there: Iterable[str], taken: Iterable[Path]) -> tuple[str, ...]:
+    """A note about weights in the folder that are not read."""
+    names = {file.name for file in taken}
+    left = [name for name in sorted(there) if name not in names and (name == INDEX or name.endswith(WEIGHTS))]
+    if not left:
+        return ()
+    first = SINGLE if SINGLE in names else f"the files that {INDEX} names"
+    return (f"the folder has several sets of weights: {first} taken, as transformers does; not {', '.join(left[:8])}",)

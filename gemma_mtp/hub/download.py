@@ -33,6 +33,7 @@ CHECKPOINT_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "additional_chat_templates/*.jinja",
     "*.safetensors",
     "*.safetensors.index.json",
     "README.md",
@@ -178,7 +179,7 @@ def checkpoint_files(listing: Listing) -> list[RemoteFile]:
 
 def is_checkpoint_file(name: str) -> bool:
     """Whether `convert` reads a file of this name in a checkpoint's folder or repo."""
-    return "/" not in name and any(fnmatch(name, pattern) for pattern in CHECKPOINT_FILES)
+    return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in CHECKPOINT_FILES)
 
 
 def _require_checkpoint(listing: Listing, wanted: list[str]) -> None:

@@ -7,7 +7,6 @@ data (the safetensors library's documentation, "Format").
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import SafetensorsError
-from gemma_mtp.files.safetensors_file import DTYPES, StoredTensor, shard_names
+from gemma_mtp.files.safetensors_file import DTYPES, StoredTensor, parse_header, require_indexed, shard_names
 from gemma_mtp.hub.download import Listing, fetch_without_weights
 from gemma_mtp.hub.problems import explained
 from gemma_mtp.hub.remote import FIRST_READ, RangeReader
@@ -49,13 +48,15 @@ def read_remote_checkpoint(source: Source, listing: Listing) -> RemoteCheckpoint
     folder, small = fetch_without_weights(source, listing)
     tensors: dict[str, StoredTensor] = {}
     bytes_read, requests, size = sum(file.size for file in small), len(small), 0
-    for name in shard_names(folder, listing.files):
+    names = shard_names(folder, listing.files)
+    for name in names:
         reader = RangeReader(listing.repo, name, listing.commit)
         for tensor in _read_header(reader, folder / name):
             if tensor.name in tensors:
                 raise SafetensorsError(f"tensor {tensor.name} is also in {tensors[tensor.name].file.name}", where=name)
             tensors[tensor.name] = tensor
         bytes_read, requests, size = bytes_read + len(reader.buffer), requests + reader.requests, size + reader.size
+    require_indexed(folder, [folder / name for name in names], tensors)
     at = Source(repo=listing.repo, revision=listing.commit)
     return RemoteCheckpoint(at, folder, tensors, size, bytes_read, requests)
 
@@ -70,7 +71,7 @@ def _read_header(reader: RangeReader, path: Path) -> list[StoredTensor]:
         if len(reader.buffer) < end:
             reader.read_up_to(end)
     try:
-        records = json.loads(reader.buffer[8:end])
+        records = parse_header(reader.buffer[8:end])
         tensors = list(_tensors(records, path, end))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SafetensorsError(f"its header is no list of tensors: {error}", where=where) from error

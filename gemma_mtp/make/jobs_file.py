@@ -11,22 +11,15 @@ all = "google/gemma-4-E*-assistant"
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gemma_mtp.errors import UsageError
+from gemma_mtp.files.text import read_toml, read_yaml, shown
 from gemma_mtp.make.selection import Entry
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ENDINGS = (".toml", ".yaml", ".yml")
 
@@ -89,14 +82,7 @@ def read_jobs(path: Path) -> list[Entry]:
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except OSError as error:
-        raise UsageError(f"the file cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, yaml.YAMLError) as error:  # a TOMLDecodeError is a ValueError
-        said = " ".join(str(error).split())
-        raise UsageError(f"this is no {path.suffix[1:].upper()}: {said}", where=path) from error
+    content = (read_toml if path.suffix == ".toml" else read_yaml)(path, error=UsageError)
     if not isinstance(content, Mapping):
         raise UsageError("the file has no jobs", where=path)
     return content
@@ -118,7 +104,7 @@ def _options(path: Path, place: str, row: Any) -> Iterator[tuple[str, Any]]:
         try:
             yield FIELDS[key].name, FIELDS[key].read(value)
         except TypeError as error:
-            raise UsageError(f"{place}: {key} is {value!r}; {error}", where=path) from error
+            raise UsageError(f"{place}: {key} is {shown(value)}; {error}", where=path) from error
 
 
 def _refuse_unknown(path: Path, row: Mapping[str, Any], known: Any, place: str = "the file") -> None:
@@ -126,4 +112,4 @@ def _refuse_unknown(path: Path, row: Mapping[str, Any], known: Any, place: str =
         if key not in known:
             close = get_close_matches(str(key), list(known), n=1)
             hint = f"is {close[0]} meant?" if close else f"there are {', '.join(known)}"
-            raise UsageError(f"{place} has the unknown key {key!r}", where=path, hint=hint)
+            raise UsageError(f"{place} has the unknown key {shown(key)}", where=path, hint=hint)

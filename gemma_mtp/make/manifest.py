@@ -14,6 +14,7 @@ from typing import Any
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.files.text import read_json, shown
 
 FORMAT = 1
 ENDING = ".make.json"
@@ -65,14 +66,15 @@ class Manifest:
         if not path.exists():
             return cls(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']}, not {FORMAT}")
+                raise ValueError(f"format {shown(content['format'])}, not {FORMAT}")
             records = {step: _record(raw) for step, raw in content["steps"].items()}
             sources = {name: Stamp(**raw) for name, raw in content["sources"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (BadFileError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"the file {error.what}" if isinstance(error, BadFileError) else f"{type(error).__name__}: {error}"
             raise BadFileError(
-                f"the notes of an earlier `make` are damaged: {type(error).__name__}: {error}",
+                f"the notes of an earlier `make` are damaged: {what}",
                 where=path,
                 hint="delete the file; what it describes is then made again, with --force",
             ) from error

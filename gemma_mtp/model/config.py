@@ -7,13 +7,16 @@ transformers' `Gemma4TextConfig`; those that are relied on are in `DEFAULTS`, ev
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import CheckpointError
+from gemma_mtp.files import text
+from gemma_mtp.files.text import shown
+from gemma_mtp.model.config_fields import beyond_the_graph, unknown_fields
 
 #: HF class -> which part of a pair it is.
 ARCHITECTURES = {
@@ -63,6 +66,16 @@ UNIFIED_DEFAULTS: dict[str, Any] = {
 #: Checkpoints whose weights are already packed: config key or value -> what it is.
 PACKED_FORMATS = {"quantization_config": "quantized weights", "quantization": "MLX-quantized weights"}
 
+#: As many as llama.cpp takes (LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS).
+MOST_LAYERS, MOST_EXPERTS = 512, 1024
+#: FLOAT32's largest number.
+LARGEST = 3.4028234663852886e38
+#: What `per_layer_config` may change from layer to layer.
+PER_LAYER = ("head_dim", "num_key_value_heads")
+ROPE_WANTED = (
+    "sliding_attention and full_attention with a rope_theta above 0 each, and a partial_rotary_factor above 0 up to 1"
+)
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -99,6 +112,7 @@ class Hyperparameters:
     backbone: int = 0  # the target's hidden width
     centroids: int = 0  # clusters of the centroid head, 0 without
     centroid_top_k: int = 0
+    notes: tuple[str, ...] = ()  # what config.json says and was not heeded, for people
 
     def head_dim(self, layer: int) -> int:
         return self.head_dim_sliding if self.sliding[layer] else self.head_dim_full
@@ -137,18 +151,16 @@ def read_config(folder: Path) -> Hyperparameters:
     return parse_config(read_json(path), path)
 
 
-def read_json(path: Path, parse: Callable[[bytes], Any] = json.loads) -> dict[str, Any]:
-    """A JSON object from a file. Raises CheckpointError."""
-    try:
-        content = parse(path.read_bytes())
-    except FileNotFoundError:
+def read_json(path: Path, parse: Callable[[bytes], Any] | None = None) -> dict[str, Any]:
+    """A JSON object from a file of a checkpoint; a large one by the parser `parse`. Raises CheckpointError."""
+    if not os.path.lexists(path):
         raise CheckpointError(
             f"there is no {path.name}", where=path.parent, hint="name a folder with a Hugging Face checkpoint in it"
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"is not JSON: {error}", where=path, hint="download it again") from error
+        )
+    if parse is None:
+        content = text.read_json(path, error=CheckpointError)
+    else:
+        content = text.read_large_json(path, parse, error=CheckpointError)
     if not isinstance(content, dict):
         raise CheckpointError("is JSON, but no object", where=path)
     return content
@@ -164,14 +176,20 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
                 f"{key} says that this checkpoint has {what}", where=path, hint="start from the original checkpoint"
             )
     nested = config.get("text_config")
+    if nested is not None and not isinstance(nested, Mapping):
+        raise CheckpointError(f"text_config is {shown(nested)}, not an object", where=path)
     defaults = UNIFIED_DEFAULTS if architecture.startswith("Gemma4Unified") else DEFAULTS
-    field = _Fields({**config, **(nested if isinstance(nested, Mapping) else {})}, defaults, path)
-    layers = field.count("num_hidden_layers")
-    sliding = _layer_types(field, layers)
-    full_layers = [layer for layer in range(layers) if not sliding[layer]]
-    rope = field.value("rope_parameters", _is_rope, "sliding_attention and full_attention with a rope_theta each")
-    experts = bool(field.flag("enable_moe_block"))
+    field = _Fields({**config, **(nested or {})}, defaults, path)
     is_assistant = part == "assistant"
+    layers = field.count("num_hidden_layers", most=MOST_LAYERS)
+    _refuse_beyond_the_graph(field.config, is_assistant, path)
+    sliding, notes = _layer_types(field, layers)
+    unknown = unknown_fields(config)
+    if unknown:
+        notes += (f"config.json has fields that are unknown and were not heeded: {_some(unknown)}",)
+    full_layers = [layer for layer in range(layers) if not sliding[layer]]
+    rope = field.value("rope_parameters", _is_rope, ROPE_WANTED)
+    experts = bool(field.flag("enable_moe_block"))
     ordered = is_assistant and field.flag("use_ordered_embeddings")
     return Hyperparameters(
         part=part,
@@ -183,11 +201,11 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
         kv_heads_sliding=field.count("num_key_value_heads"),
         kv_heads_full=_full_kv_heads(field, full_layers),
         head_dim_sliding=field.count("head_dim"),
-        head_dim_full=_full_layers_value(field, full_layers, "head_dim") or field.count("global_head_dim"),
+        head_dim_full=_full_head_dim(field, full_layers),
         sliding=sliding,
         sliding_window=field.count("sliding_window"),
         context=field.count("max_position_embeddings"),
-        norm_epsilon=field.number("rms_norm_eps"),
+        norm_epsilon=field.number("rms_norm_eps", above=0),
         rope_base_sliding=float(rope["sliding_attention"]["rope_theta"]),
         rope_base_full=float(rope["full_attention"]["rope_theta"]),
         rotary_share_full=float(rope["full_attention"].get("partial_rotary_factor", 1.0)),
@@ -197,14 +215,28 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
         per_layer_input=0 if is_assistant else field.count("hidden_size_per_layer_input", least=0),
         double_wide_mlp=field.flag("use_double_wide_mlp"),
         values_are_keys=field.flag("attention_k_eq_v"),
-        experts=field.count("num_experts") if experts else 0,
+        experts=field.count("num_experts", most=MOST_EXPERTS) if experts else 0,
         experts_used=field.count("top_k_experts") if experts else 0,
         expert_intermediate=field.count("moe_intermediate_size") if experts else 0,
         tied_head=field.flag("tie_word_embeddings"),
         backbone=field.count("backbone_hidden_size") if is_assistant else 0,
         centroids=field.count("num_centroids") if ordered else 0,
         centroid_top_k=field.count("centroid_intermediate_top_k") if ordered else 0,
+        notes=notes,
     )
+
+
+def _refuse_beyond_the_graph(fields: Mapping[str, Any], is_assistant: bool, path: Path) -> None:
+    beyond = list(beyond_the_graph(fields, is_assistant=is_assistant))
+    if beyond:
+        raise CheckpointError(
+            "; ".join(beyond), where=path, hint="no GGUF of this checkpoint would compute what the checkpoint does"
+        )
+
+
+def _some(names: list[str], count: int = 8) -> str:
+    shorter = [name[:80] for name in names[:count]]
+    return ", ".join(shorter) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 class _Fields:
@@ -223,15 +255,15 @@ class _Fields:
                 )
             value = self.defaults[key]
         if not fits(value):
-            raise CheckpointError(f"{key} is {str(value)[:80]!r}, not {wanted}", where=self.path)
+            raise CheckpointError(f"{key} is {shown(value)}, not {wanted}", where=self.path)
         return value
 
-    def count(self, key: str, least: int = 1) -> int:
-        wanted = f"a whole number from {least} to 2^31"
-        return int(self.value(key, lambda value: _is_integer(value) and least <= value < 2**31, wanted))
+    def count(self, key: str, least: int = 1, most: int = 2**31 - 1) -> int:
+        wanted = f"a whole number from {least} to {most:,}"
+        return int(self.value(key, lambda value: _is_integer(value) and least <= value <= most, wanted))
 
-    def number(self, key: str) -> float:
-        return float(self.value(key, _is_number, "a number"))
+    def number(self, key: str, above: float) -> float:
+        return float(self.value(key, lambda value: _is_number(value) and value > above, f"a number above {above}"))
 
     def optional_number(self, key: str) -> float | None:
         value = self.value(key, lambda value: value is None or _is_number(value), "a number")
@@ -246,21 +278,32 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A number that a GGUF's FLOAT32 can hold: no NaN, nothing infinite."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and -LARGEST <= value <= LARGEST
 
 
 def _is_rope(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
     parts = [value.get("sliding_attention"), value.get("full_attention")]
-    return all(isinstance(part, Mapping) and _is_number(part.get("rope_theta")) for part in parts)
+    return all(
+        isinstance(part, Mapping)
+        and _is_number(part.get("rope_theta"))
+        and part["rope_theta"] > 0
+        and _is_number(share := part.get("partial_rotary_factor", 1.0))
+        and 0 < share <= 1
+        for part in parts
+    )
 
 
 def _architecture(config: Mapping[str, Any], path: Path) -> str:
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else None
-    if architecture in ARCHITECTURES:
-        return str(architecture)
+    if isinstance(architecture, str) and architecture in ARCHITECTURES:
+        return architecture
+    if architecture is not None and not isinstance(architecture, str):
+        architecture = shown(architecture)
     known = ", ".join(ARCHITECTURES)
     raise CheckpointError(
         f"the architecture is {architecture or 'not named'}, which is neither a Gemma 4 assistant nor a Gemma 4 target "
@@ -270,8 +313,11 @@ def _architecture(config: Mapping[str, Any], path: Path) -> str:
     )
 
 
-def _layer_types(field: _Fields, layers: int) -> tuple[bool, ...]:
-    """Which layers are sliding. Without `layer_types`: five sliding, one full, and so on; the last is always full."""
+def _layer_types(field: _Fields, layers: int) -> tuple[tuple[bool, ...], tuple[str, ...]]:
+    """Which layers are sliding, and a note. Without `layer_types`: five sliding, one full, and so on.
+
+    The last is always full: transformers makes it so, whatever is said (`Gemma4TextConfig.__post_init__`).
+    """
     kinds = field.config.get("layer_types")
     if kinds is None:
         kinds = ["full_attention" if (layer + 1) % 6 == 0 else "sliding_attention" for layer in range(layers)]
@@ -279,20 +325,43 @@ def _layer_types(field: _Fields, layers: int) -> tuple[bool, ...]:
     known = ("sliding_attention", "full_attention")
     if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in known for kind in kinds):
         raise CheckpointError(f"layer_types must name {layers} layers as one of {', '.join(known)}", where=field.path)
-    return tuple(kind == "sliding_attention" for kind in kinds)
+    notes: tuple[str, ...] = ()
+    if kinds[-1] != "full_attention":
+        notes = ("the last layer is converted as a full one, which transformers makes of it whatever layer_types says",)
+    return (*(kind == "sliding_attention" for kind in kinds[:-1]), False), notes
 
 
 def _full_layers_value(field: _Fields, full_layers: list[int], key: str) -> int | None:
-    """`key` as the newer config style gives it for the full layers; None if this config is of the older style."""
+    """`key` as the newer config style changes it for the full layers; None if it does not, or the style is the older.
+
+    A GGUF has one value for all full layers and one for all sliding ones. Raises CheckpointError for other configs.
+    """
     per_layer = field.config.get("per_layer_config")
     if per_layer is None:
         return None
     if not isinstance(per_layer, Mapping) or not all(isinstance(layer, Mapping) for layer in per_layer.values()):
         raise CheckpointError("per_layer_config must be an object of objects", where=field.path)
-    found = {per_layer.get(str(layer), per_layer.get(layer, {})).get(key) for layer in full_layers} - {None}
-    if len(found) > 1 or not all(_is_integer(value) and value > 0 for value in found):
-        raise CheckpointError(f"per_layer_config gives the full layers the odd {key} {found}", where=field.path)
-    return int(found.pop()) if found else None
+    per_layer = {str(layer): changes for layer, changes in per_layer.items()}
+    base, full = field.count(key), set(map(str, full_layers))
+    for layer, changes in per_layer.items():
+        other = next((name for name in changes if name not in PER_LAYER), None)
+        if other is not None:
+            what = f"per_layer_config changes {other[:80]} in layer {layer[:80]}, which no GGUF of Gemma 4 can say"
+            raise CheckpointError(what, where=field.path)
+        if layer not in full and changes.get(key, base) != base and layer.isdecimal():
+            what = f"per_layer_config gives the sliding layer {layer[:80]} the {key} {shown(changes[key])}, not {base}"
+            raise CheckpointError(what, where=field.path)
+    found = [per_layer.get(layer, {}).get(key, base) for layer in map(str, full_layers)]
+    if any(value != found[0] for value in found) or not (_is_integer(found[0]) and 0 < found[0] < 2**31):
+        raise CheckpointError(f"per_layer_config gives the full layers the odd {key} {shown(found)}", where=field.path)
+    named = any(key in per_layer.get(str(layer), {}) for layer in full_layers)
+    return int(found[0]) if named else None
+
+
+def _full_head_dim(field: _Fields, full_layers: list[int]) -> int:
+    """The full layers' head width. transformers heeds `global_head_dim` in the older style alone."""
+    older = field.config.get("per_layer_config") is None
+    return _full_layers_value(field, full_layers, "head_dim") or field.count("global_head_dim" if older else "head_dim")
 
 
 def _full_kv_heads(field: _Fields, full_layers: list[int]) -> int | None:

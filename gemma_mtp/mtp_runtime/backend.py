@@ -23,7 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gemma_mtp.errors import EnvironmentProblem, LlamaError
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError
+from gemma_mtp.files.text import read_json
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
 from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 
@@ -234,13 +235,13 @@ def _cpu_flags() -> str:
 def remembered() -> BackendReport | None:
     """The report of an earlier probe; None if there is none or its file cannot be understood."""
     try:
-        content = json.loads(cache_file().read_text(encoding="utf-8"))
+        content = read_json(cache_file())
         failures = tuple(Failure(**{**one, "log": tuple(one["log"])}) for one in content.pop("failures"))
         report = BackendReport(
             **{**content, "features": tuple(content["features"]), "devices": tuple(content["devices"])},
             failures=failures,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (BadFileError, ValueError, TypeError, KeyError, AttributeError):
         return None
     # A failure is worth probing again: the machine may have been out of memory.
     return report if report.works is True and isinstance(report.extra_buffers, bool) else None

@@ -184,6 +184,15 @@ class Model(_Native):
         raw = lib.llama_model_chat_template(self.handle, None)
         return raw.decode("utf-8", errors="replace") if raw else None
 
+    def special_texts(self) -> dict[str, str]:
+        """transformers' name of a special token -> how the vocabulary writes it, for those that the file names."""
+        found = {"bos_token": self.begin_text, "eos_token": self.end_text}
+        for name, key in (("pad_token", "padding"), ("unk_token", "unknown"), ("mask_token", "mask")):
+            number = self.text_value(f"tokenizer.ggml.{key}_token_id")
+            if number is not None and number.isdecimal():
+                found[name] = self._token_text(int(number))
+        return found
+
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids, with the begin token if the model wants one. `special`: recognise control tokens in the text."""
         raw = text.encode("utf-8", errors="surrogatepass")

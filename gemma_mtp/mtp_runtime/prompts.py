@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.files.text import PROMPT, read_text
 
 CODE = '''import csv
 from pathlib import Path
@@ -105,10 +106,7 @@ def read_prompts(path: Path) -> dict[str, str]:
 
     Raises UsageError: not readable, no text in it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the prompts cannot be read: {error}", where=path) from error
+    text = read_text(path, limit=PROMPT, error=UsageError)
     prompts = [part.strip("\n") for part in f"\n{text}\n".split("\n---\n") if part.strip()]
     if not prompts:
         raise UsageError("there is no prompt in it", where=path, hint="write prompts with a line of --- between two")

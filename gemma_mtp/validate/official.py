@@ -8,7 +8,6 @@ rule says: the keys and values of the accepted tokens, and of these the sliding 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers.generation.candidate_generator import SinglePositionMultiToken
 from transformers.utils import ModelOutput
 
 from gemma_mtp.errors import CheckpointError
+from gemma_mtp.model.config import read_json
 from gemma_mtp.mtp_runtime.sampler import Greedy
 from gemma_mtp.validate.comparison import Job, ReferenceComparison, ReferenceJob
 from gemma_mtp.validate.decoding import OpenPair, opened
@@ -90,7 +90,7 @@ class OfficialDrafter:
 def load_official(folder: Path) -> Any:
     """The checkpoint's own class, in float32. Raises CheckpointError."""
     try:
-        name = json.loads((folder / "config.json").read_bytes())["architectures"][0]
+        name = read_json(folder / "config.json")["architectures"][0]
         return getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     except MemoryError:
         raise

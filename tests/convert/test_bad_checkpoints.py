@@ -101,7 +101,8 @@ def add_centroid_head(folder: Path, ordering: np.ndarray) -> None:
 
 
 def index_of(folder: Path, file: str) -> None:
-    """An index that says where one tensor is."""
+    """An index that says where one tensor is, in the place of the file that would be taken without asking it."""
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
     text = json.dumps({"weight_map": {"model.norm.weight": file}})
     (folder / "model.safetensors.index.json").write_text(text)
 
