@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gemma_mtp.redaction import redact
+
 
 class GemmaMtpError(Exception):
     """Base of all errors that are meant for people.
@@ -15,15 +17,16 @@ class GemmaMtpError(Exception):
     what: what is wrong, with the value found and the value wanted.
     where: the file, tensor, key or call it is about.
     hint: what to do about it.
+    What is secret in any of them (a token, a password in an address) is hidden.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None):
-        self.what = what
-        self.where = None if where is None else str(where)
-        self.hint = hint
-        super().__init__(f"{self.where}: {what}" if self.where else what)
+        self.what = redact(what)
+        self.where = None if where is None else redact(str(where))
+        self.hint = None if hint is None else redact(hint)
+        super().__init__(f"{self.where}: {self.what}" if self.where else self.what)
 
 
 class BadFileError(GemmaMtpError):

@@ -14,11 +14,17 @@ def content_hash(path: Path, etag: str, advance: Callable[[int], object] = lambd
 
     advance: hears of bytes done.
     """
-    return _hash(path, hashlib.sha256() if len(etag) == 64 else git_hasher(path.stat().st_size), advance)
+    return _hash(path, hasher_like(etag, path.stat().st_size), advance)
 
 
-def sha256_of(path: Path) -> str:
-    return _hash(path, hashlib.sha256())
+def hasher_like(etag: str, size: int) -> hashlib._Hash:
+    """For a hash of the kind that `etag` is, of a content of `size` bytes."""
+    return hashlib.sha256() if len(etag) == 64 else git_hasher(size)
+
+
+def sha256_of(path: Path, advance: Callable[[int], object] = lambda _: None) -> str:
+    """advance: hears of bytes done."""
+    return _hash(path, hashlib.sha256(), advance)
 
 
 def git_hasher(size: int) -> hashlib._Hash:

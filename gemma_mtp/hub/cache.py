@@ -3,21 +3,28 @@
     models--owner--name/blobs/<etag>                 content; the etag is the sha256, or the git sha1 of a small file
     models--owner--name/snapshots/<commit>/<file>    links to the blobs
     models--owner--name/refs/<revision>              the commit that a branch or tag stood for
+    models--owner--name/gemma-mtp.json               ours: the blobs whose content was compared with their hash
 
 (huggingface_hub's documentation, "Understand caching".) A blob takes its name only when its content has that hash.
+Whatever becomes a path here was named by a server, and is checked (`gemma_mtp.hub.names`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-import re
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+from gemma_mtp.hub.names import COMMIT, require_commit, require_hash, require_inside
+
+#: The notes on what was compared, beside the blobs: deleting the repo's folder deletes them, too.
+NOTES = "gemma-mtp.json"
 
 
 @dataclass(frozen=True)
@@ -35,22 +42,27 @@ class RepoCache:
         return self.root / "blobs"
 
     def blob(self, etag: str) -> Path:
-        return self.blobs / etag
+        return self.blobs / require_hash(etag)
+
+    def partial(self, etag: str) -> Path:
+        """The unfinished download of a blob."""
+        return self.blobs / f"{require_hash(etag)}.partial"
 
     def lock(self, etag: str) -> Path:
         """The lock that huggingface_hub, too, takes for a blob."""
-        lock = self.root.parent / ".locks" / self.root.name / f"{etag}.lock"
+        lock = self.root.parent / ".locks" / self.root.name / f"{require_hash(etag)}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         return lock
 
     def snapshot(self, commit: str) -> Path:
-        return self.root / "snapshots" / commit
+        return self.root / "snapshots" / require_commit(commit)
 
     def link(self, commit: str, file: str, etag: str) -> Path:
         """Make the blob visible under its file name; a copy where links are impossible."""
-        pointer, blob = self.snapshot(commit) / file, self.blob(etag)
+        pointer = self.snapshot(commit) / require_inside(file)
         if pointer.exists():
             return pointer
+        blob = self.blob(etag)
         pointer.parent.mkdir(parents=True, exist_ok=True)
         pointer.unlink(missing_ok=True)  # a dangling link
         try:
@@ -63,13 +75,45 @@ class RepoCache:
         """Note which commit a branch or tag stands for, so that it is found without the network."""
         if revision == commit:
             return
-        ref = self.root / "refs" / revision
+        ref = self.root / "refs" / require_inside(revision)
         ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(commit)
+        ref.write_text(require_commit(commit))
 
     def recall(self, revision: str) -> str | None:
         """The commit that a revision stood for when it was last looked up."""
-        if _COMMIT.fullmatch(revision):
+        if COMMIT.fullmatch(revision):
             return revision
-        ref = self.root / "refs" / revision
-        return ref.read_text().strip() if ref.is_file() else None
+        ref = self.root / "refs" / require_inside(revision)
+        commit = ref.read_text(errors="replace").strip() if ref.is_file() else ""
+        return commit if COMMIT.fullmatch(commit) else None
+
+    def is_compared(self, etag: str) -> bool:
+        """Whether the blob was found to have its hash, and has had the same size and time of change since."""
+        return self._notes().get(etag) == _stamp(self.blob(etag))
+
+    def note_compared(self, etag: str, equal: bool) -> None:
+        """Remember that the blob has its hash, or forget it. A cache that cannot be written to is compared each time."""
+        notes = {known: stamp for known, stamp in self._notes().items() if known != etag}
+        if equal:
+            notes[etag] = _stamp(self.blob(etag))
+        part = self.root / f".{NOTES}.{secrets.token_hex(4)}.part"
+        with contextlib.suppress(OSError):
+            try:
+                part.write_text(json.dumps({"compared": notes}, indent=1))
+                part.replace(self.root / NOTES)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _notes(self) -> dict[str, list[int]]:
+        """etag -> size and time of change of the blobs that were compared. Damaged notes are none."""
+        try:
+            notes = json.loads((self.root / NOTES).read_bytes())["compared"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
+        return notes if isinstance(notes, dict) else {}
+
+
+def _stamp(blob: Path) -> list[int]:
+    """By what a blob is known again without being read: its size and the time of its last change."""
+    found = blob.stat()
+    return [found.st_size, found.st_mtime_ns]

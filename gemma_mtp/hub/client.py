@@ -8,6 +8,7 @@ one. Some calls retry by themselves, model_info, create_repo, collections and pl
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import time
@@ -16,18 +17,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from logging import ERROR
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi, constants, set_client_factory
+from huggingface_hub import HfApi, constants, get_session, logging, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import _http, logging
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import get_session, hf_raise_for_status
-from huggingface_hub.utils.tqdm import disable_progress_bars
+from huggingface_hub.utils import build_hf_headers, disable_progress_bars, hf_raise_for_status
 
 from gemma_mtp import __version__
+from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.problems import TransportError, status_of
 
-#: Seconds that a server may stay silent before a request is given up, where the client sets no limit itself.
-SILENCE_LIMIT = float(os.environ.get("GEMMA_MTP_HUB_TIMEOUT", "30"))
+#: Seconds that a server may stay silent before a request is given up, where the client sets no limit itself, and the
+#: variable that sets another limit.
+SILENCE_LIMIT = 30.0
+SILENCE_VARIABLE = "GEMMA_MTP_HUB_TIMEOUT"
 #: Seconds between the attempts of a call; the last failure is final.
 DELAYS = (1.0, 2.0, 4.0, 8.0)
 #: The longest wait that a server may ask for; beyond it the user is told instead.
@@ -57,25 +58,38 @@ def hub() -> HfApi:
 @functools.cache
 def prepare_client() -> None:
     """Give every request of this process a time-out, and keep the client's log lines (with signed addresses) out."""
-    set_client_factory(_client_with_time_outs)
+    silence_limit()
+    own = get_session()  # huggingface_hub's own: of httpx or httpx2, with the hooks that it needs
+    hooks = {
+        "request": [*own.event_hooks.get("request", ()), _limit_silence],
+        "response": [*own.event_hooks.get("response", ()), _end_conflict],
+    }
+    set_client_factory(lambda: type(own)(event_hooks=hooks, follow_redirects=True, timeout=None))
     if "HF_HUB_VERBOSITY" not in os.environ and "HF_DEBUG" not in os.environ:
         logging.set_verbosity(ERROR)
 
 
-def _client_with_time_outs() -> Any:
-    client = _http.default_client_factory()
-    hooks = client.event_hooks
-    client.event_hooks = {
-        "request": [*hooks.get("request", ()), _limit_silence],
-        "response": [*hooks.get("response", ()), _end_conflict],
-    }
-    return client
+def silence_limit() -> float:
+    """Seconds that a server may stay silent. Raises UsageError if the variable holds no such number."""
+    given = os.environ.get(SILENCE_VARIABLE)
+    if not given:
+        return SILENCE_LIMIT
+    try:
+        limit = float(given)
+    except ValueError:
+        limit = math.nan
+    if not 0 < limit < math.inf:
+        raise UsageError(
+            f"{SILENCE_VARIABLE} is {given!r}, not a number of seconds",
+            hint=f"set it to a number above 0, or unset it for {SILENCE_LIMIT:.0f}",
+        )
+    return limit
 
 
 def _limit_silence(request: Any) -> None:
-    asked = request.extensions.get("timeout") or {}
+    asked, limit = request.extensions.get("timeout") or {}, silence_limit()
     phases = ("connect", "read", "write", "pool")
-    request.extensions["timeout"] = {phase: asked.get(phase) or SILENCE_LIMIT for phase in phases}
+    request.extensions["timeout"] = {phase: asked.get(phase) or limit for phase in phases}
 
 
 def _end_conflict(response: Any) -> None:

@@ -3,22 +3,27 @@
 huggingface_hub 2.x starts an interrupted file again from nothing and compares a file's length only; a checkpoint is
 too big for the one and too precious for the other. So the bytes are fetched here: an unfinished file stays as
 `<hash>.partial` and goes on where it ended, and takes its place in the cache when its hash is what the Hub says.
+
+Each file is hashed once: while it arrives, or when it is first met in a cache that another tool filled. The cache
+remembers it by size and time of change; what changes a file behind both (a failing disk) is found with `deep`.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_url
-from huggingface_hub.utils._fixes import WeakFileLock
+from huggingface_hub.utils import WeakFileLock
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.files.hashing import content_hash
+from gemma_mtp.files.hashing import content_hash, hasher_like
 from gemma_mtp.hub.cache import RepoCache
 from gemma_mtp.hub.client import Advance, Progress, hub, hub_stream, is_transient, retried, silent_progress
+from gemma_mtp.hub.names import HASH, require_commit, require_hash, require_inside
 from gemma_mtp.hub.problems import TransportError, explained
 from gemma_mtp.hub.source import Source, parse_source
 
@@ -38,16 +43,28 @@ CHECKPOINT_FILES = (
     "*.safetensors.index.json",
     "README.md",
 )
+_CHUNK = 1 << 20
 _SPARE_ROOM = 64 << 20  # bytes that a download leaves free on the disk
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repo. `etag` is the sha256 of a large (LFS) file, git's sha1 of a small one."""
+    """A file of a repo. `etag` is the sha256 of a large (LFS) file, git's sha1 of a small one.
+
+    It is empty for a file of the cache that is no link to a blob.
+    """
 
     name: str
     size: int
     etag: str
+
+    def __post_init__(self) -> None:
+        """Raises EnvironmentProblem for a name that leads out of the repo, and for what is no hash or size."""
+        require_inside(self.name)
+        if self.etag:
+            require_hash(self.etag)
+        if not isinstance(self.size, int) or self.size < 0:
+            raise EnvironmentProblem(f"the server gives no size in bytes: {self.size!r}", where=self.name)
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,10 @@ class Listing:
     commit: str
     files: dict[str, RemoteFile]
     private: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises EnvironmentProblem for what is no commit."""
+        require_commit(self.commit)
 
 
 @dataclass(frozen=True)
@@ -73,9 +94,12 @@ class FetchedCheckpoint:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
-def fetch_checkpoint(source: Source | str, *, progress: Progress = silent_progress) -> FetchedCheckpoint:
+def fetch_checkpoint(
+    source: Source | str, *, progress: Progress = silent_progress, deep: bool = False
+) -> FetchedCheckpoint:
     """The folder of a checkpoint, downloaded if it is on the Hub.
 
+    deep: hash what the cache has again, even if it has not changed since it was hashed.
     Raises UsageError (a file, not a repo), EnvironmentProblem (Hub, network, disk), BadFileError (no checkpoint).
     """
     source = parse_source(source) if isinstance(source, str) else source
@@ -85,7 +109,7 @@ def fetch_checkpoint(source: Source | str, *, progress: Progress = silent_progre
         raise UsageError("this names a GGUF file, not a checkpoint", where=str(source), hint=f"write {source.repo}")
     listing = look_up(source)
     wanted = checkpoint_files(listing)
-    folder = _fetch(listing, wanted, source.revision, progress)
+    folder = _fetch(listing, wanted, source.revision, progress, deep)
     return FetchedCheckpoint(folder, listing.repo, listing.commit, {file.name: file.etag for file in wanted})
 
 
@@ -105,9 +129,10 @@ def is_checkpoint(listing: Listing) -> bool:
     )
 
 
-def fetch_file(source: Source | str, *, progress: Progress = silent_progress) -> Path:
+def fetch_file(source: Source | str, *, progress: Progress = silent_progress, deep: bool = False) -> Path:
     """One file, downloaded if it is on the Hub (`hf://owner/repo/file`); a local path is returned as it is.
 
+    deep: hash it again if the cache has it, even if it has not changed since it was hashed.
     Raises UsageError (no file named), EnvironmentProblem (Hub, network, disk, or no such file there).
     """
     source = parse_source(source) if isinstance(source, str) else source
@@ -119,7 +144,7 @@ def fetch_file(source: Source | str, *, progress: Progress = silent_progress) ->
     file = listing.files.get(source.file)
     if file is None:
         raise no_such_file(listing, source.file)
-    return _fetch(listing, [file], source.revision, progress) / file.name
+    return _fetch(listing, [file], source.revision, progress, deep) / file.name
 
 
 def look_up(source: Source) -> Listing:
@@ -133,14 +158,13 @@ def list_repo(source: Source) -> Listing:
     assert repo is not None
     with explained(repo):
         info = retried(lambda: hub().model_info(repo, revision=source.revision, files_metadata=True))
-        assert info.sha is not None
         files = {}
         for entry in info.siblings or []:
             etag = entry.lfs.sha256 if entry.lfs else entry.blob_id
-            if entry.size is None or etag is None:
+            if entry.size is None or not etag:
                 raise ValueError(f"no size or hash is given for {entry.rfilename}")
             files[entry.rfilename] = RemoteFile(entry.rfilename, entry.size, etag)
-        return Listing(repo, info.sha, files, bool(info.private))
+        return Listing(repo, require_commit(info.sha), files, bool(info.private))
 
 
 def no_such_file(listing: Listing, wanted: str) -> EnvironmentProblem:
@@ -165,7 +189,8 @@ def _cached_listing(source: Source) -> Listing:
     snapshot, files = cache.snapshot(commit), {}
     for path in sorted(snapshot.rglob("*")):
         if path.is_file():
-            name, etag = path.relative_to(snapshot).as_posix(), path.resolve().name if path.is_symlink() else ""
+            name, blob = path.relative_to(snapshot).as_posix(), path.resolve().name
+            etag = blob if path.is_symlink() and HASH.fullmatch(blob) else ""
             files[name] = RemoteFile(name, path.stat().st_size, etag)
     return Listing(source.repo, commit, files)
 
@@ -194,11 +219,13 @@ def _require_checkpoint(listing: Listing, wanted: list[str]) -> None:
             raise BadFileError(f"the repo is no checkpoint: it has no {kind}", where=listing.repo, hint=hint)
 
 
-def _fetch(listing: Listing, files: list[RemoteFile], revision: str | None, progress: Progress) -> Path:
-    """Bring the files into the cache, comparing the hash of those that are there already; the snapshot's folder."""
+def _fetch(
+    listing: Listing, files: list[RemoteFile], revision: str | None, progress: Progress, deep: bool = False
+) -> Path:
+    """Bring the files into the cache, with the hash of each compared once (deep: again); the snapshot's folder."""
     cache = RepoCache.of(listing.repo)
     with explained(listing.repo):
-        missing = [file for file in files if file.etag and not _is_intact(cache.blob(file.etag), file)]
+        missing = _missing(cache, listing.repo, [file for file in files if file.etag], progress, deep)
         _require_room(cache, missing)
         if missing:
             with progress(f"downloading {listing.repo}", sum(file.size for file in missing)) as advance:
@@ -210,13 +237,35 @@ def _fetch(listing: Listing, files: list[RemoteFile], revision: str | None, prog
     return cache.snapshot(listing.commit)
 
 
-def _is_intact(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and content_hash(path, file.etag) == file.etag
+def _missing(
+    cache: RepoCache, repo: str, files: Sequence[RemoteFile], progress: Progress, deep: bool
+) -> list[RemoteFile]:
+    """Those of the files that the cache has not, or has with other content."""
+    there = [file for file in files if _has_size(cache, file)]
+    unknown = [file for file in there if deep or not cache.is_compared(file.etag)]
+    damaged = set()
+    if unknown:
+        with progress(f"hashing {repo} in the cache", sum(file.size for file in unknown)) as advance:
+            damaged = {file.etag for file in unknown if not _compare(cache, file, advance)}
+    found = {file.etag for file in there} - damaged
+    return [file for file in files if file.etag not in found]
+
+
+def _has_size(cache: RepoCache, file: RemoteFile) -> bool:
+    path = cache.blob(file.etag)
+    return path.is_file() and path.stat().st_size == file.size
+
+
+def _compare(cache: RepoCache, file: RemoteFile, advance: Advance) -> bool:
+    """Whether the blob has its hash, which is remembered."""
+    equal = content_hash(cache.blob(file.etag), file.etag, advance) == file.etag
+    cache.note_compared(file.etag, equal)
+    return equal
 
 
 def _require_room(cache: RepoCache, missing: list[RemoteFile]) -> None:
     cache.blobs.mkdir(parents=True, exist_ok=True)
-    partial = (_partial(cache, file) for file in missing)
+    partial = (cache.partial(file.etag) for file in missing)
     needed = sum(file.size for file in missing) - sum(path.stat().st_size for path in partial if path.exists())
     free = shutil.disk_usage(cache.blobs).free
     if missing and needed + _SPARE_ROOM > free:
@@ -227,51 +276,80 @@ def _require_room(cache: RepoCache, missing: list[RemoteFile]) -> None:
         )
 
 
-def _partial(cache: RepoCache, file: RemoteFile) -> Path:
-    return cache.blob(f"{file.etag}.partial")
-
-
 def _fetch_blob(cache: RepoCache, listing: Listing, file: RemoteFile, advance: Advance) -> None:
     """One file's bytes into its blob, from where an earlier attempt ended; two processes take turns."""
-    blob, partial = cache.blob(file.etag), _partial(cache, file)
     url = hf_hub_url(listing.repo, file.name, revision=listing.commit, endpoint=constants.ENDPOINT)
     with WeakFileLock(cache.lock(file.etag)):
-        if _is_intact(blob, file):
+        if _has_size(cache, file) and cache.is_compared(file.etag):  # another process was faster
             advance(file.size)
             return
-        if partial.exists():
-            advance(min(partial.stat().st_size, file.size))
-        _complete(partial, url, file.size, advance)
-        found = content_hash(partial, file.etag)
+        arrival = Arrival(cache.partial(file.etag), file, advance)
+        arrival.complete(url)
+        found = arrival.hash()
         if found != file.etag:
-            partial.unlink()
+            arrival.path.unlink()
             raise EnvironmentProblem(
                 f"{file.name} arrived with other content than the Hub has: its hash is {found}, not {file.etag}",
                 where=listing.repo,
                 hint="run it again; if it persists, a proxy or mirror in between changes the content",
             )
-        partial.replace(blob)
+        arrival.path.replace(cache.blob(file.etag))
+        cache.note_compared(file.etag, True)
 
 
-def _complete(partial: Path, url: str, size: int, advance: Advance) -> None:
-    """Fetch what is missing of a file of `size` bytes; a connection that breaks is forgiven as long as bytes come."""
-    partial.touch()
-    while (before := partial.stat().st_size) < size:
-        try:
-            retried(lambda: _append_rest(partial, url, advance))
-        except TransportError as error:
-            if partial.stat().st_size == before or not is_transient(error):
-                raise
+class Arrival:
+    """A file on its way: what has come of it is at `path`, and is hashed as it comes."""
 
+    def __init__(self, path: Path, file: RemoteFile, advance: Advance):
+        self.path, self.file, self._advance = path, file, advance
+        self._hasher = hasher_like(file.etag, file.size)
+        self._hashed = 0
+        path.touch()
 
-def _append_rest(partial: Path, url: str, advance: Advance) -> None:
-    """Fetch from the end of `partial` to the end of the file. What has arrived stays if the connection breaks."""
-    start = partial.stat().st_size
-    with hub_stream(url, {"Range": f"bytes={start}-"} if start else {}) as response:
-        resumed = response.status_code == 206
-        if start and not resumed:  # the server ignores ranges and begins anew
-            advance(-start)
-        with partial.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_bytes():  # no size: what has arrived is not held back
-                file.write(chunk)
-                advance(len(chunk))
+    def complete(self, url: str) -> None:
+        """Fetch what is missing; a connection that breaks is forgiven as long as bytes come."""
+        self._catch_up(self._advance)
+        while (before := self._size()) < self.file.size:
+            try:
+                retried(lambda: self._append_rest(url))
+            except TransportError as error:
+                if self._size() == before or not is_transient(error):
+                    raise
+
+    def hash(self) -> str:
+        """Of all that is at `path`."""
+        self._catch_up()
+        return self._hasher.hexdigest()
+
+    def _size(self) -> int:
+        return self.path.stat().st_size
+
+    def _catch_up(self, advance: Advance = lambda _: None) -> None:
+        """Hash what is there and is not hashed yet: an earlier attempt's. advance: hears of its bytes."""
+        if self._size() < self._hashed:
+            self._hasher, self._hashed = hasher_like(self.file.etag, self.file.size), 0
+        with self.path.open("rb") as file:
+            file.seek(self._hashed)
+            while chunk := file.read(_CHUNK):
+                self._take(chunk, advance)
+
+    def _take(self, chunk: bytes, advance: Advance) -> None:
+        self._hasher.update(chunk)
+        self._hashed += len(chunk)
+        advance(len(chunk))
+
+    def _append_rest(self, url: str) -> None:
+        """Fetch from the end of `path` to the end of the file. What has arrived stays if the connection breaks."""
+        self._catch_up()
+        start = self._size()
+        with hub_stream(url, {"Range": f"bytes={start}-"} if start else {}) as response:
+            resumed = response.status_code == 206
+            if start and not resumed:  # the server ignores ranges and begins anew
+                self._advance(-start)
+            with self.path.open("ab" if resumed else "wb") as file:
+                self._catch_up()
+                for chunk in response.iter_bytes():  # no size: what has arrived is not held back
+                    file.write(chunk)
+                    self._take(chunk, self._advance)
+                    if self._hashed > self.file.size:  # no end in sight: the hash will say what it is
+                        break

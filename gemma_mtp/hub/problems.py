@@ -7,7 +7,7 @@ ValueError; which one for which cause is tabled in `BY_CLASS` and `BY_STATUS`.
 from __future__ import annotations
 
 import errno
-import re
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from huggingface_hub.errors import (
 
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError
 from gemma_mtp.hub.source import suggest_repo
+from gemma_mtp.redaction import redact
 
-#: The base of all errors of the client's transport, time-outs and cut connections included, and of HfHubHTTPError.
-TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
+#: HTTPError of the client's transport, whichever it is (httpx, or httpx2 with huggingface_hub 2.x): the base of its
+#: time-outs, of cut connections and of HfHubHTTPError. And the transport's word for an address that is none.
+TransportError: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+InvalidURL: type[Exception] = importlib.import_module(TransportError.__module__.partition(".")[0]).InvalidURL
 
-_SECRETS = re.compile(
-    r"hf_[A-Za-z0-9]{4,}|(?<=Bearer )\S+|(?<=\?)[^\s'\"]*(?:Signature|token)=[^\s'\"]*", re.IGNORECASE
-)
 _LONGEST_SAYING = 200
 
 
@@ -59,6 +59,7 @@ DISK_FULL = Problem("the disk is full", "make room, or point HF_HOME to another 
 UNWRITABLE = Problem(
     "a file of the cache cannot be read or written", "check its permissions, or set HF_HOME to another folder"
 )
+NO_ADDRESS = Problem("{url} is no address", "correct HF_ENDPOINT: https://, a host, and no more")
 STRANGE_ANSWER = Problem(
     "{url} gave an answer that is not the Hub's", "check HF_ENDPOINT and the proxy; a log-in page may be in between"
 )
@@ -67,6 +68,7 @@ STRANGE_ANSWER = Problem(
 BY_CLASS: tuple[tuple[type[Exception], Problem], ...] = (
     (OfflineModeIsEnabled, OFFLINE),
     (LocalTokenNotFoundError, NOT_LOGGED_IN),
+    (InvalidURL, NO_ADDRESS),
     (
         GatedRepoError,
         Problem(
@@ -110,7 +112,7 @@ SERVER_TROUBLE = Problem("the Hub has a problem of its own", "wait a little and 
 #: Everything that a call to the Hub is known to raise.
 FROM_THE_HUB: tuple[type[Exception], ...] = (
     *(kind for kind, _ in BY_CLASS),
-    *(TransportError, OSError, RuntimeError, ValueError, KeyError),
+    *(TransportError, OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError),
 )
 
 
@@ -141,11 +143,6 @@ def status_of(error: BaseException) -> int | None:
     return int(error.response.status_code) if isinstance(error, HfHubHTTPError) else None
 
 
-def redact(text: str) -> str:
-    """The text without tokens and signatures."""
-    return _SECRETS.sub("***", text)
-
-
 def _problem(error: BaseException) -> Problem:
     for kind, problem in BY_CLASS:
         if isinstance(error, kind):
@@ -171,5 +168,5 @@ def _saying(error: BaseException, problem: Problem) -> str:
         said = f"{type(error).__name__}: {error}"
     else:
         return ""
-    said = " ".join(redact(said).split())
+    said = " ".join(redact(said).split())  # before it is cut: half a token is not known as one
     return said if len(said) <= _LONGEST_SAYING else said[:_LONGEST_SAYING] + " ..."

@@ -19,6 +19,7 @@ from gemma_mtp.files.gguf_reader import GGUFHeader, HeaderIncomplete, parse_head
 from gemma_mtp.hub.client import hub_stream, retried
 from gemma_mtp.hub.discovery import parts_of, pick_gguf
 from gemma_mtp.hub.download import Listing, list_repo, no_such_file
+from gemma_mtp.hub.names import require_commit
 from gemma_mtp.hub.problems import explained
 from gemma_mtp.hub.source import Source
 
@@ -122,7 +123,8 @@ class RangeReader:
     def _note(self, response: Any, start: int) -> int:
         """Take size, commit and hash from an answer; how many bytes of its body come before `start`."""
         described = [response, *response.history]
-        commit = next((found for answer in described if (found := answer.headers.get("X-Repo-Commit"))), self.revision)
+        named = next((found for answer in described if (found := answer.headers.get("X-Repo-Commit"))), None)
+        commit = self.revision if named is None else require_commit(named)
         etag = next((found for answer in described if (found := answer.headers.get("X-Linked-ETag"))), "").strip('"')
         ranged = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         length = response.headers.get("Content-Length", "")

@@ -16,10 +16,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NoReturn
 
 from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.hub.names import is_inside
 
 SCHEME = "hf://"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
@@ -67,9 +68,9 @@ class Source:
             raise UsageError("name a file or a type, not both", where=self.repo)
         if self.repo is not None:
             check_repo_name(self.repo)
-        if self.revision is not None and not _REVISION_ALONE.fullmatch(self.revision):
+        if self.revision is not None and not (_REVISION_ALONE.fullmatch(self.revision) and is_inside(self.revision)):
             raise UsageError(f"{self.revision!r} is no revision", where=self.repo, hint="name a branch, tag or commit")
-        if self.file is not None and not _is_plain_relative(self.file):
+        if self.file is not None and not is_inside(self.file):
             raise UsageError(f"{self.file!r} is no path inside a repo", where=self.repo)
 
     @property
@@ -143,11 +144,6 @@ def _refuse_missing(text: str) -> NoReturn:
         where=text,
         hint="check the spelling; a repo on the Hub is named owner/repo, a file there hf://owner/repo/file.gguf",
     )
-
-
-def _is_plain_relative(file: str) -> bool:
-    parts = PurePosixPath(file).parts
-    return not file.startswith("/") and "\\" not in file and ".." not in parts and bool(parts)
 
 
 def _spelled(page: re.Match[str]) -> str:

@@ -9,16 +9,27 @@ The card depends on nothing but the files, the repo and what was asked for, so t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from huggingface_hub import ModelCard, ModelCardData
+from dataclasses import replace
 
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.publish.facts import Facts
-from gemma_mtp.publish.sections import SECTIONS, marks
+from gemma_mtp.publish.front_matter import FrontMatter
+from gemma_mtp.publish.sections import SECTIONS, find_section, marks
 
 TAGS = ("gguf", "llama.cpp", "speculative-decoding", "mtp", "draft-model", "gemma4-assistant")
+
+
+def read_card(content: bytes, where: str) -> str:
+    """A card's text, with its byte order mark and line ends. Raises EnvironmentProblem: it is not UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = 1 + content.count(b"\n", 0, error.start)
+        raise EnvironmentProblem(
+            f"the repo's README.md is not UTF-8, in line {line}",
+            where=where,
+            hint="save it as UTF-8 and run it again; nothing was uploaded",
+        ) from error
 
 
 def write_card(facts: Facts, existing: str | None) -> str:
@@ -26,43 +37,41 @@ def write_card(facts: Facts, existing: str | None) -> str:
 
     Raises EnvironmentProblem if the existing front matter is not YAML.
     """
-    try:
-        old = ModelCard(existing or "", ignore_metadata_errors=True)
-    except ValueError as error:
-        raise EnvironmentProblem(
-            f"the front matter of the repo's README.md is damaged: {error}", where=facts.repo, hint="mend it there"
-        ) from error
-    body = old.text.strip("\n") if existing else f"# {facts.target_name}: MTP drafter as GGUF"
+    new = f"# {facts.target_name}: MTP drafter as GGUF\n"
+    card = _with_front_matter(facts, FrontMatter.of(existing or new, facts.repo))
+    body = card.tail
     for name, section in SECTIONS.items():
-        body = _replace_section(body, name, section(facts, body))
-    data = _front_matter(facts, _data(old) if existing else {})
-    return f"---\n{ModelCardData(**data).to_yaml()}\n---\n\n{body}\n"
+        content = section(facts, body.replace("\r\n", "\n"))
+        body = _with_section(body, name, content.replace("\n", card.newline), card.newline)
+    return str(replace(card, tail=body))
 
 
-def _front_matter(facts: Facts, old: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours, over what was there: an author's licence, language or further tags stay."""
+def _with_front_matter(facts: Facts, card: FrontMatter) -> FrontMatter:
+    """With ours where the author has nothing; only a base model that was asked for by name goes over another."""
     licence = next((file.license for file in facts.files if file.license), None)
-    origin = facts.origin
+    if facts.origin:
+        card = card.with_text("base_model", facts.origin, over=facts.base_model is not None)
     ours = {
-        "base_model": origin,
-        "base_model_relation": "quantized" if origin or old.get("base_model") else None,
+        "base_model_relation": "quantized" if card.has("base_model") else None,
         "library_name": "gguf",
-        "license": old.get("license") or licence,
+        "license": licence,
         "pipeline_tag": "text-generation",
-        "quantized_by": old.get("quantized_by") or facts.repo.split("/")[0],
-        "tags": [*TAGS, *(tag for tag in old.get("tags") or [] if tag not in TAGS)],
+        "quantized_by": facts.repo.split("/")[0],
     }
-    return {**old, **{key: value for key, value in ours.items() if value is not None}}
+    for key, value in ours.items():
+        if value is not None:
+            card = card.with_text(key, value)
+    return card.with_items("tags", TAGS)
 
 
-def _data(card: ModelCard) -> dict[str, Any]:
-    return dict(card.data.to_dict())  # type: ignore[no-untyped-call]
-
-
-def _replace_section(body: str, name: str, content: str) -> str:
-    begin, end = marks(name)
-    before, marked, rest = body.partition(begin)
-    _, closed, after = rest.partition(end)
-    if marked and closed:
-        return f"{before}{begin}\n{content}\n{end}{after}"
-    return f"{body}\n\n{begin}\n{content}\n{end}" if content else body
+def _with_section(body: str, name: str, content: str, newline: str) -> str:
+    """With this content between the section's marks, which are put at the end if they are not there."""
+    content = f"{newline}{content}{newline}"
+    if found := find_section(body, name):
+        start, end = found
+        return f"{body[:start]}{content}{body[end:]}"
+    if not content.strip():
+        return body
+    begin, end_mark = marks(name)
+    ended = body if body.endswith(newline) else f"{body}{newline}"
+    return f"{ended}{newline}{begin}{content}{end_mark}{newline}"

@@ -17,7 +17,7 @@ from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
 from gemma_mtp.publish.bench_table import require_measured
-from gemma_mtp.publish.card import write_card
+from gemma_mtp.publish.card import read_card, write_card
 from gemma_mtp.publish.checks import check_files, require_one_target, require_sound
 from gemma_mtp.publish.collection import Shelf, find_collection
 from gemma_mtp.publish.facts import Facts
@@ -186,7 +186,7 @@ def _existing_card(listing: Listing | None) -> str | None:
     if listing is None or CARD not in listing.files:
         return None
     path = fetch_file(Source(repo=listing.repo, revision=listing.commit, file=CARD))
-    return path.read_text(encoding="utf-8", errors="replace")
+    return read_card(path.read_bytes(), listing.repo)
 
 
 def _upload(listing: Listing | None, name: str, content: Path | bytes, size: int, etag: str) -> Upload:

@@ -21,11 +21,22 @@ def marks(name: str) -> tuple[str, str]:
     return f"<!-- gemma-mtp:{name}:begin -->", f"<!-- gemma-mtp:{name}:end -->"
 
 
+def find_section(body: str, name: str) -> tuple[int, int] | None:
+    """Where a section's content begins and ends, between its marks. A mark that lost its partner is just text."""
+    begin, end = marks(name)
+    at = body.find(begin)
+    while at >= 0:
+        start = at + len(begin)
+        stop, at = body.find(end, start), body.find(begin, start)
+        if 0 <= stop and not 0 <= at < stop:
+            return start, stop
+    return None
+
+
 def section(body: str, name: str) -> str:
     """What stands between a section's marks; empty without them."""
-    begin, end = marks(name)
-    content, closed, _ = body.partition(begin)[2].partition(end)
-    return content.strip("\n") if closed else ""
+    found = find_section(body, name)
+    return body[slice(*found)].strip("\n") if found else ""
 
 
 def _commands(facts: Facts, _: str) -> str:

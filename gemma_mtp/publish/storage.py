@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TypeVar
 
-from huggingface_hub import constants
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import get_session, hf_raise_for_status
-from huggingface_hub.utils._runtime import is_xet_available
+from huggingface_hub import constants, get_session
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from gemma_mtp.hub.client import USER_AGENT, retried
 from gemma_mtp.hub.problems import status_of
@@ -25,21 +24,18 @@ XET_ATTEMPTS = "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "2"
 Result = TypeVar("Result")
 
 
-def sent_somehow(repo: str, send: Callable[[], Result]) -> Result:
-    """The result of `send`, an upload to `repo`: by Xet where that is to be had, else by plain HTTP.
+def sent_somehow(repo: str, send: Callable[[bool], Result]) -> Result:
+    """The result of `send(plain)`, an upload to `repo`: by Xet where that is to be had, else plain, by HTTP.
 
     Raises what `send` raises, and HfHubHTTPError if the Hub refuses the upload before it begins.
     """
-    if is_xet_available() and not _takes_xet(repo):
-        _use_plain_http()
-    if not is_xet_available():
-        return send()
+    if constants.HF_HUB_DISABLE_XET or find_spec("hf_xet") is None or not _takes_xet(repo):
+        return send(True)
     os.environ.setdefault(*XET_ATTEMPTS)
     try:
-        return send()
+        return send(False)
     except (ConnectionError, RuntimeError):  # the Xet library's; the transport's errors are other classes
-        _use_plain_http()
-        return send()
+        return send(True)
 
 
 def _takes_xet(repo: str) -> bool:
@@ -56,8 +52,3 @@ def _takes_xet(repo: str) -> bool:
             return False
         raise
     return True
-
-
-def _use_plain_http() -> None:
-    """huggingface_hub looks at this constant at each upload."""
-    constants.HF_HUB_DISABLE_XET = True

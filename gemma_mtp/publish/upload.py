@@ -5,7 +5,9 @@ A push that was interrupted is simply run again: content that the Hub has alread
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd
@@ -17,6 +19,7 @@ from gemma_mtp.hub.problems import NOT_LOGGED_IN, explained
 from gemma_mtp.publish.collection import put_into_collection
 from gemma_mtp.publish.plan import Plan, Upload, has_hash, public_repo
 from gemma_mtp.publish.storage import sent_somehow
+from gemma_mtp.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,15 @@ class Outcome:
 def push(plan: Plan) -> Outcome:
     """Carry out a plan. Raises EnvironmentProblem; running the push again goes on where it ended."""
     require_login()
-    url = f"{hub().endpoint}/{plan.repo}"
+    endpoint = redact(str(hub().endpoint))
     with explained(plan.repo):
         if plan.head is None:
             _create_repo(plan)
         commit = _commit(plan) if plan.pending else None
         _compare_hashes(plan)
     shelved = put_into_collection(plan.shelf, plan.repo, plan.note, plan.private) if plan.shelf else None
-    return Outcome(url, commit, f"{hub().endpoint}/collections/{shelved.slug}" if shelved else None)
+    shelf = f"{endpoint}/collections/{shelved.slug}" if shelved else None
+    return Outcome(f"{endpoint}/{plan.repo}", commit, shelf)
 
 
 def _create_repo(plan: Plan) -> None:
@@ -49,18 +53,22 @@ def _create_repo(plan: Plan) -> None:
 
 
 def _commit(plan: Plan) -> str:
-    def attempt() -> str:
-        operations = [CommitOperationAdd(upload.name, _content(upload)) for upload in plan.pending]
-        message = f"Upload {', '.join(upload.name for upload in plan.pending)} with gemma-mtp"
-        return str(hub().create_commit(plan.repo, operations, commit_message=message, parent_commit=plan.head).oid)
+    def attempt(plain: bool) -> str:
+        with ExitStack() as opened:
+            operations = [CommitOperationAdd(upload.name, _content(upload, plain, opened)) for upload in plan.pending]
+            message = f"Upload {', '.join(upload.name for upload in plan.pending)} with gemma-mtp"
+            return str(hub().create_commit(plan.repo, operations, commit_message=message, parent_commit=plan.head).oid)
 
     if any(isinstance(upload.content, Path) for upload in plan.pending):
-        return sent_somehow(plan.repo, lambda: retried(attempt))
-    return retried(attempt)
+        return sent_somehow(plan.repo, lambda plain: retried(lambda: attempt(plain)))
+    return retried(lambda: attempt(True))
 
 
-def _content(upload: Upload) -> str | bytes:
-    return upload.content if isinstance(upload.content, bytes) else str(upload.content)
+def _content(upload: Upload, plain: bool, opened: ExitStack) -> str | bytes | BufferedReader:
+    """What huggingface_hub is given. It sends a path by Xet if it can, and a file that is open by plain HTTP."""
+    if isinstance(upload.content, bytes):
+        return upload.content
+    return opened.enter_context(upload.content.open("rb")) if plain else str(upload.content)
 
 
 def _compare_hashes(plan: Plan) -> None:
