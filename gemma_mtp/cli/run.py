@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import ENGINE, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import ENGINE, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Json, Threads, takes_pair
 
 #: Draft lengths where --draft-max is not given.
 FIXED, ADAPTIVE = 3, 8
@@ -15,6 +15,7 @@ FIXED, ADAPTIVE = 3, 8
 DRAFTING, SAMPLING, CHAT = "Drafting", "Sampling", "Chat"
 
 
+@takes_pair
 def run(
     target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
     assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
