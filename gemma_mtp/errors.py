@@ -79,9 +79,9 @@ class MissingExtra(EnvironmentProblem):
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """`is Q8_0 meant?` for a word that is nearly a known one, in any case; else nothing."""
+    """`is Q8_0 meant?` for a word that is nearly a known one (or several), in any case; else nothing."""
     from difflib import get_close_matches  # a hundredth of a second, for mistakes alone
 
     by_lower = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), by_lower, n=1)
-    return f"is {by_lower[close[0]]} meant?" if close else ""
+    close = [by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=2, cutoff=0.65)]
+    return f"is {' or '.join(close)} meant?" if close else ""

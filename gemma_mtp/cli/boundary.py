@@ -16,7 +16,9 @@ from gemma_mtp.errors import BadFileError, EnvironmentProblem, GemmaMtpError, Us
 CommandLineError: Any = typer.BadParameter.__base__
 
 #: Trouble of the machine, not of the path at which it was met.
-OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+OF_THE_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+)
 
 
 def exit_code(work: Callable[[], object]) -> int:

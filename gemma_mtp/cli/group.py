@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -49,9 +50,19 @@ class Program(TyperGroup):
             raise UsageError(f"there is no command {args[0]}", hint=f"{hint} {PROGRAM} --help")
         return super().resolve_command(ctx, args)
 
-    def main(self, args: Any = None, prog_name: str | None = None, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """The whole program: its name is the same however it was started, for help and completion."""
+        whole = super().main
         code = exit_code(
-            lambda: super(Program, self).main(args=args, prog_name=PROGRAM, standalone_mode=False, **extra)
+            lambda: whole(args, PROGRAM, complete_var, False, windows_expand_args=windows_expand_args, **extra)
         )
         if standalone_mode:
             sys.exit(code)

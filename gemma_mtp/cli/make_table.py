@@ -57,7 +57,9 @@ def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
 
 
 def _tell(result: StepResult) -> None:
-    state = f"done, {result.seconds:.1f} s" if result.reason else "was done"
+    state = "done" if result.reason else "was done"
+    if result.seconds:
+        state += f", {result.seconds:.1f} s" + (f" for all {result.together}" if result.together > 1 else "")
     print_note(f"  {result.step.action:8}  {result.step.file}: {state}")
 
 

@@ -11,9 +11,14 @@ import typer
 
 from gemma_mtp.errors import UsageError
 
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace output files that exist.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", "-f", help="Replace output files that exist. (-f of `run` is the prompt's file, as in llama.cpp.)"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads. Default: all cores.")]
+Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, max=512, help="Threads. Default: all cores.")]
 
 ENGINE = "Engine"
 Ctx = Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)]
@@ -66,12 +71,7 @@ def takes_pair(command: Callable[..., None]) -> Callable[..., None]:
         command(**given)
 
     kept = [parameter for parameter in signature.parameters.values() if parameter not in arguments]
-    optional = [
-        argument.replace(
-            annotation=Annotated[(get_args(argument.annotation)[0] | None, *argument.annotation.__metadata__)], default=None
-        )
-        for argument in arguments
-    ]
+    optional = [argument.replace(default=None) for argument in arguments]
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*optional, *options, *kept)]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return run

@@ -61,9 +61,7 @@ def print_report(report: Report) -> None:
     table.add_column("tensors")
     for made in report.outputs:
         tensors = ", ".join(f"{count} {name}" for name, count in made.types.items())
-        table.add_row(
-            plain(made.path), made.kind, human_size(made.size), f"{made.bits_per_weight:.2f}", tensors
-        )
+        table.add_row(plain(made.path), made.kind, human_size(made.size), f"{made.bits_per_weight:.2f}", tensors)
     print_table(table)
     rate = human_size(report.source_size * len(report.outputs) / report.seconds)
     print_note(f"{human_size(report.source_size)} read in {report.seconds:.1f} s ({rate}/s)")

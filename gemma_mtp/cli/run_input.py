@@ -12,7 +12,7 @@ from gemma_mtp.errors import UsageError
 def read_prompt(prompt: str | None, file: Path | None) -> str:
     """The prompt that was given, or the file's text, or what is piped in, both without a newline at their end.
 
-    Raises UsageError: both given, nothing given, not readable.
+    The file `-` is standard input. Raises UsageError: both given, nothing given, not readable.
     """
     if prompt is not None and file is not None:
         raise UsageError("--prompt and --file are given", hint="give one of them")
@@ -21,7 +21,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     if file is None and sys.stdin.isatty():
         raise UsageError("there is no prompt", hint='give one with -p "...", with -f prompt.txt, or through a pipe')
     try:
-        text = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        text = sys.stdin.buffer.read() if file is None or file == Path("-") else file.read_bytes()
         return text.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise UsageError(f"the prompt cannot be read: {error.strerror}", where=file or "standard input") from error
@@ -32,7 +32,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
 
 
 def ask() -> str | None:
-    """The next message of a conversation; None at its end (Ctrl-D). An empty line asks again."""
+    """The next message of a conversation; None at its end (Ctrl-D). An empty line asks again, and so does Ctrl-C."""
     with suppress(ImportError):
         import readline  # noqa: F401  (its import gives `input` a history and editing)
     while True:
@@ -41,5 +41,8 @@ def ask() -> str | None:
         except EOFError:
             print()
             return None
+        except KeyboardInterrupt:  # clears the line, as in a shell; Ctrl-D leaves
+            print()
+            continue
         if message.strip():
             return message

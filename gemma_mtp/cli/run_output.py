@@ -22,9 +22,9 @@ FINISHES = {
 
 
 def print_text(text: str) -> None:
-    """Generated text as it comes: into a pipe or file as it is; on a terminal nothing in it acts but its lines and tabs.
+    """Generated text as it comes: as it is in a pipe or file; on a terminal nothing acts in it but lines and tabs.
 
-    (A model can be made to write escape sequences. A carriage return, of two with the newline, is left out there.)
+    A model can be made to write escape sequences: there they are shown as `\\x1b`, and carriage returns are left out.
     """
     sys.stdout.write(harmless(text.replace("\r", "")) if sys.stdout.isatty() else text)
     sys.stdout.flush()

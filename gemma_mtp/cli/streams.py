@@ -1,8 +1,8 @@
-"""Standard output and standard error as a program should leave them: no character, full disk or closed pipe is a crash.
+"""Standard output and standard error on which no character, full disk or closed pipe is a crash.
 
-What the encoding of a stream lacks (on Windows any pipe is cp1252) is written as an escape such as `\\u2581`. Output that
-cannot be written ends the program: a closed pipe silently, with the exit code of a process that SIGPIPE ended, anything
-else (a full disk) with a sentence. Messages on standard error that nobody can receive are dropped.
+What the encoding of a stream lacks (on Windows any pipe is cp1252) is written as an escape such as `\\u2581`. Output
+that cannot be written ends the program: a closed pipe silently, with the exit code of a process that SIGPIPE ended,
+anything else (a full disk) with a sentence. Messages on standard error that nobody can receive are dropped.
 """
 
 from __future__ import annotations

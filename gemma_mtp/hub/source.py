@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.files.paths import given_path, is_there
 
 SCHEME = "hf://"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
@@ -90,8 +91,8 @@ def parse_source(text: str | Path) -> Source:
 
     Raises UsageError (not of the grammar) and BadFileError (a path, but nothing is there).
     """
-    if isinstance(text, Path) or Path(text).expanduser().exists():
-        return Source(path=_existing(Path(text).expanduser()))
+    if isinstance(text, Path) or is_there(given_path(text)):
+        return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):
         return _from_match(_HF.fullmatch(text.removeprefix(SCHEME)), text)
     if page := _WEB_PAGE.match(text):
@@ -132,7 +133,7 @@ def _from_match(match: re.Match[str] | None, text: str) -> Source:
 
 
 def _existing(path: Path) -> Path:
-    if not path.exists():
+    if not is_there(path):
         _refuse_missing(str(path))
     return path
 

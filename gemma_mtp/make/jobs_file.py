@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.files.paths import given_path
 from gemma_mtp.make.selection import Entry
 
 if sys.version_info >= (3, 11):
@@ -34,6 +35,8 @@ ENDINGS = (".toml", ".yaml", ".yml")
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a text is needed")
+    if "\0" in value:
+        raise TypeError("a text cannot hold the character NUL")
     return value
 
 
@@ -43,7 +46,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser()
+    return given_path(_text(value))
 
 
 def _flag(value: Any) -> bool:
