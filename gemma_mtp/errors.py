@@ -6,6 +6,7 @@ backend), 130 interrupted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from gemma_mtp.redaction import redact
@@ -78,3 +79,12 @@ class MissingExtra(EnvironmentProblem):
 
     def __init__(self, package: str, extra: str):
         super().__init__(f"this needs the package {package}", hint=f'install it with: pip install "gemma-mtp[{extra}]"')
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`is Q8_0 meant?` for a word that is nearly a known one (or several), in any case; else nothing."""
+    from difflib import get_close_matches  # a hundredth of a second, for mistakes alone
+
+    by_lower = {name.lower(): name for name in known}
+    close = [by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=2, cutoff=0.65)]
+    return f"is {' or '.join(close)} meant?" if close else ""

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, Force, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, Force, GpuLayers, Json, Threads, takes_pair
 
 
+@takes_pair
 def bench(
     target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
     assistant: Annotated[Path, typer.Argument(help="Its assistant.")],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from gemma_mtp.bench.recommendation import best_length
 from gemma_mtp.bench.results import AUTO, OVERALL, BenchResults, Row, draft_name
-from gemma_mtp.cli.output import print_in_full
+from gemma_mtp.cli.output import line, print_in_full
 from gemma_mtp.cli.output import results as out
 from gemma_mtp.cli.terminal import plain
 
@@ -17,22 +18,22 @@ EVEN = 0.02
 
 def print_bench(results: BenchResults) -> None:
     settings = results.settings
-    out.print(f"[bold]{plain(results.target.file)}[/] with [bold]{plain(results.assistant.file)}[/]", soft_wrap=True)
-    out.print(
-        f"[dim]{plain(results.machine.cpu)}, threads: {settings.threads}; {settings.tokens} tokens for each prompt, "
-        f"{settings.repeats} repeats, medians[/]",
-        soft_wrap=True,
+    out.print(line((results.target.file, "bold"), " with ", (results.assistant.file, "bold")))
+    about = (
+        f"{results.machine.cpu}, threads: {settings.threads}; {settings.tokens} tokens for each prompt, "
+        f"{settings.repeats} repeats, medians"
     )
+    out.print(line((about, "dim")))
     for engine in results.engines:
         print_in_full(_speedups(results, engine))
         print_in_full(_rounds(results.of(engine, OVERALL)))
-        out.print(f"[dim]{engine}: {plain(results.machine.engines.get(engine, ''))}[/]", soft_wrap=True)
+        out.print(line((f"{engine}: {results.machine.engines.get(engine, '')}", "dim")))
     if len(results.engines) > 1:
         print_in_full(_comparison(results))
     for number, reason in enumerate(results.recommendation.reasons):
-        out.print(f"[bold]{plain(reason)}[/]" if number == 0 else f"- {plain(reason)}", soft_wrap=True)
+        out.print(line((reason, "bold")) if number == 0 else line(f"- {reason}"))
     out.print("\nmainline llama.cpp, as recommended:", style="dim")
-    out.print(f"  {plain(results.recommendation.command)}", soft_wrap=True)
+    out.print(line(f"  {results.recommendation.command}"))
 
 
 def _speedups(results: BenchResults, engine: str) -> Table:
@@ -54,10 +55,10 @@ def _speedups(results: BenchResults, engine: str) -> Table:
     return table
 
 
-def _speedup(row: Row, bold: bool) -> str:
+def _speedup(row: Row, bold: bool) -> Text:
     colour = "green" if row.speedup > 1 + EVEN else "red" if row.speedup < 1 - EVEN else "default"
-    shown = f"[{'bold ' if bold else ''}{colour}]{row.speedup:.2f}x[/]"
-    return f"{shown} [dim]{'' if row.acceptance is None else f'{row.acceptance:.0%}':>4}[/]"
+    acceptance = "" if row.acceptance is None else f"{row.acceptance:.0%}"
+    return line((f"{row.speedup:.2f}x", f"{'bold ' if bold else ''}{colour}"), " ", (f"{acceptance:>4}", "dim"))
 
 
 def _rounds(rows: list[Row]) -> Table:

@@ -135,10 +135,10 @@ def _checkpoint(place: Source) -> tuple[Path, str, Origin]:
 
 
 def _report(done: Conversion, seconds: float) -> None:
-    from gemma_mtp.cli.output import human_size, print_note, print_warning, results
+    from gemma_mtp.cli.output import human_size, line, print_note, print_warning, results
 
     for path, size in done.files.items():
-        results.print(f"{path}  {human_size(size)}", soft_wrap=True)
+        results.print(line(f"{path}  {human_size(size)}"))
     if done.nonfinite:
         print_warning(f"{len(done.nonfinite)} tensors hold NaN or Inf: {', '.join(done.nonfinite[:4])}")
     for note in done.notes:

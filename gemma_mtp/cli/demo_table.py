@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from rich.rule import Rule
 from rich.table import Table
-from rich.text import Text
 
 from gemma_mtp.bench.results import Row, draft_name
-from gemma_mtp.cli.output import human_size, results
+from gemma_mtp.cli.output import human_size, line, print_in_full, print_table, results
 from gemma_mtp.demo.demo import INERT_LAYERS, DemoResult
 
 
 def print_demo(result: DemoResult) -> None:
     """The steps, what the target wrote, and the figures of both races."""
-    results.print(_steps(result))
+    print_table(_steps(result))
     results.print(Rule("what the target wrote", style="dim"))
-    results.print(Text(result.sample.rstrip()), style="dim", soft_wrap=True)
-    results.print(_figures("the demo pair", result.light))
-    results.print(_figures(f"with {INERT_LAYERS} inert layers in the target (same function, more work)", result.heavy))
-    verdict = "[green]yes[/]" if result.identical_output else f"[red]no[/], {len(result.differing)} prompts differ"
+    results.print(result.sample.rstrip(), style="dim")
+    print_in_full(_figures("the demo pair", result.light))
+    print_in_full(_figures(f"with {INERT_LAYERS} inert layers in the target (same function, more work)", result.heavy))
+    yes = result.identical_output
+    verdict = ("yes", "green") if yes else (f"no, {len(result.differing)} prompts differ", "red")
     results.print(f"acceptance: {result.acceptance:.1%} of drafted tokens")
     results.print(
         f"speed-up on the heavier target: {result.best_heavy.speedup:.2f}x, drafting {result.best_heavy.draft}"
     )
-    results.print(f"identical output: {verdict}")
+    results.print(line("identical output: ", verdict))
 
 
 def _steps(result: DemoResult) -> Table:

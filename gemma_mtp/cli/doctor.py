@@ -37,7 +37,7 @@ def doctor(json: Json = False) -> None:
 
 
 def print_report(report: BackendReport) -> None:
-    from gemma_mtp.cli.output import human_size
+    from gemma_mtp.cli.output import human_size, line, results
 
     devices = [
         f"{one['name']}: {one['description']} ({one['kind']}, {human_size(one['memory_total'])})"
@@ -59,4 +59,4 @@ def print_report(report: BackendReport) -> None:
         rows += [("", line) for line in failure.log]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(f"{name:<{width}}  {value}")
+        results.print(line(f"{name:<{width}}  {value}"))

@@ -10,11 +10,14 @@ from gemma_mtp.cli.options import Json
 
 
 def inspect(
-    file: Annotated[str, typer.Argument(help="Any GGUF file, local or on the Hub.")],
+    file: Annotated[str, typer.Argument(help="A GGUF file or a checkpoint's folder or repo, local or on the Hub.")],
     json: Json = False,
 ) -> None:
     """Print the metadata and the tensors of a GGUF file. Of a file on the Hub only the header is read.
 
+    A checkpoint is shown as the GGUF that it converts to. In a pipe the lines are whole, to be searched in.
+
+    - `gemma-mtp inspect model.gguf | grep sliding_window`
     - `gemma-mtp inspect hf://owner/repo/model-Q4_0.gguf --json`
     - `gemma-mtp inspect mtp-gemma-4-26B-A4B-it-Q4_0.gguf`
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from gemma_mtp.cli.output import human_size, results
+from gemma_mtp.cli.output import human_size, line, print_table, results
 from gemma_mtp.cli.terminal import plain
 from gemma_mtp.validate import Description
 from gemma_mtp.validate.describe import Entry
@@ -13,23 +13,25 @@ from gemma_mtp.validate.describe import Entry
 
 def print_description(description: Description) -> None:
     results.print(
-        f"[bold]{plain(description.place)}[/]: GGUF version {description.version}, {human_size(description.size)}, "
-        f"{len(description.tensors)} tensors, {description.parameters:,} parameters",
-        soft_wrap=True,
+        line(
+            (description.place, "bold"),
+            f": GGUF version {description.version}, {human_size(description.size)}, "
+            f"{len(description.tensors)} tensors, {description.parameters:,} parameters",
+        )
     )
     metadata = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("key", "type", "value"):
-        metadata.add_column(heading, overflow="fold")
+        metadata.add_column(heading, overflow="fold", no_wrap=heading != "value")
     for entry in description.metadata:
         metadata.add_row(plain(entry.key), _type(entry), plain(_shown(entry)))
-    results.print(metadata)
+    print_table(metadata)
     tensors = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("tensor", "shape", "type", "size"):
-        tensors.add_column(heading, overflow="fold")
+        tensors.add_column(heading, overflow="fold", no_wrap=heading != "shape")
     for tensor in description.tensors:
         shape = " x ".join(str(length) for length in tensor.shape)
         tensors.add_row(plain(tensor.name), shape, tensor.type.name, human_size(tensor.nbytes))
-    results.print(tensors)
+    print_table(tensors)
     results.print(", ".join(f"{kind}: {human_size(size)}" for kind, size in description.types.items()))
 
 

@@ -1,84 +1,68 @@
-"""Registration of the commands, and the one place where errors become sentences and exit codes."""
+"""The program: what it is called with, how it ends. What needs a library is imported when the start is guarded."""
 
 from __future__ import annotations
 
-import functools
-import importlib
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+from gemma_mtp.cli import streams
 
-from gemma_mtp import __version__
-from gemma_mtp.errors import GemmaMtpError
+if TYPE_CHECKING:
+    import typer
 
 INTERRUPTED, TERMINATED = 130, 143
 
 #: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
-COMMANDS = ("convert", "quantize", "verify", "inspect", "run", "bench", "serve", "push", "make", "demo", "doctor")
+COMMANDS = (
+    "convert",
+    "quantize",
+    "verify",
+    "inspect",
+    "run",
+    "bench",
+    "serve",
+    "push",
+    "make",
+    "demo",
+    "doctor",
+)
 
 
 def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """The program, with these of its commands."""
-    app = typer.Typer(
-        name="gemma-mtp",
-        help="Convert, quantize, verify, run and publish Gemma 4 MTP assistants.",
-        no_args_is_help=True,
-        rich_markup_mode="markdown",
-        pretty_exceptions_enable=False,
-        add_completion=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(options)
-    for name in commands:
-        module = importlib.import_module(f"gemma_mtp.cli.{name}")
-        app.command(name)(guarded(getattr(module, name)))
-    return app
+    from gemma_mtp.cli.group import build
+
+    return build(tuple(commands))
 
 
-def show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"gemma-mtp {__version__}")
-        raise typer.Exit
-
-
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
-
-
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, with errors that are meant for people printed as such. Anything else is a bug and stays loud."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        from gemma_mtp.cli.output import print_error
-
-        try:
-            command(*args, **kwargs)
-        except GemmaMtpError as error:
-            print_error(error)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-
-    return run
-
-
-def stop(_: int, __: FrameType | None) -> None:
+def stop(_: int, __: FrameType | None) -> NoReturn:
     """What is unfinished is removed on the way out, as after an error."""
-    typer.echo("terminated", err=True)
+    print("terminated", file=sys.stderr)
     raise SystemExit(TERMINATED)
+
+
+def leave(_: int, __: FrameType | None) -> NoReturn:
+    """Ctrl-C while libraries are imported: there is nothing to clean up, and many things that would print a trace."""
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
 
 
 def main() -> None:
     signal.signal(signal.SIGTERM, stop)
-    named = sys.argv[1] if len(sys.argv) > 1 else ""
-    application([named] if named in COMMANDS else COMMANDS)()  # building one takes a tenth of the time for all
+    attended = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not so after nohup
+    if attended:
+        signal.signal(signal.SIGINT, leave)
+    streams.prepare()
+    try:
+        program = application()
+        if attended:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        program()
+    finally:
+        if attended:  # no trace of a second Ctrl-C while the interpreter ends
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        streams.finish()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gemma_mtp.cli.output import byte_progress, notes, print_error, print_json, print_note, results
+from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, results
 from gemma_mtp.cli.push_table import (
     outcome_as_json,
     plan_as_json,
@@ -49,7 +49,7 @@ def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
     made = make(plan, threads=threads, progress=byte_progress, tell=_tell, tell_push=print_plan)
     if not json:
         for path in made.files:
-            results.print(str(path), markup=False, soft_wrap=True)
+            results.print(line(str(path)))
         print_warnings(made.reports)
         if made.outcome:
             print_outcome(made.outcome)
@@ -57,7 +57,9 @@ def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
 
 
 def _tell(result: StepResult) -> None:
-    state = f"done, {result.seconds:.1f} s" if result.reason else "was done"
+    state = "done" if result.reason else "was done"
+    if result.seconds:
+        state += f", {result.seconds:.1f} s" + (f" for all {result.together}" if result.together > 1 else "")
     print_note(f"  {result.step.action:8}  {result.step.file}: {state}")
 
 
@@ -71,10 +73,10 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
         for step in plan.steps:
             reason = to_do[step.id]
             state = f"to do: {reason}" if reason else "done"
-            results.print(f"{step.action:8}  {step.file}  {state}", markup=False, soft_wrap=True)
+            results.print(line(f"{step.action:8}  {step.file}  {state}"))
         if plan.repo:
             into = f", into the collection {plan.job.collection}" if plan.job.collection else ""
-            results.print(f"{'push':8}  {plan.repo}{into}", markup=False, soft_wrap=True)
+            results.print(line(f"{'push':8}  {plan.repo}{into}"))
     if push_plan and not json:
         print_dry_run(push_plan)
     return {

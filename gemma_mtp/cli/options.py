@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace output files that exist.")]
+from gemma_mtp.errors import UsageError
+
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", "-f", help="Replace output files that exist. (-f of `run` is the prompt's file, as in llama.cpp.)"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads. Default: all cores.")]
+Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, max=512, help="Threads. Default: all cores.")]
 
 ENGINE = "Engine"
 Ctx = Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)]
@@ -23,3 +33,45 @@ FlashAttention = Annotated[
     Literal["auto", "on", "off"], typer.Option(help="llama.cpp's flash attention.", rich_help_panel=ENGINE)
 ]
 CacheType = Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...", rich_help_panel=ENGINE)]
+
+#: Other names for the first two arguments, as in llama.cpp: the parameter, the option's spellings, its help.
+PAIR = (
+    ("model", ("--model", "-m"), "The target, as llama.cpp names it: instead of the first argument."),
+    ("model_draft", ("--model-draft", "-md"), "The assistant likewise: instead of the second."),
+)
+
+
+def takes_pair(command: Callable[..., None]) -> Callable[..., None]:
+    """For a command whose first two arguments are a target and an assistant: `-m TARGET -md ASSISTANT` names them too.
+
+    So neither can be demanded by the parser; what the command needs is demanded here.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    arguments = list(signature.parameters.values())[: len(PAIR)]
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[get_args(argument.annotation)[0] | None, typer.Option(*spellings, help=help)],
+        )
+        for argument, (name, spellings, help) in zip(arguments, PAIR, strict=True)
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        named = [given.pop(option.name) for option in options]
+        listed = [place for argument in arguments if (place := given.pop(argument.name)) is not None]
+        for argument, place in zip(arguments, named, strict=True):
+            given[argument.name] = place if place is not None else listed.pop(0) if listed else None
+            if given[argument.name] is None and argument.default is inspect.Parameter.empty:
+                raise UsageError(f"the {argument.name} is missing", hint="name the target, then the assistant")
+        if listed:
+            raise UsageError(f"{listed[0]} is one too many", hint="name each model once")
+        command(**given)
+
+    kept = [parameter for parameter in signature.parameters.values() if parameter not in arguments]
+    optional = [argument.replace(default=None) for argument in arguments]
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*optional, *options, *kept)]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run

@@ -3,57 +3,100 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import log10
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
+from gemma_mtp.cli.terminal import harmless, plain
 from gemma_mtp.errors import GemmaMtpError, LlamaError
 
-results = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
+
+class Terminal(Console):
+    """A console that shows every string as it is: it knows no markup, and nothing in a string acts.
+
+    Lines are not folded; tables are printed with `print_table`. Style comes from `line`.
+    """
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, soft_wrap=True, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(harmless(text), **options)
+
+
+results = Terminal()
+notes = Terminal(stderr=True)
 
 UNLIMITED = 10_000  # columns
+FOLDED = 24  # columns that a column which may be folded has at least
 UNITS = ("kB", "MB", "GB", "TB")
 
 #: Called with the number of bytes that were just done.
 Advance = Callable[[int], None]
 
 
+def line(*parts: str | tuple[str, str]) -> Text:
+    """A line of texts, or of (text, style), in which nothing acts."""
+    return Text.assemble(*(plain(part) if isinstance(part, str) else (plain(part[0]), part[1]) for part in parts))
+
+
 def print_json(content: Any) -> None:
-    """One JSON object on stdout, and nothing else there."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    """One JSON object on stdout, and nothing else there. It is ASCII, so that no pipe's encoding can spoil it."""
+    print(json.dumps(content, indent=2))
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout. In a pipe its lines are whole; on a terminal columns with no_wrap are never cut.
+
+    If these are wider than the terminal, the terminal wraps them.
+    """
+    options = results.options.update(width=UNLIMITED)
+    width = Measurement.get(results, options, table).maximum
+    if results.is_terminal:
+        spare = (_width(column.cells, options) - FOLDED for column in table.columns if not column.no_wrap)
+        width = min(width, max(results.width, width - sum(max(0, columns) for columns in spare)))
+    console = Terminal(width=width)
+    if results.is_terminal:
+        console.print(table, soft_wrap=False, crop=False)
+        return
+    with console.capture() as captured:
+        console.print(table, soft_wrap=False, crop=False)
+    print("\n".join(row.rstrip() for row in captured.get().splitlines()))
+
+
+def _width(cells: Iterable[RenderableType], options: ConsoleOptions) -> int:
+    return max((Measurement.get(results, options, cell).maximum for cell in cells), default=0)
 
 
 def print_in_full(table: Table) -> None:
-    """A table of figures on stdout, never cut: if it is wider than the terminal, the terminal wraps it."""
+    """A table of figures: no column of it is ever folded."""
     for column in table.columns:
         column.no_wrap = True
-    wanted = Measurement.get(results, results.options.update(width=UNLIMITED), table).maximum
-    Console(highlight=False, width=wanted).print(table, crop=False)
+    print_table(table)
 
 
 def print_note(text: str) -> None:
-    notes.print(escape(text), style="dim", soft_wrap=True)
+    notes.print(line((text, "dim")))
 
 
 def print_warning(text: str) -> None:
-    notes.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    notes.print(line(("warning:", "yellow"), " ", text))
 
 
 def print_error(error: GemmaMtpError) -> None:
     """What is wrong and where, then what to do, then what llama.cpp last said."""
-    notes.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    notes.print(line(("error:", "bold red"), " ", str(error)))
     if isinstance(error, LlamaError):
-        for line in error.log:
-            notes.print(f"  [dim]llama.cpp:[/] {escape(line)}", soft_wrap=True)
+        for words in error.log:
+            notes.print(line(("  llama.cpp:", "dim"), " ", words))
     if error.hint:
-        notes.print(f"[bold]hint:[/] {escape(error.hint)}", soft_wrap=True)
+        notes.print(line(("hint:", "bold"), " ", error.hint))
 
 
 def human_size(count: float) -> str:
@@ -74,14 +117,14 @@ def byte_progress(what: str, total: int) -> Iterator[Advance]:
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.DownloadColumn(),
         bars.TransferSpeedColumn(),
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=notes, transient=True) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(plain(what), total=total)
         yield lambda count: progress.advance(task, count)
 
 
@@ -95,11 +138,11 @@ def step_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),
     )
     with bars.Progress(*columns, console=notes, transient=True) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(plain(what), total=total)
         yield lambda: progress.advance(task)

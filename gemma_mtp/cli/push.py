@@ -11,7 +11,7 @@ from gemma_mtp.cli.options import Json
 
 
 def push(
-    files: Annotated[list[Path], typer.Argument(help="Assistants: mtp-<target>-<TYPE>.gguf.", metavar="FILES...")],
+    files: Annotated[list[Path], typer.Argument(help="Assistants: `mtp-<target>-<TYPE>.gguf`.", metavar="FILES...")],
     repo: Annotated[str, typer.Option(help="The repo on the Hub, owner/name; made if needed.")],
     collection: Annotated[
         str | None, typer.Option(help="A collection to put the repo into, by title or slug; made if needed.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gemma_mtp.cli.output import human_size, print_note, print_warning, results
+from gemma_mtp.cli.output import human_size, line, print_note, print_warning, results
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.publish import Outcome, Plan, require_login
 from gemma_mtp.validate import Report
@@ -35,13 +35,13 @@ def print_dry_run(plan: Plan) -> None:
         print_note(f"signed in as {require_login()}")
     except EnvironmentProblem as problem:
         print_warning(f"a push would fail: {problem}; {problem.hint}")
-    results.print(plan.card, markup=False, soft_wrap=True)
+    results.print(plan.card)
 
 
 def print_outcome(outcome: Outcome) -> None:
     print_note("nothing was new" if outcome.commit is None else f"commit {outcome.commit}")
     for url in filter(None, (outcome.url, outcome.collection_url)):
-        results.print(url, soft_wrap=True)
+        results.print(line(url))
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

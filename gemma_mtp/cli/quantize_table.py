@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from gemma_mtp.bench.comparison import Comparison
-from gemma_mtp.cli.output import human_size, print_in_full, print_note, print_warning, results
+from gemma_mtp.cli.output import human_size, line, print_in_full, print_note, print_table, print_warning, results
+from gemma_mtp.cli.terminal import plain
 from gemma_mtp.quantize import Report
 from gemma_mtp.quantize.catalogue import Offer
 
@@ -24,8 +24,8 @@ def print_offers(offers: Sequence[Offer]) -> None:
     for offer in offers:
         size = [human_size(offer.size)] if offer.size else []
         remark = "needs --imatrix" if offer.needs_importance else offer.summary
-        table.add_row(offer.name, f"{offer.bits:g}", *size, escape(remark), style="bold" if offer.is_recipe else None)
-    results.print(table)
+        table.add_row(offer.name, f"{offer.bits:g}", *size, remark, style="bold" if offer.is_recipe else None)
+    print_table(table)
     print_note("bits: for each weight in most tensors; recipes (below the types) are made for drafters: in the head")
 
 
@@ -50,7 +50,7 @@ def print_comparison(found: Comparison) -> None:
     table.add_row("no drafting", "", "", "", "", f"{found.baseline:.1f}", "1.00x")
     print_in_full(table)
     for number, reason in enumerate(found.reasons):
-        results.print(f"[bold]{escape(reason)}[/]" if number == 0 else f"- {escape(reason)}", soft_wrap=True)
+        results.print(line((reason, "bold")) if number == 0 else line(f"- {reason}"))
 
 
 def print_report(report: Report) -> None:
@@ -61,10 +61,8 @@ def print_report(report: Report) -> None:
     table.add_column("tensors")
     for made in report.outputs:
         tensors = ", ".join(f"{count} {name}" for name, count in made.types.items())
-        table.add_row(
-            escape(str(made.path)), made.kind, human_size(made.size), f"{made.bits_per_weight:.2f}", escape(tensors)
-        )
-    results.print(table)
+        table.add_row(plain(made.path), made.kind, human_size(made.size), f"{made.bits_per_weight:.2f}", tensors)
+    print_table(table)
     rate = human_size(report.source_size * len(report.outputs) / report.seconds)
     print_note(f"{human_size(report.source_size)} read in {report.seconds:.1f} s ({rate}/s)")
     if report.requantized:

@@ -7,22 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import ENGINE, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import ENGINE, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Json, Threads, takes_pair
 
 #: Draft lengths where --draft-max is not given.
 FIXED, ADAPTIVE = 3, 8
+#: Tokens to generate for -n -1: more than any context has room for.
+UNENDING = (1 << 31) - 1
 
 DRAFTING, SAMPLING, CHAT = "Drafting", "Sampling", "Chat"
 
 
+@takes_pair
 def run(
     target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
     assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="The text to continue. Without it: --file, or standard input.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="The prompt, less a newline at its end.")] = None,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Tokens to generate at most.")] = 256,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="A file with the prompt (`-`: standard input), less a newline at its end."),
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option("--tokens", "-n", min=-1, help="Tokens to generate at most. -1: until the model ends.")
+    ] = 256,
     stop: Annotated[
         list[str] | None, typer.Option("--stop", help="End before this text. May be given several times.")
     ] = None,
@@ -89,8 +97,8 @@ def run(
         float, typer.Option(help="Taken from their logits for each time.", rich_help_panel=SAMPLING)
     ] = 0.0,
     seed: Annotated[
-        int | None, typer.Option("--seed", "-s", help="Default: another one each time.", rich_help_panel=SAMPLING)
-    ] = None,
+        int, typer.Option("--seed", "-s", min=-1, help="-1: another one each time.", rich_help_panel=SAMPLING)
+    ] = -1,
     sampling: Annotated[
         Literal["match", "reject"],
         typer.Option(
@@ -146,7 +154,7 @@ def run(
         assistant,
         None if talk else read_prompt(prompt, file),
         chat=ChatSettings(system, think) if chat else None,
-        max_tokens=tokens,
+        max_tokens=UNENDING if tokens == -1 else tokens,
         draft_max=0 if draft == "off" else draft_max or (ADAPTIVE if draft == "auto" else FIXED),
         draft_min=draft_min,
         p_min=p_min,
@@ -160,7 +168,7 @@ def run(
             repeat_last_n,
             presence_penalty,
             frequency_penalty,
-            seed,
+            None if seed == -1 else seed,
             sampling,
         ),
         stop=tuple(stop or ()),

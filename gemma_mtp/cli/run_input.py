@@ -13,7 +13,7 @@ from gemma_mtp.files.text import PROMPT, read_text, text_of
 def read_prompt(prompt: str | None, file: Path | None) -> str:
     """The prompt that was given, or the file's text, or what is piped in, both without a newline at their end.
 
-    Raises UsageError: both given, nothing given, not readable.
+    The file `-` is standard input. Raises UsageError: both given, nothing given, not readable.
     """
     if prompt is not None and file is not None:
         raise UsageError("--prompt and --file are given", hint="give one of them")
@@ -21,13 +21,13 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
         return prompt
     if file is None and sys.stdin.isatty():
         raise UsageError("there is no prompt", hint='give one with -p "...", with -f prompt.txt, or through a pipe')
-    if file is None:
+    if file is None or file == Path("-"):
         return text_of(sys.stdin.buffer, "standard input", error=UsageError).removesuffix("\n")
     return read_text(file, limit=PROMPT, error=UsageError).removesuffix("\n")
 
 
 def ask() -> str | None:
-    """The next message of a conversation; None at its end (Ctrl-D). An empty line asks again."""
+    """The next message of a conversation; None at its end (Ctrl-D). An empty line asks again, and so does Ctrl-C."""
     with suppress(ImportError):
         import readline  # noqa: F401  (its import gives `input` a history and editing)
     while True:
@@ -36,5 +36,8 @@ def ask() -> str | None:
         except EOFError:
             print()
             return None
+        except KeyboardInterrupt:  # clears the line, as in a shell; Ctrl-D leaves
+            print()
+            continue
         if message.strip():
             return message

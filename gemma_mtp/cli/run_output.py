@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gemma_mtp.cli.output import human_size, print_json, print_note
+from gemma_mtp.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from gemma_mtp.mtp_runtime.session import Result
@@ -21,9 +22,11 @@ FINISHES = {
 
 
 def print_text(text: str) -> None:
-    """Generated text as it comes. What the terminal's encoding lacks becomes a question mark."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+    """Generated text as it comes: as it is in a pipe or file; on a terminal nothing acts in it but lines and tabs.
+
+    A model can be made to write escape sequences: there they are shown as `\\x1b`, and carriage returns are left out.
+    """
+    sys.stdout.write(harmless(text.replace("\r", "")) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, GpuLayers, Threads
+from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, GpuLayers, Threads, takes_pair
 
 if TYPE_CHECKING:
     from gemma_mtp.serve.server import Counters
 
 
+@takes_pair
 def serve(
     target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
     assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
@@ -44,7 +45,7 @@ def serve(
 
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
-    from gemma_mtp.cli.output import print_note, print_warning
+    from gemma_mtp.cli.output import line, print_note, print_warning, results
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.errors import UsageError
     from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
@@ -74,7 +75,7 @@ def serve(
     try:
         with stop_signals() as farewell, running_server(loading, listening) as server:
             farewell.say = lambda: print_note(told(server.counters()))
-            typer.echo(server.address)
+            results.print(line(server.address))
             print_note(f"{report.verdict} It is served at {server.address}/v1 as {listening.model_name}")
             server.wait()
     except Stop:

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Json
+from gemma_mtp.cli.options import Json, takes_pair
 
 
+@takes_pair
 def verify(
     target: Annotated[str, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")],
     assistant: Annotated[str, typer.Argument(help="Its assistant, likewise.")],
     json: Json = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Show every check, not only what is not ok.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Read every weight instead of a sample.")] = False,
     hub: Annotated[
@@ -98,5 +100,5 @@ def verify(
     if json:
         print_json(report.to_json())
     else:
-        print_report(report)
+        print_report(report, everything=everything)
     raise typer.Exit(0 if report.ok else 1)

@@ -1,13 +1,16 @@
-"""A verification's report on the terminal: a line for each check, then what to do, then the verdict."""
+"""A verification's report on the terminal: what is not ok and what to do, then the verdict."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
 
-from gemma_mtp.cli.output import human_size, print_note, results
+from gemma_mtp.cli.output import human_size, line, print_note, print_table, results
 from gemma_mtp.cli.terminal import plain
-from gemma_mtp.validate import Report, Status
+from gemma_mtp.validate import Report, Result, Status
 from gemma_mtp.validate.memory import PairMemory
 
 #: Status -> colour and sign (ASCII, for terminals without more).
@@ -20,31 +23,59 @@ SIGNS = {
 }
 
 
-def print_report(report: Report) -> None:
+#: What is told in the short form, the worst first.
+TOLD = (Status.ERROR, Status.WARNING, Status.NOTE)
+#: With what the ids of results begin that somebody has waited for: of --run and --reference.
+MEASURED = ("run", "reference")
+
+
+def print_report(report: Report, *, everything: bool = False) -> None:
+    """What is not ok with what to do, the memory and the verdict.
+
+    In a table before: what was measured, or with `everything` every check.
+    """
     for note in report.notes:
         print_note(note)
+    rows = [result for result in report.results if everything or result.id.split("-")[0] in MEASURED]
+    if rows:
+        print_table(_table(rows))
+    for status in TOLD:
+        for result in report.results:
+            if result.status is status:
+                _print_finding(result)
+    if not everything:
+        results.print(line((_counts(report), "dim")))
+    if report.memory:
+        results.print(line(memory_line(report.memory)))
+    results.print(line((report.verdict, "bold green" if report.ok else "bold red")))
+
+
+def _table(rows: Sequence[Result]) -> Table:
+    """A line for each check: its status, and the two values compared or why nothing was."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "check", "target", "assistant"):
-        table.add_column(heading, overflow="fold")
-    for result in report.results:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "")
+    for result in rows:
         style, sign = SIGNS[result.status]
         finding = result.finding
-        if result.status is Status.SKIPPED:
-            table.add_row(f"[{style}]{sign}[/]", f"[dim]{result.title}[/]", f"[dim]{plain(finding.message)}[/]", "")
-            continue
-        table.add_row(
-            f"[{style}]{sign}[/]", result.title, plain(finding.target or "-"), plain(finding.assistant or "-")
-        )
-    results.print(table)
-    for result in report.results:
-        if result.status in (Status.ERROR, Status.WARNING, Status.NOTE):
-            style, sign = SIGNS[result.status]
-            results.print(f"[{style}]{sign}[/] {plain(result.finding.message)}", soft_wrap=True)
-            if result.finding.remedy:
-                results.print(f"  what to do: {plain(result.finding.remedy)}", soft_wrap=True)
-    if report.memory:
-        results.print(memory_line(report.memory), soft_wrap=True)
-    results.print(f"[{'bold green' if report.ok else 'bold red'}]{plain(report.verdict)}[/]", soft_wrap=True)
+        skipped = result.status is Status.SKIPPED
+        cells = (finding.message, "") if skipped else (finding.target or "-", finding.assistant or "-")
+        table.add_row(line((sign, style)), result.title, *map(plain, cells), style="dim" if skipped else None)
+    return table
+
+
+def _print_finding(result: Result) -> None:
+    style, sign = SIGNS[result.status]
+    results.print(line((sign, style), f" {result.finding.message}"))
+    if result.finding.remedy:
+        results.print(line(f"  what to do: {result.finding.remedy}"))
+
+
+def _counts(report: Report) -> str:
+    """`61 checks: 57 ok, 1 note, 3 skipped (--all shows each)`."""
+    counts = Counter(SIGNS[result.status][1].lower() for result in report.results)
+    told = ", ".join(f"{counts[sign.lower()]} {sign.lower()}" for _, sign in SIGNS.values() if counts[sign.lower()])
+    return f"{len(report.results)} checks: {told} (--all shows each)"
 
 
 def memory_line(memory: PairMemory) -> str:

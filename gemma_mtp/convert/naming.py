@@ -28,13 +28,11 @@ def outputs_for(checkpoint: Path, name: str, types: Sequence[str], wanted: Path 
 
 
 def respelled_name(source: str, dialect: Dialect) -> str:
-    """The name for `source` (a path or name) in another dialect. Mainline's has no ending where it needs none."""
-    name = PurePath(source).name
-    stem = name.removesuffix(".gguf")
+    """The name for `source` (a path or name) in a dialect. Mainline's has no ending."""
+    stem = PurePath(source).name.removesuffix(".gguf")
     for other in DIALECTS:
         stem = stem.removesuffix(f"-{other}")
-    plain = f"{stem}.gguf"
-    return plain if dialect is MAINLINE and plain != name else f"{stem}-{dialect.name}.gguf"
+    return f"{stem}.gguf" if dialect is MAINLINE else f"{stem}-{dialect.name}.gguf"
 
 
 def gguf_name(part: str, name: str, kind: str, dialect: str = MAINLINE.name) -> str:

@@ -18,7 +18,7 @@ from gemma_mtp.convert.centroids import (
     is_cluster_table,
     ordering_from_clusters,
 )
-from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.errors import BadFileError, UsageError, meant
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import Buffer, TensorPlan
@@ -277,7 +277,8 @@ def _default_factors(metadata: Mapping[str, Value]) -> np.ndarray[tuple[int], np
 
 
 def dialect_named(name: str) -> Dialect:
-    """Raises UsageError for a name that is none."""
-    if name not in DIALECTS:
-        raise UsageError(f"{name!r} is no dialect", hint=f"the dialects are {', '.join(DIALECTS)}")
-    return DIALECTS[name]
+    """The dialect of this name, in any case. Raises UsageError for a name that is none."""
+    if name.lower() not in DIALECTS:
+        hint = f"{meant(name, DIALECTS)} the dialects are {', '.join(DIALECTS)}".lstrip()
+        raise UsageError(f"{name!r} is no dialect", hint=hint)
+    return DIALECTS[name.lower()]

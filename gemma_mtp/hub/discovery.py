@@ -86,7 +86,7 @@ def pick_drafter(names: Iterable[str], tag: str | None) -> str | None:
 def pick_gguf(repo: str, names: Sequence[str], tag: str | None, part: str) -> str:
     """The file of `repo` that is the `part` (target or assistant) of this type.
 
-    Raises EnvironmentProblem with the types there are.
+    Raises UsageError with the types there are.
     """
     found = pick_drafter(names, tag) if part == "assistant" else pick_model(names, tag)
     # A repo of assistants may follow other conventions for its names; then the type alone decides.
@@ -94,7 +94,7 @@ def pick_gguf(repo: str, names: Sequence[str], tag: str | None, part: str) -> st
     if found:
         return found
     there = [name for name in names if name.endswith(".gguf")]
-    raise EnvironmentProblem(
+    raise UsageError(
         f"the repo has no {part} of type {tag}" if tag else f"the repo has no single {part}: name a type or a file",
         where=repo,
         hint=f"its GGUF files are: {', '.join(there[:12])}" if there else "it has no GGUF files at all",

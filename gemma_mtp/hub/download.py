@@ -23,6 +23,7 @@ from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, hasher_like
 from gemma_mtp.hub.cache import RepoCache
 from gemma_mtp.hub.client import Advance, Progress, hub, hub_stream, is_transient, retried, silent_progress
+from gemma_mtp.hub.discovery import is_model
 from gemma_mtp.hub.names import HASH, require_commit, require_hash, require_inside
 from gemma_mtp.hub.problems import TransportError, explained
 from gemma_mtp.hub.source import Source, parse_source
@@ -167,12 +168,12 @@ def list_repo(source: Source) -> Listing:
         return Listing(repo, require_commit(info.sha), files, bool(info.private))
 
 
-def no_such_file(listing: Listing, wanted: str) -> EnvironmentProblem:
+def no_such_file(listing: Listing, wanted: str) -> UsageError:
     """The complaint about a file that the repo does not have, with those of its kind that it has."""
     ending = Path(wanted).suffix
     there = [name for name in listing.files if name.endswith(ending)]
     has = f"its {ending} files are: {', '.join(there[:8])}" if there else f"it has no {ending} files"
-    return EnvironmentProblem(f"the repo has no file {wanted}", where=listing.repo, hint=has)
+    return UsageError(f"the repo has no file {wanted}", where=listing.repo, hint=has)
 
 
 def _cached_listing(source: Source) -> Listing:
@@ -210,7 +211,8 @@ def is_checkpoint_file(name: str) -> bool:
 def _require_checkpoint(listing: Listing, wanted: list[str]) -> None:
     for kind, ending in (("config.json", "config.json"), ("safetensors weights", ".safetensors")):
         if not any(name.endswith(ending) for name in wanted):
-            ggufs = [name for name in listing.files if name.endswith(".gguf")]
+            # A checkpoint is asked for to convert it, and of GGUF files only an assistant can be converted.
+            ggufs = sorted((name for name in listing.files if name.endswith(".gguf")), key=is_model)
             hint = (
                 f"it has GGUF files; name one, as in hf://{listing.repo}/{ggufs[0]}"
                 if ggufs

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.files.paths import given_path, is_there
 from gemma_mtp.hub.names import is_inside
 
 SCHEME = "hf://"
@@ -91,8 +92,8 @@ def parse_source(text: str | Path) -> Source:
 
     Raises UsageError (not of the grammar) and BadFileError (a path, but nothing is there).
     """
-    if isinstance(text, Path) or Path(text).expanduser().exists():
-        return Source(path=_existing(Path(text).expanduser()))
+    if isinstance(text, Path) or is_there(given_path(text)):
+        return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):
         return _from_match(_HF.fullmatch(text.removeprefix(SCHEME)), text)
     if page := _WEB_PAGE.match(text):
@@ -133,7 +134,7 @@ def _from_match(match: re.Match[str] | None, text: str) -> Source:
 
 
 def _existing(path: Path) -> Path:
-    if not path.exists():
+    if not is_there(path):
         _refuse_missing(str(path))
     return path
 

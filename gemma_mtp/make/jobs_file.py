@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.files.paths import given_path
 from gemma_mtp.files.text import read_toml, read_yaml, shown
 from gemma_mtp.make.selection import Entry
 
@@ -27,6 +28,8 @@ ENDINGS = (".toml", ".yaml", ".yml")
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("a text is needed")
+    if "\0" in value:
+        raise TypeError("a text cannot hold the character NUL")
     return value
 
 
@@ -36,7 +39,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser()
+    return given_path(_text(value))
 
 
 def _flag(value: Any) -> bool:

@@ -19,11 +19,16 @@ from gemma_mtp.validate import Report
 
 @dataclass(frozen=True)
 class StepResult:
-    """reason: why the step was taken; empty if it was done already. seconds: the whole action's."""
+    """reason: why the step was taken; empty if it was done already.
+
+    seconds: what the action took for all steps that it took together; they stand with the last of these, 0 with the
+    others. together: how many these were.
+    """
 
     step: Step
     reason: str
     seconds: float = 0.0
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,9 @@ def _take(shop: Workshop, action: str, made: dict[str, str]) -> list[StepResult]
     for step in steps:
         made |= plan.made_by(step)
     seconds = perf_counter() - start
-    return [StepResult(step, reasons[step.id], seconds if reasons[step.id] else 0.0) for step in steps]
+    return [
+        StepResult(step, reasons[step.id], seconds if step in pending[-1:] else 0.0, len(pending)) for step in steps
+    ]
 
 
 def _note(shop: Workshop, records: dict[str, Record]) -> None:

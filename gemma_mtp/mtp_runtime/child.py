@@ -222,6 +222,10 @@ def _serve(call: BinaryIO, answers: BinaryIO) -> None:
         return
     except GemmaMtpError as error:
         send(RAISED, (type(error), error.args, vars(error)))
+    except OSError as error:
+        send(RAISED, (OSError, (error.errno, error.strerror or str(error), error.filename), {}))
+    except MemoryError:
+        send(RAISED, (MemoryError, (), {}))
     except Exception:
         send(RAISED, (RuntimeError, ("in the child process:\n" + traceback.format_exc(),), {}))
 

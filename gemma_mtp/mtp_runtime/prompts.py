@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.text import PROMPT, read_text
 
 CODE = '''import csv
@@ -95,10 +95,13 @@ def choose_prompts(file: Path | None, categories: Sequence[str] | None = None) -
         if categories:
             raise UsageError("a file of prompts has no categories", hint="leave --category or --prompts out")
         return read_prompts(file)
-    unknown = [name for name in categories or () if name not in BUILT_IN]
+    by_lower = {name.lower(): name for name in BUILT_IN}
+    unknown = [name for name in categories or () if name.lower() not in by_lower]
     if unknown:
-        raise UsageError(f"category {unknown[0]!r} is unknown", hint="choose of " + ", ".join(BUILT_IN))
-    return {name: prompt for name, prompt in BUILT_IN.items() if not categories or name in categories}
+        hint = f"{meant(unknown[0], BUILT_IN)} choose of {', '.join(BUILT_IN)}".lstrip()
+        raise UsageError(f"category {unknown[0]!r} is unknown", hint=hint)
+    chosen = {by_lower[name.lower()] for name in categories or BUILT_IN}
+    return {name: prompt for name, prompt in BUILT_IN.items() if name in chosen}
 
 
 def read_prompts(path: Path) -> dict[str, str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import UsageError, meant
 
 #: KV cache types on offer -> ggml's type id (ggml.h, `enum ggml_type`).
 CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2}
+
+#: GGML_MAX_N_THREADS (ggml.h): what a thread pool of llama.cpp has room for.
+MOST_THREADS = 512
 
 #: --flash-attention's choices -> llama.cpp's `enum llama_flash_attn_type`.
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
@@ -42,7 +45,7 @@ class ContextSettings:
     batch: tokens of a prompt that are decoded in one call (llama.cpp's logical and physical batch).
     outputs: rows of logits that one call may ask for: the longest draft and one.
     threads: for one token and for batches; None: all cores this process may use.
-    cache_k, cache_v: keys of CACHE_TYPES. flash_attention: a key of FLASH_ATTENTION.
+    cache_k, cache_v: keys of CACHE_TYPES, in any case. flash_attention: a key of FLASH_ATTENTION.
     """
 
     size: int = 4096
@@ -55,18 +58,21 @@ class ContextSettings:
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
+        for name in ("cache_k", "cache_v"):
+            object.__setattr__(self, name, getattr(self, name).lower())
         for name, value, known in (
             ("K cache type", self.cache_k, CACHE_TYPES),
             ("V cache type", self.cache_v, CACHE_TYPES),
             ("flash attention", self.flash_attention, FLASH_ATTENTION),
         ):
             if value not in known:
-                raise UsageError(f"{name} {value!r} is unknown", hint="choose one of " + ", ".join(known))
+                hint = f"{meant(value, known)} choose one of {', '.join(known)}".lstrip()
+                raise UsageError(f"{name} {value!r} is unknown", hint=hint)
         for name, count in (("context size", self.size), ("batch", self.batch), ("outputs", self.outputs)):
             if count < 1:
                 raise UsageError(f"the {name} is {count}, at least 1 is needed")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"{self.threads} threads, at least 1 is needed")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"{self.threads} threads: 1 to {MOST_THREADS} are possible")
         if CACHE_TYPES[self.cache_v] not in (0, 1, 30) and self.flash_attention == "off":
             raise UsageError(
                 f"a V cache of type {self.cache_v} needs flash attention", hint="drop --flash-attention off, or use f16"

@@ -14,7 +14,7 @@ from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.mixes import fitting, is_kept, mix_types, needs_importance
 from gemma_mtp.quantize.names import role_of
 from gemma_mtp.quantize.recipes import RECIPES, Override, Recipe, recipe_types
-from gemma_mtp.quantize.types import FileType, file_type, is_file_type
+from gemma_mtp.quantize.types import FILE_TYPES, FileType, file_type, is_file_type, no_such_type
 
 #: GGML_QNT_VERSION of ggml.h: the layout of the quantized blocks.
 QUANTIZATION_VERSION = 2
@@ -26,6 +26,8 @@ Kind = FileType | Recipe
 
 def find_kind(name: str) -> Kind:
     """The file type or recipe of this name, in any case. Raises UsageError."""
+    if not is_kind(name):
+        raise no_such_type(name, (*FILE_TYPES, *RECIPES))
     return RECIPES[name.lower()] if name.lower() in RECIPES else file_type(name)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType, bits_per_weight, native
 from gemma_mtp.model.roles import ROLES
@@ -109,9 +109,11 @@ def known_roles() -> list[str]:
 
 def parse_override(text: str) -> Override:
     """`head=Q4_0` or `ffn_down=Q8_0`. Raises UsageError."""
-    target, equals, kind = text.partition("=")
+    role, equals, kind = text.partition("=")
+    target = role.lower()
     if not equals or target not in known_roles():
-        raise UsageError(f"{text!r} is not ROLE=TYPE", hint=f"roles: {', '.join(known_roles())}")
+        hint = f"{meant(role, known_roles())} roles: {', '.join(known_roles())}".lstrip()
+        raise UsageError(f"{text!r} is not ROLE=TYPE", hint=hint)
     return Override(target, tensor_type(kind))
 
 

@@ -6,9 +6,10 @@ llama-quantize (tools/quantize/quantize.cpp, include/llama.h). Its Q2_0 is missi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.ggml import GGMLType, bits_per_weight
 
 
@@ -86,14 +87,18 @@ def is_file_type(name: str) -> bool:
 def file_type(name: str) -> FileType:
     """The file type of this name, in any case. Raises UsageError."""
     if not is_file_type(name):
-        raise UsageError(
-            f"there is no type {name}", hint=f"one of {', '.join(FILE_TYPES)}; see gemma-mtp quantize --list"
-        )
+        raise no_such_type(name, FILE_TYPES)
     return _SPELLINGS[name.upper()]
+
+
+def no_such_type(name: str, known: Collection[str]) -> UsageError:
+    """The complaint about a type's name, with the one that is probably meant."""
+    hint = f"{meant(name, known)} one of {', '.join(known)}; see gemma-mtp quantize --list".lstrip()
+    return UsageError(f"there is no type {name}", hint=hint)
 
 
 def tensor_type(name: str) -> GGMLType:
     """ggml's type of this name, in any case. Raises UsageError."""
     if name.upper() not in TENSOR_TYPES:
-        raise UsageError(f"there is no tensor type {name}", hint=f"one of {', '.join(TENSOR_TYPES)}")
+        raise no_such_type(name, TENSOR_TYPES)
     return TENSOR_TYPES[name.upper()]

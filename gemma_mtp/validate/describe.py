@@ -14,7 +14,7 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.validate.keys import ASSISTANT
-from gemma_mtp.validate.places import bytes_read
+from gemma_mtp.validate.places import open_side
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
@@ -86,20 +86,17 @@ class Description:
 
 
 def describe_file(place: str | Path) -> Description:
-    """Describe a GGUF file: local, or on the Hub, of which only the header is read.
+    """Describe a GGUF file, or a checkpoint as the GGUF that it converts to. Of one on the Hub only headers are read.
 
-    Raises GGUFError, UsageError (no place or no file), EnvironmentProblem (the Hub cannot be reached).
+    Of a split model on disk the part that is named is described, of one on the Hub the whole.
+    Raises GGUFError, CheckpointError, UsageError (no place or no file), EnvironmentProblem (the Hub cannot be reached).
     """
     source = parse_source(place)
-    if source.path is not None:
+    if source.path is not None and not source.path.is_dir():
         with GGUFFile(source.path) as file:
             return describe_header(file.header, str(source.path))
-    from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
-
-    remote = read_remote_header(find_remote_gguf(source, ASSISTANT)[0])
-    place = str(remote.source)
-    note = bytes_read(place, remote.bytes_read, remote.header.size, remote.requests)
-    return replace(describe_header(remote.header, place), note=note)
+    with open_side(place, ASSISTANT) as side:
+        return replace(describe_header(side.header, side.place), note=side.note)
 
 
 def describe_header(header: GGUFHeader, place: str) -> Description:

@@ -87,10 +87,10 @@ def test_the_part_decides_and_a_miss_names_what_is_there():
     assert pick_gguf("a/b", names, "Q8_0", "assistant") == DRAFTERS[1]
     assert pick_gguf("a/b", names, "Q8_0", "target") == TARGETS[3]
     assert pick_gguf("a/b", ["gemma-assistant.Q8_0.gguf"], "Q8_0", "assistant") == "gemma-assistant.Q8_0.gguf"
-    with pytest.raises(EnvironmentProblem, match="no assistant of type Q4_0") as caught:
+    with pytest.raises(UsageError, match="no assistant of type Q4_0") as caught:
         pick_gguf("a/b", names, "Q4_0", "assistant")
     assert DRAFTERS[1] in caught.value.hint
-    with pytest.raises(EnvironmentProblem, match="name a type"):
+    with pytest.raises(UsageError, match="name a type"):
         pick_gguf("a/b", DRAFTERS, None, "assistant")
 
 

@@ -292,6 +292,6 @@ def test_a_file_is_no_checkpoint_and_a_repo_no_file(repo: str):
 
 
 def test_a_file_that_is_not_there_names_its_like(repo: str):
-    with pytest.raises(EnvironmentProblem, match=r"no file weights\.safetensors") as caught:
+    with pytest.raises(UsageError, match=r"no file weights\.safetensors") as caught:
         fetch_file(f"hf://{repo}/weights.safetensors")
     assert "model.safetensors" in caught.value.hint

@@ -120,7 +120,7 @@ def test_a_type_names_a_file(repo: HubStub):
         "tiny-Q8_0-00002-of-00002.gguf",
     ]
     assert {found.revision for found in find_remote_gguf(source, "target")} == {commit}
-    with pytest.raises(EnvironmentProblem, match="no file other"):
+    with pytest.raises(UsageError, match="no file other"):
         find_remote_gguf(parse_source(f"hf://{REPO}/other.gguf"), "target")
 
 

@@ -105,7 +105,7 @@ def test_progress(files):
 def test_no_such_place(files, tmp_path):
     with pytest.raises(UsageError, match="a path, not a repo"):
         verify_pair(*files, hub=[str(tmp_path)])
-    with pytest.raises(EnvironmentProblem, match="no file other"):
+    with pytest.raises(UsageError, match="no file other"):
         verify_pair(*files, hub=[f"hf://{REPO}/other.gguf"])
     with pytest.raises(EnvironmentProblem, match="no such repo"):
         verify_pair(*files, hub=["acme/nothing"])

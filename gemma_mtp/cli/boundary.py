@@ -1,0 +1,78 @@
+"""The one place where errors become sentences and exit codes. What is not meant for people is a bug and stays loud."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from gemma_mtp.cli.main import INTERRUPTED
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, GemmaMtpError, UsageError, meant
+
+#: What typer says of a wrong command line. Newer versions bring click with them, older ones import it: so by its heir.
+CommandLineError: Any = typer.BadParameter.__base__
+
+#: Trouble of the machine, not of the path at which it was met.
+OF_THE_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+)
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Do the work and tell its exit code; an error is printed."""
+    try:
+        done = work()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here a full disk can still be told
+    except (KeyboardInterrupt, typer.Abort):
+        done = INTERRUPTED
+    except (GemmaMtpError, CommandLineError, OSError, MemoryError) as error:
+        return _told(error)
+    if done == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    return done if isinstance(done, int) else 0
+
+
+def _told(error: Any) -> int:
+    """Print an error in its sentence; its exit code."""
+    from gemma_mtp.cli.output import print_error
+
+    problem = as_problem(error)
+    print_error(problem)
+    return problem.exit_code
+
+
+def as_problem(error: Any) -> GemmaMtpError:
+    """The error in our words: what is wrong, where, what to do."""
+    if isinstance(error, GemmaMtpError):
+        return error
+    if isinstance(error, MemoryError):
+        return EnvironmentProblem("there is not enough memory", hint="close other programs, or use smaller files")
+    if isinstance(error, OSError):
+        return _system_problem(error)
+    return _usage_problem(error)
+
+
+def _system_problem(error: OSError) -> GemmaMtpError:
+    """What the system refused. A path that it cannot use is the path's fault, unless the machine is in the way."""
+    said = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return EnvironmentProblem(f"the system refused: {said}")
+    if error.errno in OF_THE_MACHINE:
+        return EnvironmentProblem(f"this cannot be used: {said}", where=error.filename, hint="make room, or repair it")
+    return BadFileError(f"this cannot be used: {said}", where=error.filename, hint="check the path and its permissions")
+
+
+def _usage_problem(error: Any) -> UsageError:
+    """typer's complaint about the command line, with the option that may be meant, and where help is."""
+    command = error.ctx.command_path if error.ctx else "gemma-mtp"
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
+        hint = meant(option, known)
+        return UsageError(f"there is no option {option}", hint=f"{hint or 'all are told by'} {command} --help")
+    said = " ".join(str(error.format_message()).split())
+    return UsageError(said[:1].lower() + said[1:].removesuffix("."), hint=f"see {command} --help")
