@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import log10
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +16,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from gemma_mtp.errors import GemmaMtpError, LlamaError
+from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
 
 results = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
@@ -103,3 +106,32 @@ def step_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     with bars.Progress(*columns, console=notes, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def native_log(verbose: bool, file: Path | None) -> Iterator[None]:
+    """In the block llama.cpp's own log is shown on stderr, or added to a file. Raises UsageError (it cannot be)."""
+    from gemma_mtp.mtp_runtime.child import native_log_to
+
+    with ExitStack() as stack:
+        if file:
+            try:
+                opened = stack.enter_context(file.open("ab", buffering=0))
+            except OSError as error:
+                raise UsageError(f"the log cannot be written: {error.strerror}", where=file) from error
+            stack.enter_context(native_log_to(opened.write))
+        if verbose:
+            stack.enter_context(native_log_to(_shown()))
+        yield
+
+
+def _shown() -> Callable[[bytes], None]:
+    """Writes pieces of a log on stderr. What would command a terminal, such as escapes in a file's name, is shown."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def show(piece: bytes) -> None:
+        text = decoder.decode(piece)
+        sys.stderr.write("".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text))
+        sys.stderr.flush()
+
+    return show
