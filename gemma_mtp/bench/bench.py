@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.recommendation import recommend
 from gemma_mtp.bench.results import BenchResults, Machine, ModelFile, Settings
 from gemma_mtp.bench.summary import rows
-from gemma_mtp.cores import available_cores
+from gemma_mtp.cores import decoding_threads
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.mtp_runtime import backend, cpp
+from gemma_mtp.mtp_runtime.child import in_child
 from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.mtp_runtime.settings import ModelSettings
 
@@ -29,6 +31,7 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
 
     Raises BadFileError (no pair), UsageError, MissingExtra, LlamaError, NativeCrash, EnvironmentProblem.
     """
+    plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
     check_pair(read_header(pair.target), read_header(pair.assistant))
     machine = _machine(plan.engines)
@@ -48,7 +51,7 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
             draft_max=pair.draft_max,
             tokens=plan.tokens,
             repeats=plan.repeats,
-            threads=context.threads or available_cores(),
+            threads=context.threads or decoding_threads(),
             context=context.size,
             batch=context.batch,
             cache_type=context.cache_k,
@@ -84,17 +87,26 @@ def _type_name(number: Any) -> str:
 
 
 def _machine(engines: tuple[str, ...]) -> Machine:
-    """Raises EnvironmentProblem, MissingExtra."""
-    report = backend.remembered() or backend.probe()
+    """Raises EnvironmentProblem, MissingExtra. An engine that is not measured need not be installed."""
+    known = {engine: ENGINES[engine]() for engine in engines}
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
-        cpu=report.cpu,
-        devices=tuple(f"{one['name']}: {one['description']}" for one in report.devices),
-        engines={engine: VERSIONS[engine](report) for engine in engines},
+        cpu=backend.cpu_name(),
+        devices=known[engines[0]][1],
+        engines={engine: version for engine, (version, _) in known.items()},
     )
 
 
-VERSIONS: dict[str, Callable[[backend.BackendReport], str]] = {
-    "python": lambda report: f"gemma-mtp {__version__} on {backend.PACKAGE} {report.package} ({report.build})",
-    "cpp": lambda _: f"{cpp.PACKAGE} {cpp.package_version()} (portable CPU code)",
-}
+def _python() -> tuple[str, tuple[str, ...]]:
+    report = backend.remembered() or backend.probe()
+    devices = tuple(f"{one['name']}: {one['description']}" for one in report.devices)
+    return f"gemma-mtp {__version__} on {backend.PACKAGE} {report.package} ({report.build})", devices
+
+
+def _cpp() -> tuple[str, tuple[str, ...]]:
+    version = cpp.package_version()
+    return f"{cpp.PACKAGE} {version} (portable CPU code)", next(iter(in_child(f"{cpp.__name__}:devices")))
+
+
+#: What an engine is, and the devices that it uses.
+ENGINES: dict[str, Callable[[], tuple[str, tuple[str, ...]]]] = {"python": _python, "cpp": _cpp}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def compare(
     Raises BadFileError (no pair), UsageError, LlamaError, NativeCrash, EnvironmentProblem.
     """
     check_pair(read_header(course.target), read_header(candidates.source))
+    course = replace(course, context=(course.context or ContextSettings()).with_threads())
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
         with byte_progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as on_bytes:
             made = _make(candidates, Path(folder), on_bytes)

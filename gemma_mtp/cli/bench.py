@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, Force, GpuLayers, Json, Threads, takes_pair
+from gemma_mtp.cli.options import (
+    Batch,
+    CacheType,
+    Ctx,
+    DecodingThreads,
+    FlashAttention,
+    Force,
+    GpuLayers,
+    Json,
+    Log,
+    Verbose,
+    takes_pair,
+)
 
 
 @takes_pair
@@ -34,10 +46,12 @@ def bench(
     force: Force = False,
     ctx: Ctx = 4096,
     batch: Batch = 512,
-    threads: Threads = None,
+    threads: DecodingThreads = None,
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    verbose: Verbose = False,
+    log: Log = None,
     json: Json = False,
 ) -> None:
     """Measure what drafting gains with this pair on this machine, and which draft length pays.
@@ -61,11 +75,11 @@ def bench(
     from gemma_mtp.bench.plot import check_plot, draw
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
-    from gemma_mtp.cli.output import print_json, print_note, step_progress
+    from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
     from gemma_mtp.files.atomic import atomic_output, check_output
     from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 
     texts = choose_prompts(prompts, category)
     if plot:
@@ -75,7 +89,8 @@ def bench(
     context = ContextSettings(
         ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
     )
-    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    # What works is asked of llama-cpp-python, which one engine does not use.
+    model = replace(settings_for_this_machine() if engine != "cpp" else ModelSettings(), gpu_layers=gpu_layers)
     plan = Plan(
         Pair(target, assistant, draft_max, context, model),
         tuple(texts.items()),
@@ -84,7 +99,7 @@ def bench(
         tokens=tokens,
         repeats=repeats,
     )
-    with step_progress("measuring", len(plan.tasks())) as advance:
+    with native_log(verbose, log), step_progress("measuring", len(plan.tasks())) as advance:
         results = run_bench(plan, on_lap=lambda _: advance())
     if output:
         content = json_text.dumps(results.to_json(), indent=2).encode() + b"\n"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Json
+from gemma_mtp.cli.options import DecodingThreads, Json
 
 
 def demo(
@@ -17,6 +17,7 @@ def demo(
         Path | None,
         typer.Option("--keep", metavar="FOLDER", help="Leave the files there, instead of in a temporary one."),
     ] = None,
+    threads: DecodingThreads = None,
     json: Json = False,
 ) -> None:
     """Show the whole toolkit at work on a small trained pair that is shipped with it.
@@ -37,7 +38,7 @@ def demo(
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     with nullcontext(str(keep)) if keep is not None else TemporaryDirectory(prefix="gemma-mtp-demo-") as folder:
-        result = run_demo(Path(folder), print_note)
+        result = run_demo(Path(folder), print_note, threads=threads)
     if json:
         print_json(to_json(result))
     else:

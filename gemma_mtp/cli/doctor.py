@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gemma_mtp.cli.options import Json
+from gemma_mtp.cli.options import DecodingThreads, Json
+
+#: Of the column of names.
+WIDTH = len("failed, extra buffers off")
 
 if TYPE_CHECKING:
     from gemma_mtp.mtp_runtime.backend import BackendReport
 
 
-def doctor(json: Json = False) -> None:
-    """Check that the installed llama.cpp works on this machine, and remember with which settings.
+def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
+    """Tell what is installed, check that llama.cpp works on this machine, and remember with which settings.
 
     A small quantized model is decoded in a child process, one token and several at a time. Exit code 3 if that fails
     with all settings.
@@ -24,11 +27,16 @@ def doctor(json: Json = False) -> None:
     from gemma_mtp.errors import EnvironmentProblem
     from gemma_mtp.mtp_runtime import backend
 
+    if not json:  # before anything can go wrong
+        print_rows([(name, version) for name, version in backend.versions().items()])
     print_note("probing llama.cpp in a child process")
-    report = backend.probe()
+    report = backend.probe(threads)
     advice = backend.advice(report)
     if json:
-        print_json(report.as_dict() | {"advice": advice, "remembered_in": str(backend.cache_file())})
+        print_json(
+            report.as_dict()
+            | {"versions": backend.versions(), "advice": advice, "remembered_in": str(backend.cache_file())}
+        )
     else:
         print_report(report)
         print_note(f"remembered in {backend.cache_file()}")
@@ -37,7 +45,7 @@ def doctor(json: Json = False) -> None:
 
 
 def print_report(report: BackendReport) -> None:
-    from gemma_mtp.cli.output import human_size, line, results
+    from gemma_mtp.cli.output import human_size
 
     devices = [
         f"{one['name']}: {one['description']} ({one['kind']}, {human_size(one['memory_total'])})"
@@ -48,7 +56,7 @@ def print_report(report: BackendReport) -> None:
         verdict += " with the extra buffer types switched off"
     rows = [
         ("llama.cpp", verdict),
-        ("version", f"llama-cpp-python {report.package}, {report.build}"),
+        ("its version", report.build),
         ("library", report.library),
         ("CPU", report.cpu),
         ("features", ", ".join(report.features)),
@@ -57,6 +65,9 @@ def print_report(report: BackendReport) -> None:
     for failure in report.failures:
         rows.append((f"failed, extra buffers {'on' if failure.extra_buffers else 'off'}", failure.what))
         rows += [("", line) for line in failure.log]
-    width = max(len(name) for name, _ in rows)
+    print_rows(rows)
+
+
+def print_rows(rows: list[tuple[str, str]]) -> None:
     for name, value in rows:
-        results.print(line(f"{name:<{width}}  {value}"))
+        results.print(line(f"{name:<{WIDTH}}  {value}"))

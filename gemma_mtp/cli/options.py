@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
@@ -19,8 +20,20 @@ Force = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, max=512, help="Threads. Default: all cores.")]
+DecodingThreads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", "-t", min=1, max=512, help="Threads to decode with. Default: the cores that have nothing to do."
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show llama.cpp's own log on stderr.")]
+Log = Annotated[Path | None, typer.Option("--log", help="Write llama.cpp's own log there.")]
 
-ENGINE = "Engine"
+ENGINE, CHAT = "Engine", "Chat"
+Think = Annotated[
+    bool,
+    typer.Option("--think/--no-think", help="Let the model think first (`enable_thinking`).", rich_help_panel=CHAT),
+]
 Ctx = Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)]
 Batch = Annotated[
     int, typer.Option("--batch", "-b", min=1, help="Prompt tokens decoded in one call.", rich_help_panel=ENGINE)

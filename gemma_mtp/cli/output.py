@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import log10
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemma_mtp.cli.terminal import harmless, plain
-from gemma_mtp.errors import GemmaMtpError, LlamaError
+from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
 
 
 class Terminal(Console):
@@ -146,3 +149,31 @@ def step_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     with bars.Progress(*columns, console=notes, transient=True) as progress:
         task = progress.add_task(plain(what), total=total)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def native_log(verbose: bool, file: Path | None) -> Iterator[None]:
+    """In the block llama.cpp's own log is shown on stderr, or added to a file. Raises UsageError (it cannot be)."""
+    from gemma_mtp.mtp_runtime.child import native_log_to
+
+    with ExitStack() as stack:
+        if file:
+            try:
+                opened = stack.enter_context(file.open("ab", buffering=0))
+            except OSError as error:
+                raise UsageError(f"the log cannot be written: {error.strerror}", where=file) from error
+            stack.enter_context(native_log_to(opened.write))
+        if verbose:
+            stack.enter_context(native_log_to(_shown()))
+        yield
+
+
+def _shown() -> Callable[[bytes], None]:
+    """Writes pieces of a log on stderr. What would command a terminal is shown."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def show(piece: bytes) -> None:
+        sys.stderr.write(harmless(decoder.decode(piece)))
+        sys.stderr.flush()
+
+    return show

@@ -7,14 +7,28 @@ from typing import Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import ENGINE, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Json, Threads, takes_pair
+from gemma_mtp.cli.options import (
+    CHAT,
+    ENGINE,
+    Batch,
+    CacheType,
+    Ctx,
+    DecodingThreads,
+    FlashAttention,
+    GpuLayers,
+    Json,
+    Log,
+    Think,
+    Verbose,
+    takes_pair,
+)
 
 #: Draft lengths where --draft-max is not given.
 FIXED, ADAPTIVE = 3, 8
 #: Tokens to generate for -n -1: more than any context has room for.
 UNENDING = (1 << 31) - 1
 
-DRAFTING, SAMPLING, CHAT = "Drafting", "Sampling", "Chat"
+DRAFTING, SAMPLING = "Drafting", "Sampling"
 
 
 @takes_pair
@@ -44,9 +58,7 @@ def run(
         ),
     ] = False,
     system: Annotated[str | None, typer.Option(help="What the model is told first.", rich_help_panel=CHAT)] = None,
-    think: Annotated[
-        bool, typer.Option("--think/--no-think", help="The template's enable_thinking.", rich_help_panel=CHAT)
-    ] = False,
+    think: Think = False,
     draft: Annotated[
         Literal["fixed", "auto", "off"],
         typer.Option(
@@ -112,10 +124,12 @@ def run(
     ] = "python",
     ctx: Ctx = 4096,
     batch: Batch = 512,
-    threads: Threads = None,
+    threads: DecodingThreads = None,
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    verbose: Verbose = False,
+    log: Log = None,
     json: Json = False,
 ) -> None:
     """Generate text with a target and its assistant, and say what drafting gained.
@@ -134,16 +148,23 @@ def run(
     from dataclasses import replace
 
     from gemma_mtp.cli import run_output
+    from gemma_mtp.cli.output import native_log
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-    from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, Sampling
+    from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 
     if no_draft:
         draft = "off"
     if assistant is None and draft != "off":
         raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
+    if engine == "cpp" and draft == "auto":
+        raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
+    if engine == "cpp" and chat:
+        raise UsageError("--chat is for --engine python", hint="gemma-mtp serve chats with the C++ engine")
+    if engine == "cpp" and sampling == "reject" and temp:
+        raise UsageError("the C++ engine has no sampling mode reject", hint="--sampling match, or --engine python")
     if not chat and (system is not None or think):
         raise UsageError("--system and --think are for --chat")
     talk = chat and prompt is None and file is None and sys.stdin.isatty()
@@ -176,14 +197,17 @@ def run(
         context=ContextSettings(
             ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
         ),
-        model=replace(settings_for_this_machine(), gpu_layers=gpu_layers),
+        # What works is asked of llama-cpp-python, which only this engine uses.
+        model=replace(settings_for_this_machine() if engine == "python" else ModelSettings(), gpu_layers=gpu_layers),
         engine=engine,
     )
     if talk:
-        for answer in session.turns(request, run_output.print_text, ask):
-            run_output.print_result(answer)
+        with native_log(verbose, log):
+            for answer in session.turns(request, run_output.print_text, ask):
+                run_output.print_result(answer)
         return
-    result = session.run(request, on_text=(lambda _: None) if json else run_output.print_text)
+    with native_log(verbose, log):
+        result = session.run(request, on_text=(lambda _: None) if json else run_output.print_text)
     run_output.print_result(result, json)
     if result.finish == "stopped":
         raise KeyboardInterrupt

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, GpuLayers, Threads, takes_pair
+from gemma_mtp.cli.options import (
+    ENGINE,
+    Batch,
+    CacheType,
+    Ctx,
+    FlashAttention,
+    GpuLayers,
+    Log,
+    Think,
+    Threads,
+    Verbose,
+    takes_pair,
+)
 
 if TYPE_CHECKING:
-    from gemma_mtp.serve.server import Counters
+    from collections.abc import Callable
+
+    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.serve.server import Counters, RunningServer
+
+#: What the start says about logprobs, by `RunningServer.logprobs`.
+LOGPROBS = {
+    "right": "nothing is drafted, logprobs are those of every token",
+    "copy": "llama.cpp has no logprobs for drafted tokens: the first request for them loads the target once more, "
+    "without drafting (--logprobs refuse: none is loaded)",
+    "refuse": "llama.cpp has no logprobs for drafted tokens: requests for them are refused (--no-draft gives them)",
+}
 
 
 @takes_pair
 def serve(
     target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
+    assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
     host: Annotated[str, typer.Option(help="The address to listen at. 0.0.0.0: from everywhere.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port, 0: any free one.")] = 8080,
     api_key: Annotated[
@@ -24,19 +47,45 @@ def serve(
         typer.Option(envvar="GEMMA_MTP_API_KEY", help="A key that clients must send. May be given several times."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name for clients. Default: the file's.")] = None,
+    no_draft: Annotated[bool, typer.Option("--no-draft", help="Draft nothing: the baseline.")] = False,
     draft_max: Annotated[int, typer.Option(min=1, max=64, help="Tokens to draft in a round, at most.")] = 3,
     draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0,
     p_min: Annotated[float, typer.Option(min=0, max=1, help="End a draft where the drafter is less sure.")] = 0.0,
+    logprobs: Annotated[
+        Literal["auto", "copy", "refuse"],
+        typer.Option(
+            help="llama.cpp has none for drafted tokens. copy: a second server without drafting answers requests for "
+            "them. refuse: status 400. auto: copy, or refuse where a GPU holds the weights."
+        ),
+    ] = "auto",
+    think: Think = False,
+    parallel: Annotated[
+        int, typer.Option("--parallel", "-np", min=1, help="Requests answered at once, each with a context of its own.")
+    ] = 1,
+    cache_ram: Annotated[
+        int,
+        typer.Option(
+            min=-1,
+            help="MiB of memory for prompts of conversations that wait. 0: none. -1: no limit.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = 8192,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds that requests under way have to finish when it is stopped.")
+    ] = 8.0,
     ctx: Ctx = 4096,
     batch: Batch = 512,
     threads: Threads = None,
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    verbose: Verbose = False,
+    log: Log = None,
 ) -> None:
     """Serve a pair to OpenAI's clients: chat completions, completions, streaming; with drafting.
 
-    It is llama.cpp's own server, in xllamacpp (extra `serve`). The pair is verified first. Ctrl-C or SIGTERM ends it.
+    It is llama.cpp's own server, in xllamacpp (extra `serve`). The pair is verified first. Ctrl-C or SIGTERM ends it,
+    once what is under way has finished; a second one ends it at once.
     Every answer tells in `timings` how many tokens were drafted and accepted; /metrics counts them.
 
     Examples:
@@ -45,15 +94,15 @@ def serve(
 
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
-    from gemma_mtp.cli.output import line, print_note, print_warning, results
-    from gemma_mtp.cli.verify_table import print_report
+    from gemma_mtp.cli.output import native_log, print_note, print_warning
     from gemma_mtp.errors import UsageError
     from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
     from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
-    from gemma_mtp.serve.server import check_port, running_server
+    from gemma_mtp.serve.server import bound, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
-    from gemma_mtp.validate import verify_pair
 
+    if assistant is None and not no_draft:
+        raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
     context = ContextSettings(
         ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
     )
@@ -61,25 +110,56 @@ def serve(
     if not all(keys):
         raise UsageError("an API key is empty", hint="leave --api-key out to ask for none")
     package_version()
-    check_port(host, port)
-    report = verify_pair(target, assistant, context=context)
+    bound(host, port).close()
+    drafter = None if no_draft else assistant
+    verdict = checked(target, drafter, context, parallel) if drafter else "It drafts nothing."
+    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
+        print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
+    model = ModelSettings(gpu_layers=gpu_layers)
+    loading = Loading(target, drafter, draft_max, draft_min, p_min, context, model, parallel, cache_ram)
+    listening = Listening(host, port, keys, name or target.stem, metrics=True, thinking=think)
+    try:
+        with (
+            native_log(verbose, log),
+            stop_signals() as farewell,
+            running_server(loading, listening, logprobs=logprobs) as server,
+        ):
+            farewell.say = lambda: end(server, grace, lambda: farewell.hurried)
+            typer.echo(server.address)
+            print_note(f"{verdict} It is served at {server.address}/v1 as {listening.model_name}")
+            print_note(LOGPROBS[server.logprobs])
+            server.wait()
+    except Stop:
+        print_note("stopped")
+
+
+def checked(target: Path, assistant: Path, context: ContextSettings, parallel: int) -> str:
+    """The verdict on a pair, its warnings told. Prints the report and ends the program if it is no pair."""
+    from dataclasses import replace
+
+    from gemma_mtp.cli.output import print_warning
+    from gemma_mtp.cli.verify_table import print_report
+    from gemma_mtp.validate import verify_pair
+
+    report = verify_pair(target, assistant, context=replace(context, size=context.size * parallel))
     if not report.ok:
         print_report(report)
         raise typer.Exit(1)
     for result in report.warnings:
         print_warning(f"{result.title}: {result.finding.message}")
-    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
-        print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
-    loading = Loading(target, assistant, draft_max, draft_min, p_min, context, ModelSettings(gpu_layers=gpu_layers))
-    listening = Listening(host, port, keys, name or target.stem, metrics=True)
-    try:
-        with stop_signals() as farewell, running_server(loading, listening) as server:
-            farewell.say = lambda: print_note(told(server.counters()))
-            results.print(line(server.address))
-            print_note(f"{report.verdict} It is served at {server.address}/v1 as {listening.model_name}")
-            server.wait()
-    except Stop:
-        print_note("stopped")
+    return report.verdict
+
+
+def end(server: RunningServer, grace: float, hurried: Callable[[], bool]) -> None:
+    """Let the server finish what is under way, and tell what it has done."""
+    from gemma_mtp.cli.output import print_note
+
+    if server.under_way:
+        print_note(f"finishing {server.under_way} requests, for {grace:g} s at most (Ctrl-C again: at once)")
+    cut = server.drain(grace, hurried)
+    print_note(told(server.counters()))
+    if cut:
+        print_note(f"{cut} requests were cut off")
 
 
 def told(done: Counters | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Json, takes_pair
+from gemma_mtp.cli.options import DecodingThreads, Json, Log, Verbose, takes_pair
 
 
 @takes_pair
@@ -47,6 +47,9 @@ def verify(
     memory_limit: Annotated[
         float | None, typer.Option(min=0.1, help="To decode: address space of the child process, in GB.")
     ] = None,
+    threads: DecodingThreads = None,
+    verbose: Verbose = False,
+    log: Log = None,
 ) -> None:
     """Tell whether a target and an assistant will work together, and if not, why exactly and what to do.
 
@@ -58,12 +61,12 @@ def verify(
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
-    from gemma_mtp.cli.output import byte_progress, print_json, print_note
+    from gemma_mtp.cli.output import byte_progress, native_log, print_json, print_note
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.mtp_runtime.settings import ContextSettings
     from gemma_mtp.validate import parse_host, verify_pair
 
-    context = ContextSettings(size=ctx, cache_k=cache_type, cache_v=cache_type)
+    context = ContextSettings(size=ctx, threads=threads, cache_k=cache_type, cache_v=cache_type)
     host = parse_host(runtime, settings, gpu)
     report = verify_pair(
         target,
@@ -83,20 +86,22 @@ def verify(
         limit = None if memory_limit is None else int(memory_limit * 1e9)
         options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit)
         if run:
-            report = with_run(report, target, assistant, context=context, options=options, told=print_note)
+            with native_log(verbose, log):
+                report = with_run(report, target, assistant, context=context, options=options, told=print_note)
     if reference:
         from gemma_mtp.validate.reference import with_reference
 
-        report = with_reference(
-            report,
-            target,
-            assistant,
-            reference,
-            context=context,
-            options=options,
-            progress=byte_progress,
-            told=print_note,
-        )
+        with native_log(verbose, log):
+            report = with_reference(
+                report,
+                target,
+                assistant,
+                reference,
+                context=context,
+                options=options,
+                progress=byte_progress,
+                told=print_note,
+            )
     if json:
         print_json(report.to_json())
     else:

@@ -23,6 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from gemma_mtp import __version__
+from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError
 from gemma_mtp.files.text import read_json
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
@@ -96,14 +98,32 @@ def portable_build(package_version: str) -> str:
     return f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {install} {PACKAGE}=={package_version}'
 
 
-def probe() -> BackendReport:
-    """Probe now, in child processes, and remember the answer. Raises EnvironmentProblem: no llama.cpp installed."""
+def versions() -> dict[str, str]:
+    """What is installed, by name: what somebody needs to know who is asked for help."""
+    known = {
+        "gemma-mtp": __version__,
+        "Python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.machine()})",
+        "system": platform.platform(),
+    }
+    for name in (PACKAGE, "xllamacpp", "numpy", "gguf"):
+        try:
+            known[name] = version(name)
+        except PackageNotFoundError:
+            known[name] = "not installed"
+    return known
+
+
+def probe(threads: int | None = None) -> BackendReport:
+    """Probe now, in child processes, and remember the answer. threads: to decode with; None: four, or all cores.
+
+    Raises EnvironmentProblem: no llama.cpp installed.
+    """
     package, folder = installed()
     facts: dict[str, Any] = {}
     failures: list[Failure] = []
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as scratch:
         for extra_buffers in (True, False):
-            failure = _attempt(Path(scratch) / f"probe-{extra_buffers}.gguf", extra_buffers, facts)
+            failure = _attempt(Path(scratch) / f"probe-{extra_buffers}.gguf", extra_buffers, threads, facts)
             if failure is None:
                 break
             failures.append(failure)
@@ -122,11 +142,11 @@ def probe() -> BackendReport:
     return report
 
 
-def _attempt(path: Path, extra_buffers: bool, facts: dict[str, Any]) -> Failure | None:
+def _attempt(path: Path, extra_buffers: bool, threads: int | None, facts: dict[str, Any]) -> Failure | None:
     """One probe in a child process. `facts` takes what it learns about the library on the way."""
     stage = "loading llama.cpp"
     try:
-        for stage, found in in_child(SURVEY, path, extra_buffers):  # noqa: B007 - the last one is told
+        for stage, found in in_child(SURVEY, path, extra_buffers, threads):  # noqa: B007 - the last one is told
             facts.update(found)
     except (LlamaError, EnvironmentProblem) as error:
         what = error.what if isinstance(error, NativeCrash) else str(error)
@@ -136,7 +156,7 @@ def _attempt(path: Path, extra_buffers: bool, facts: dict[str, Any]) -> Failure 
     return None
 
 
-def survey(path: Path, extra_buffers: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def survey(path: Path, extra_buffers: bool, threads: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Runs in the child: (what comes next, facts found so far), before each step. Raises LlamaError."""
     try:
         from gemma_mtp.mtp_runtime import llama
@@ -152,7 +172,7 @@ def survey(path: Path, extra_buffers: bool) -> Iterator[tuple[str, dict[str, Any
     }
     yield "loading a model", facts
     write_probe_model(path)
-    settings = ContextSettings(size=256, batch=max(BATCHES), outputs=1, threads=min(4, os.cpu_count() or 1))
+    settings = ContextSettings(size=256, batch=max(BATCHES), outputs=1, threads=threads or min(4, available_cores()))
     with llama.Model(path, ModelSettings(extra_buffers=extra_buffers)) as model:
         for count in BATCHES:
             yield f"decoding {count} token{'s' * (count > 1)} in a batch", {}

@@ -8,7 +8,7 @@ that names the signal, the Python call that was running and llama.cpp's last wor
 
 Protocol: pickles over the child's stdin (the call; in a conversation also what is sent) and a private copy of its
 stdout (items, then the end). Both ends are this program, so unpickling is safe. The child's stdout and stderr go to a
-temporary file.
+temporary file, and to whoever asked for them with `native_log_to`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO
 
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
@@ -33,12 +34,38 @@ from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
 ITEM, RETURNED, RAISED = "item", "returned", "raised"
 #: How long a child may take to end by itself when nobody listens any more, in seconds.
 PATIENCE = 2.0
+#: In a child's environment: llama.cpp shall tell more than errors.
+TELLING = "GEMMA_MTP_NATIVE_LOG"
+#: How often a thread of GCC's OpenMP looks before it sleeps at a barrier, where the user does not say. Its own number
+#: is 300,000 (libgomp's env.c), milliseconds: on a busy machine threads burn the time that those need who are waited
+#: for. 1,000 is what it takes itself when it knows that there are more threads than cores.
+SPINS = {"GOMP_SPINCOUNT": "1000"}
 #: What a crash on Windows leaves as exit code (ntstatus.h).
 WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC000001D: "illegal instruction", 0xC0000409: "abort"}
 _FRAME = re.compile(r'File "(.+)", line (\d+) in \w+$')
 _NATIVE_CALL = re.compile(r"\b(?:llama|ggml)_\w+(?=\()")
 #: What is left of faulthandler's list of modules where two threads crashed at once and wrote over each other.
 _MODULES = re.compile(r"(?:, ?)?(?:\w+(?:\.\w+)+, ?)+[\w.]*(?: \(total: \d+\)?)?")
+
+
+#: Gets what a child writes, in pieces, in a thread.
+Sink = Callable[[bytes], object]
+_sinks: list[Sink] = []
+
+
+@contextlib.contextmanager
+def native_log_to(sink: Sink) -> Iterator[None]:
+    """In the block children tell all of llama.cpp's log, and `sink` gets it."""
+    _sinks.append(sink)
+    try:
+        yield
+    finally:
+        _sinks.remove(sink)
+
+
+def telling() -> bool:
+    """Whether this process is a child whose log somebody wants to read."""
+    return TELLING in os.environ
 
 
 class NativeCrash(LlamaError):
@@ -65,9 +92,10 @@ def converse(function: str, *arguments: Any) -> Generator[Any, Any, Any]:
 
 
 def _run(function: str, arguments: tuple[Any, ...], conversation: bool) -> Generator[Any, Any, Any]:
-    with tempfile.TemporaryFile() as words, _start(words) as child:
+    with tempfile.TemporaryFile() as words, _start(words, sinks := tuple(_sinks)) as child:
         assert child.stdin
         assert child.stdout
+        copying = _copying(child, words, sinks)
         try:
             _tell(child.stdin, (function, arguments, conversation))
             if not conversation:
@@ -76,6 +104,7 @@ def _run(function: str, arguments: tuple[Any, ...], conversation: bool) -> Gener
         finally:
             _hang_up(child.stdin)
             _end(child)
+            copying.join()
         if kind == RETURNED:
             return content
         if kind == RAISED:
@@ -122,15 +151,32 @@ def _with_last_words(error: Exception, words: BinaryIO) -> Exception:
     return error
 
 
-def _start(words: BinaryIO) -> subprocess.Popen[bytes]:
+def _copying(child: subprocess.Popen[bytes], words: BinaryIO, sinks: tuple[Sink, ...]) -> threading.Thread:
+    """A thread that gives what the child writes to the file and to the sinks. Without sinks it has nothing to do."""
+
+    def copy() -> None:
+        while child.stderr and (piece := os.read(child.stderr.fileno(), 1 << 16)):
+            words.write(piece)
+            for sink in sinks:
+                with contextlib.suppress(OSError):  # a full disk under a log is no reason to stop
+                    sink(piece)
+
+    thread = threading.Thread(target=copy, name="native log", daemon=True)
+    thread.start()
+    return thread
+
+
+def _start(words: BinaryIO, sinks: tuple[Sink, ...]) -> subprocess.Popen[bytes]:
     search_path = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    spins = {} if "OMP_WAIT_POLICY" in os.environ else SPINS
+    told = {TELLING: "1"} if sinks else {}
     try:
         return subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=words,
-            env=os.environ | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1"},
+            stderr=subprocess.PIPE if sinks else words,
+            env=spins | os.environ | told | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1"},
         )
     except OSError as error:
         raise EnvironmentProblem(f"no child process can be started: {error.strerror}") from error

@@ -7,7 +7,7 @@ An engine drafts with one length for its whole life: the server has no other way
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,8 +16,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
-from gemma_mtp.cores import available_cores
+from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
+from gemma_mtp.mtp_runtime.child import telling
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.session import Result
 from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
@@ -26,24 +27,38 @@ from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
 PACKAGE = "xllamacpp"
 #: Verbosity of llama.cpp's log: errors alone, or what happens too.
 ERRORS, EVERYTHING = 1, 4
+#: Sequences that llama.cpp has at most (llama-cparams.h, LLAMA_MAX_SEQ).
+MOST_PARALLEL = 256
+#: llama-server's own default for prompts of idle conversations, in MiB (common.h, `cache_ram_mib`).
+IDLE_CACHE = 8192
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where the server listens. port 0: any free one. api_keys: any of them is needed; without one everyone may ask."""
+    """Where the server listens, and to whom it answers how.
+
+    port 0: any free one. api_keys: any of them is needed; without one everyone may ask. threads: connections that it
+    reads at once, None: llama.cpp's number. thinking: the template's `enable_thinking` where a request does not say.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     api_keys: tuple[str, ...] = ()
     model_name: str | None = None
     metrics: bool = False
+    threads: int | None = None
+    thinking: bool = False
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What is loaded, and how. Without an assistant, or with `draft_max` 0, it decodes plainly."""
+    """What is loaded, and how. Without an assistant, or with `draft_max` 0, it decodes plainly.
+
+    parallel: requests that are answered at once, each with a context of its own. idle_cache: MiB of main memory for
+    prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit.
+    """
 
     target: Path
     assistant: Path | None
@@ -52,6 +67,17 @@ class Loading:
     p_min: float = 0.0
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+    parallel: int = 1
+    idle_cache: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        if not 1 <= self.parallel <= MOST_PARALLEL:
+            raise UsageError(f"{self.parallel} requests at once, 1 to {MOST_PARALLEL} are possible")
+        if self.idle_cache < -1:
+            raise UsageError(
+                f"the cache of idle prompts is {self.idle_cache} MiB; wanted: 0 or more, or -1 for no limit"
+            )
 
 
 @dataclass
@@ -78,8 +104,10 @@ def package_version() -> str:
         raise MissingExtra(PACKAGE, "serve") from None
 
 
-def start_server(loading: Loading, listening: Listening, *, verbosity: int = ERRORS) -> Any:
+def start_server(loading: Loading, listening: Listening, *, verbosity: int | None = None) -> Any:
     """A loaded `xllamacpp.Server`, which listens at its `listening_address` until it is deleted.
+
+    verbosity: None: EVERYTHING if somebody reads this process's log, else ERRORS.
 
     Raises MissingExtra, BadFileError (no pair), LlamaError (llama.cpp refuses; its words are on stderr).
     """
@@ -88,11 +116,14 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int = ERR
     check_target(header)
     params = xllamacpp.CommonParams()
     params.model.path = str(loading.target)
-    params.n_parallel, params.warmup, params.fit_params, params.cache_ram_mib = 1, False, False, 0
-    params.verbosity = verbosity
+    params.n_parallel, params.cache_ram_mib = loading.parallel, loading.idle_cache
+    params.warmup, params.fit_params = False, False
+    params.verbosity = (EVERYTHING if telling() else ERRORS) if verbosity is None else verbosity
     _set_context(params, loading, xllamacpp)
     params.hostnames, params.port, params.api_keys = [listening.host], listening.port, list(listening.api_keys)
-    params.endpoint_metrics = listening.metrics
+    params.endpoint_metrics, params.n_threads_http = listening.metrics, listening.threads or -1
+    params.enable_reasoning = int(listening.thinking)
+    params.default_template_kwargs = {"enable_thinking": "true" if listening.thinking else "false"}
     params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key
     if listening.model_name:
         params.model_alias = {listening.model_name}
@@ -119,10 +150,23 @@ def _xllamacpp() -> Any:
     return xllamacpp
 
 
+def devices() -> Iterator[tuple[str, ...]]:
+    """Runs in a child: name and description of each device that xllamacpp's build uses. Raises MissingExtra."""
+    yield tuple(f"{one['name']}: {one['description']}" for one in _xllamacpp().get_device_info())
+
+
+def gpus() -> tuple[str, ...]:
+    """Descriptions of the devices beside the CPU that xllamacpp's build uses. Raises MissingExtra."""
+    xllamacpp = _xllamacpp()
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return tuple(str(device["description"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
+
+
 def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
     context, model = loading.context, loading.model
-    threads = context.threads or available_cores()
-    params.n_ctx, params.n_batch, params.n_ubatch = context.size, context.batch, context.batch
+    threads = context.threads or decoding_threads()
+    params.n_ctx = context.size * loading.parallel  # which the server divides by the number of places
+    params.n_batch = params.n_ubatch = context.batch
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{context.cache_k.upper()}")
     params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{context.cache_v.upper()}")
@@ -134,7 +178,7 @@ def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
 
 
 def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp: Any) -> None:
-    draft, threads = speculative.draft, loading.context.threads or available_cores()
+    draft, threads = speculative.draft, loading.context.threads or decoding_threads()
     speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
     draft.mparams.path, draft.n_gpu_layers = str(assistant), loading.model.gpu_layers
     draft.n_max, draft.n_min, draft.p_min = loading.draft_max, loading.draft_min, loading.p_min
@@ -148,7 +192,7 @@ class CppEngine:
         print(engine.complete("def main():", max_tokens=100).text)
     """
 
-    def __init__(self, loading: Loading, *, verbosity: int = ERRORS):
+    def __init__(self, loading: Loading, *, verbosity: int | None = None):
         """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
         self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)), verbosity=verbosity)
 
@@ -243,7 +287,7 @@ def sampling_fields(sampling: Sampling | None) -> dict[str, Any]:
     if sampling is None or (sampling.temperature == 0 and not sampling.penalises):
         return {}
     if sampling.mode == "reject":
-        raise UsageError("the C++ engine has no sampling mode reject", hint="--sampling match, or --engine python")
+        raise UsageError("the C++ engine has no sampling mode reject", hint="the mode match, or the engine python")
     names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "presence_penalty")
     fields = {name: getattr(sampling, name) for name in (*names, "frequency_penalty")}
     return fields | ({} if sampling.seed is None else {"seed": sampling.seed & 0xFFFFFFFF})

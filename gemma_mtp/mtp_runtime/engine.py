@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +24,8 @@ from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
 
 DEFAULT_DRAFT_MAX = 3
+BUSY = "this engine is generating in another thread"
+EACH_ITS_OWN = "close that generation first, or make an engine for each thread"
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class MtpEngine:
                 print(token.text, end="", flush=True)
 
     One generation at a time; several engines can live in one process. `close` frees everything at once and may be
-    called twice.
+    called twice. In threads: what another thread is generating is not disturbed, a second generation is a UsageError;
+    `close`, of an engine or of a generation, may be called from anywhere and waits for the step that is running.
     """
 
     def __init__(
@@ -67,7 +72,8 @@ class MtpEngine:
             model = settings_for_this_machine()
         context = context or ContextSettings()
         self._stack = ExitStack()
-        self._running: Generation | None = None
+        self._running: weakref.ref[Generation] | None = None  # one that nobody holds any more has ended
+        self._lock = threading.RLock()  # held while a step runs, or while something starts or ends
         self._adaptive: dict[tuple[int, int, float, bool], Auto] = {}
         self.draft_max = draft_max
         try:
@@ -106,7 +112,7 @@ class MtpEngine:
         ignore_end: bool = False,
         reuse: bool = False,
     ) -> Generation:
-        """Start a generation; iterate over the result for its tokens. One that is still running is stopped first.
+        """Start a generation; iterate over the result for its tokens. One that this thread still runs is stopped first.
 
         prompt: text, or token ids.
         draft_max: drafted tokens in a round, 0 for plain decoding. auto: adapt it to what pays, up to draft_max; what
@@ -115,7 +121,8 @@ class MtpEngine:
         sampling: None: greedy. stop: texts that end the generation and don't belong to it.
         ignore_end: never choose an end token.
         reuse: keep what the KV cache holds of this prompt already, from the generation before.
-        Raises UsageError (also while iterating: a prompt longer than the context), LlamaError.
+        Raises UsageError (also while iterating: a prompt longer than the context; another thread that generates),
+        LlamaError.
         """
         if max_tokens < 1:
             raise UsageError(f"{max_tokens} tokens to generate, at least 1 is needed")
@@ -128,12 +135,32 @@ class MtpEngine:
                 "draft_min together with p_min would drop drafts for what they are, and bias the sampling mode reject",
                 hint="leave one of them out, or use the mode match",
             )
-        if self._running:
-            self._running.close()
-        tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
-        sampler = make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
-        self._running = Generation(self, tokens, max_tokens, control, sampler, stop, reuse)
-        return self._running
+        with self._alone():
+            self._make_way()
+            tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
+            sampler = make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
+            started = Generation(self, tokens, max_tokens, control, sampler, stop, reuse)
+            self._running = weakref.ref(started)
+        return started
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nothing else of this engine runs in the block. Raises UsageError if something does."""
+        if not self._lock.acquire(blocking=False):
+            raise UsageError(BUSY, hint=EACH_ITS_OWN)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _make_way(self) -> None:
+        """Stop this thread's own generation. Raises UsageError if it is another's, which lives."""
+        running = self._running and self._running()
+        if not running or running.finish:
+            return
+        if running.thread is not threading.current_thread() and running.thread.is_alive():
+            raise UsageError(BUSY, hint=EACH_ITS_OWN)
+        running.close()
 
     def _control(self, draft_max: int, draft_min: int, p_min: float, auto: bool, blind: bool) -> Control:
         if not 0 <= draft_max <= self.draft_max:
@@ -147,9 +174,11 @@ class MtpEngine:
 
     def close(self) -> None:
         """Stop what runs and free contexts and models. Harmless when done already."""
-        if self._running:
-            self._running.close()
-        self._stack.close()
+        with self._lock:
+            running = self._running and self._running()
+            if running:
+                running.close()
+            self._stack.close()
 
     def __enter__(self) -> MtpEngine:
         return self
@@ -163,7 +192,8 @@ class Generation(Iterator[Token]):
 
     text, tokens (ids), statistics: so far. seed: of the sampling, None if it is greedy. finish: None while it runs,
     then "end" (an end token, which is the last token), "length" (max_tokens), "stop" (a stop text), "context" (the KV
-    cache is full), "stopped" (`close` was called before the end) or "failed" (an exception came out of it).
+    cache is full), "stopped" (`close` was called before the end) or "failed" (an exception came out of it). thread: the
+    one that started it, or asked for a token last.
     """
 
     def __init__(
@@ -181,6 +211,8 @@ class Generation(Iterator[Token]):
         self.tokens: list[int] = []
         self.statistics = Statistics()
         self.finish: str | None = None
+        self.thread = threading.current_thread()
+        self._alone, self._lock = engine._alone, engine._lock
         self._model, self._max_tokens, self._stream = engine.target, max_tokens, TextStream(stop)
         drafter = engine._drafter if control.draft_max else None
         self._contexts = [part.context for part in (engine._verifier, drafter) if part]
@@ -200,8 +232,14 @@ class Generation(Iterator[Token]):
         return self._stream.text
 
     def __next__(self) -> Token:
+        """Raises UsageError (another thread uses this engine just now), LlamaError."""
+        with self._alone():
+            return self._next_token()
+
+    def _next_token(self) -> Token:
         if self.finish:
             raise StopIteration
+        self.thread = threading.current_thread()
         step = self._next_step()
         if step is None:
             self._end("context")
@@ -237,8 +275,9 @@ class Generation(Iterator[Token]):
 
     def close(self) -> None:
         """Stop here; the engine can start another generation. Harmless when it has ended."""
-        if not self.finish:
-            self._end("stopped")
+        with self._lock:
+            if not self.finish:
+                self._end("stopped")
 
     def _end(self, reason: str) -> None:
         self.finish = reason

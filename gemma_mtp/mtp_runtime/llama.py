@@ -25,8 +25,9 @@ import numpy as np
 from llama_cpp import llama_cpp_ext as ext
 from llama_cpp._ctypes_extensions import load_shared_library
 
-from gemma_mtp.cores import available_cores
+from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
+from gemma_mtp.mtp_runtime.child import telling
 from gemma_mtp.mtp_runtime.settings import (
     CACHE_TYPES,
     FLASH_ATTENTION,
@@ -64,7 +65,8 @@ class NativeLog:
     def __init__(self, lines: int = 200):
         self.lines: deque[tuple[int, str]] = deque(maxlen=lines)
         self.count = 0
-        self.echo: int | None = None  # a file descriptor that gets the lines too, should this process die
+        # A file descriptor that gets the lines too: should this process die, or somebody read along.
+        self.echo: int | None = 2 if telling() else None
         self._level, self._open = 0, b""
         self._callback = lib.llama_log_callback(self._receive)  # kept: llama.cpp holds only the pointer
         lib.llama_log_set(self._callback, ctypes.c_void_p(0))
@@ -248,7 +250,7 @@ class Context(_Native):
             if not handle:
                 raise failure(
                     f"no context of {params.n_ctx:,} tokens could be made",
-                    "a smaller --ctx needs less memory, and so does --cache-type q8_0",
+                    "a smaller context needs less memory, and so does a cache of type q8_0",
                 )
         super().__init__(handle, lib.llama_free, [model] if target is None else [model, target])
         self.size = int(lib.llama_n_ctx(handle))
@@ -368,7 +370,7 @@ def _context_params(settings: ContextSettings, model: Model) -> Any:
     params.n_ctx = min(settings.size, model.trained_context) if model.trained_context else settings.size
     params.n_batch = params.n_ubatch = min(settings.batch, params.n_ctx)
     params.n_outputs_max = params.n_outputs_max_per_seq = min(settings.outputs, params.n_batch)
-    params.n_threads = params.n_threads_batch = settings.threads or available_cores()
+    params.n_threads = params.n_threads_batch = settings.threads or decoding_threads()
     params.type_k, params.type_v = CACHE_TYPES[settings.cache_k], CACHE_TYPES[settings.cache_v]
     params.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
     params.swa_full = False  # sliding layers keep their window and one batch, as llama-server does

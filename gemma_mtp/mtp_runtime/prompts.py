@@ -93,7 +93,7 @@ def choose_prompts(file: Path | None, categories: Sequence[str] | None = None) -
     """Those of a file, or the built-in ones of some categories (None or none: all). Raises UsageError."""
     if file:
         if categories:
-            raise UsageError("a file of prompts has no categories", hint="leave --category or --prompts out")
+            raise UsageError("a file of prompts has no categories", hint="leave the categories or the file out")
         return read_prompts(file)
     by_lower = {name.lower(): name for name in BUILT_IN}
     unknown = [name for name in categories or () if name.lower() not in by_lower]

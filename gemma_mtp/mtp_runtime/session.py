@@ -46,9 +46,11 @@ class Request:
     def __post_init__(self) -> None:
         """Raises UsageError: what the C++ engine does not do."""
         if self.engine == "cpp" and self.auto:
-            raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
+            raise UsageError(
+                "the C++ engine does not adapt its drafts", hint="a draft of fixed length, or the engine python"
+            )
         if self.engine == "cpp" and self.chat:
-            raise UsageError("--chat is for --engine python", hint="gemma-mtp serve chats with the C++ engine")
+            raise UsageError("the C++ engine does not chat here", hint="the engine python does, and so does a server")
 
     @property
     def options(self) -> dict[str, Any]:

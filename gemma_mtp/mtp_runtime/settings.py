@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import UsageError, meant
 
 #: KV cache types on offer -> ggml's type id (ggml.h, `enum ggml_type`).
 CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2}
 
-#: GGML_MAX_N_THREADS (ggml.h): what a thread pool of llama.cpp has room for.
+#: What llama.cpp's threads are counted up to (ggml.h, GGML_MAX_N_THREADS).
 MOST_THREADS = 512
 
-#: --flash-attention's choices -> llama.cpp's `enum llama_flash_attn_type`.
+#: Choices of flash attention -> llama.cpp's `enum llama_flash_attn_type`.
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 
@@ -44,7 +45,7 @@ class ContextSettings:
     size: tokens that fit into the KV cache, at most the model's own limit.
     batch: tokens of a prompt that are decoded in one call (llama.cpp's logical and physical batch).
     outputs: rows of logits that one call may ask for: the longest draft and one.
-    threads: for one token and for batches; None: all cores this process may use.
+    threads: for one token and for batches; None: `cores.decoding_threads`, the cores that have nothing to do.
     cache_k, cache_v: keys of CACHE_TYPES, in any case. flash_attention: a key of FLASH_ATTENTION.
     """
 
@@ -75,8 +76,12 @@ class ContextSettings:
             raise UsageError(f"{self.threads} threads: 1 to {MOST_THREADS} are possible")
         if CACHE_TYPES[self.cache_v] not in (0, 1, 30) and self.flash_attention == "off":
             raise UsageError(
-                f"a V cache of type {self.cache_v} needs flash attention", hint="drop --flash-attention off, or use f16"
+                f"a V cache of type {self.cache_v} needs flash attention", hint="leave flash attention on, or use f16"
             )
+
+    def with_threads(self) -> ContextSettings:
+        """The same with a number of threads, so that several processes take the same one."""
+        return self if self.threads else replace(self, threads=decoding_threads())
 
 
 @dataclass(frozen=True)

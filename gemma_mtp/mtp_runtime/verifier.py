@@ -92,7 +92,7 @@ class Verifier:
         if len(prompt) > self.context.size:
             raise UsageError(
                 f"the prompt has {len(prompt):,} tokens, the context has room for {self.context.size:,}",
-                hint=f"a larger context (--ctx {len(prompt) + 256}), or a shorter prompt",
+                hint=f"a larger context ({len(prompt) + 256} tokens), or a shorter prompt",
             )
         outside = [token for token in prompt if not 0 <= token < self.context.model.vocabulary]
         if outside:

@@ -15,19 +15,27 @@ class Stop(BaseException):
 
 @dataclass
 class Farewell:
-    """say: called when a stop is asked for, while everything still runs."""
+    """say: called when a stop is asked for, while everything still runs; it may take its time.
+
+    hurried: a second signal has come meanwhile. (No threading.Event: a handler may interrupt who holds its lock.)
+    """
 
     say: Callable[[], None] = lambda: None
+    hurried: bool = False
 
 
 @contextmanager
 def stop_signals() -> Iterator[Farewell]:
-    """In the block the first signal raises Stop, later ones are ignored: the end is on its way."""
+    """In the block the first signal raises Stop after the farewell; further ones hurry the farewell."""
     farewell = Farewell()
+    stopping = False
 
     def stop(number: int, frame: Any) -> None:
-        for one in before:
-            signal.signal(one, signal.SIG_IGN)
+        nonlocal stopping
+        if stopping:
+            farewell.hurried = True
+            return
+        stopping = True
         farewell.say()
         raise Stop
 

@@ -21,7 +21,9 @@ from gemma_mtp.mtp_runtime import backend
 from gemma_mtp.mtp_runtime.probe_model import write_probe_model
 
 
-def dies_with_extra_buffers(path: Path, extra_buffers: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def dies_with_extra_buffers(
+    path: Path, extra_buffers: bool, threads: int | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Runs in a child: a machine whose extra buffer types crash at the first batch."""
     for stage, facts in backend.survey(path, extra_buffers):
         yield stage, facts
@@ -29,13 +31,13 @@ def dies_with_extra_buffers(path: Path, extra_buffers: bool) -> Iterator[tuple[s
             os.abort()
 
 
-def dies_always(path: Path, extra_buffers: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def dies_always(path: Path, extra_buffers: bool, threads: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Runs in a child: a build for another CPU."""
     yield "loading a model", {"library": "/lib/libllama.so"}
     os.abort()
 
 
-def computes_nonsense(path: Path, extra_buffers: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def computes_nonsense(path: Path, extra_buffers: bool, threads: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Runs in a child: decodes, but gives wrong numbers."""
     yield "decoding 4 tokens in a batch", {}
     raise LlamaError("llama_decode gave logits that are not finite")
