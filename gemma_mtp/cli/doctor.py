@@ -21,7 +21,6 @@ def doctor(json: Json = False) -> None:
         gemma-mtp doctor
     """
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.errors import EnvironmentProblem
     from gemma_mtp.mtp_runtime import backend
 
     print_note("probing llama.cpp in a child process")
@@ -33,7 +32,7 @@ def doctor(json: Json = False) -> None:
         print_report(report)
         print_note(f"remembered in {backend.cache_file()}")
     if not report.works:
-        raise EnvironmentProblem("llama.cpp does not work on this machine", where=report.library, hint=advice)
+        raise backend.broken(report)
 
 
 def print_report(report: BackendReport) -> None:

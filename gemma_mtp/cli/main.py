@@ -18,7 +18,20 @@ from gemma_mtp.errors import GemmaMtpError
 INTERRUPTED, TERMINATED = 130, 143
 
 #: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
-COMMANDS = ("convert", "quantize", "verify", "inspect", "run", "bench", "serve", "push", "make", "demo", "doctor")
+COMMANDS = (
+    "convert",
+    "quantize",
+    "verify",
+    "inspect",
+    "run",
+    "bench",
+    "serve",
+    "push",
+    "make",
+    "demo",
+    "doctor",
+    "explain",
+)
 
 
 def application(commands: Iterable[str] = COMMANDS) -> typer.Typer:

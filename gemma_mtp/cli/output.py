@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from gemma_mtp.errors import GemmaMtpError, LlamaError
+from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
 
 results = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
@@ -49,7 +49,7 @@ def print_warning(text: str) -> None:
 def print_error(error: GemmaMtpError) -> None:
     """What is wrong and where, then what to do, then what llama.cpp last said."""
     notes.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-    if isinstance(error, LlamaError):
+    if isinstance(error, LlamaError | EnvironmentProblem):
         for line in error.log:
             notes.print(f"  [dim]llama.cpp:[/] {escape(line)}", soft_wrap=True)
     if error.hint:

@@ -47,12 +47,14 @@ def serve(
     from gemma_mtp.cli.output import print_note, print_warning
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.errors import UsageError
+    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
     from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
     from gemma_mtp.serve.server import check_port, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
     from gemma_mtp.validate import verify_pair
 
+    check_local(target, assistant)
     context = ContextSettings(
         ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from gemma_mtp.convert.experts import SourceTensor, fuse_experts
 from gemma_mtp.errors import CheckpointError
+from gemma_mtp.files.mistaken import LORA_REMEDY
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.model.config import Hyperparameters, read_config
 from gemma_mtp.model.roles import Slot, slots
@@ -26,6 +27,15 @@ OTHER_MODALITIES = re.compile(
 
 #: Endings that betray packed weights.
 PACKED_ENDINGS = (".scales", ".biases", ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed")
+
+#: Parts of names that a wrapper around the model leaves -> what was saved, what to do.
+WRAPPERS = {
+    ".lora_": ("a LoRA adapter, not a model", LORA_REMEDY),
+    "._orig_mod.": ("a model inside of torch.compile's wrapper", "save what is in it: model._orig_mod.save_pretrained"),
+    ".base_model.model.": ("a model inside of peft's wrapper", LORA_REMEDY),
+    "._fsdp_wrapped_module.": ("a model inside of FSDP's wrapper", "save its full state, without the wrapper's names"),
+    ".module.": ("a model inside of DistributedDataParallel", "save what is in it: model.module.save_pretrained"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ def place_tensors(
     Raises CheckpointError with all that is missing, unknown or misshapen.
     """
     _refuse_packed(folder, stored)
+    _refuse_wrapped(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
     ours = {_strip_prefix(name): tensor for name, tensor in stored.items() if name not in left_out}
     if model.tied_head:
@@ -84,6 +95,13 @@ def _refuse_packed(folder: Path, stored: Iterable[str]) -> None:
             where=folder,
             hint="start from the original BF16 checkpoint",
         )
+
+
+def _refuse_wrapped(folder: Path, stored: Iterable[str]) -> None:
+    name, wrapper = next(((name, one) for name in stored for one in WRAPPERS if one in f".{name}"), ("", ""))
+    if wrapper:
+        what, remedy = WRAPPERS[wrapper]
+        raise CheckpointError(f"tensor {name} shows that this is {what}", where=folder, hint=remedy)
 
 
 def _strip_prefix(name: str) -> str:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from gemma_mtp.errors import SafetensorsError
 from gemma_mtp.files.mapped import Done, MappedFile
+from gemma_mtp.files.mistaken import LORA_REMEDY, mistaken
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -96,6 +97,8 @@ def read_header(path: Path) -> list[StoredTensor]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
     except (SafetensorError, OSError) as error:
+        if other := mistaken(path):
+            raise SafetensorsError(f"this is {other.what}", where=path, hint=other.remedy) from error
         raise SafetensorsError(
             f"not a whole safetensors file: {error}", where=path, hint="download it again"
         ) from error
@@ -114,6 +117,17 @@ def read_header(path: Path) -> list[StoredTensor]:
     ]
 
 
+_PICKLE = (
+    "{} is a pickle, which is not read, because loading one runs whatever code it holds: take a checkpoint in "
+    "safetensors, or save this one anew with transformers' save_pretrained, which writes them"
+)
+#: Files of weights that are not read -> what to do about them.
+OTHER_WEIGHTS = {
+    "adapter_model.safetensors": LORA_REMEDY,
+    **{name: _PICKLE.format(name) for name in ("pytorch_model.bin", "pytorch_model.bin.index.json")},
+}
+
+
 def shard_names(folder: Path, there: Container[str]) -> list[str]:
     """The names of a checkpoint's safetensors files: those that its index names, if there is one.
 
@@ -122,7 +136,8 @@ def shard_names(folder: Path, there: Container[str]) -> list[str]:
     index = folder / INDEX
     if not index.exists():
         if SINGLE not in there:
-            raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder)
+            other = next((hint for name, hint in OTHER_WEIGHTS.items() if name in there), None)
+            raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder, hint=other)
         return [SINGLE]
     try:
         names = sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})

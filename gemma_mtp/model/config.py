@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import CheckpointError
+from gemma_mtp.files.mistaken import LORA_REMEDY, mistaken
 
 #: HF class -> which part of a pair it is.
 ARCHITECTURES = {
@@ -134,6 +135,8 @@ def read_config(folder: Path) -> Hyperparameters:
     Raises CheckpointError: no config.json, not JSON, another architecture, packed weights, a field missing or odd.
     """
     path = folder / "config.json"
+    if not path.exists() and (folder / "adapter_config.json").exists():
+        raise CheckpointError("this is a LoRA adapter, not a model", where=folder, hint=LORA_REMEDY)
     return parse_config(read_json(path), path)
 
 
@@ -148,7 +151,9 @@ def read_json(path: Path, parse: Callable[[bytes], Any] = json.loads) -> dict[st
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=path) from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"is not JSON: {error}", where=path, hint="download it again") from error
+        if other := mistaken(path):
+            raise CheckpointError(f"this is {other.what}", where=path, hint=other.remedy) from error
+        raise CheckpointError(f"is not JSON: {error}", where=path, hint="mend it, or download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError("is JSON, but no object", where=path)
     return content

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from gemma_mtp.advice import ours
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
@@ -105,7 +106,7 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int = ERR
         raise LlamaError(
             f"llama.cpp's server did not start: {error}",
             where=f"{PACKAGE} {package_version()}",
-            hint=f"gemma-mtp verify {loading.target} {loading.assistant or ''}".rstrip(),
+            hint=ours("verify", loading.target, loading.assistant) if loading.assistant else ours("doctor"),
         ) from error
 
 

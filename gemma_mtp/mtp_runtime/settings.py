@@ -14,6 +14,9 @@ CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, 
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 
+#: A context longer than any model's: as long as the model was trained for, to which every context is cut.
+TRAINED = 2**31 - 1
+
 #: `Sampling.mode` -> what it promises.
 SAMPLING_MODES = {
     "match": "the same seed gives the same text with and without drafting",
@@ -71,6 +74,14 @@ class ContextSettings:
             raise UsageError(
                 f"a V cache of type {self.cache_v} needs flash attention", hint="drop --flash-attention off, or use f16"
             )
+
+
+def more_context(size: int, trained: int, wanted: int) -> str:
+    """What to do about a context of `size` tokens that is too small for `wanted`, in a model trained for `trained`."""
+    if not trained or wanted <= trained:
+        return f"a larger context (--ctx {wanted})"
+    bound = f"{trained:,} tokens are what the model was trained for, and --ctx gives it no more"
+    return bound if size >= trained else f"a larger context (--ctx {trained}); {bound}"
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def running_server(loading: cpp.Loading, listening: cpp.Listening) -> Iterator[R
     """
     cpp.package_version()
     check_port(listening.host, listening.port)
-    with closing(converse(CHILD, loading, listening)) as child:
+    with closing(converse(CHILD, loading, listening, files=(loading.target, loading.assistant))) as child:
         yield RunningServer(child, next(child), listening.api_keys)
 
 
