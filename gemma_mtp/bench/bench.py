@@ -68,10 +68,10 @@ def model_file(path: Path) -> ModelFile:
     with GGUFFile(path) as file:
         name, number = (file.metadata.get(f"general.{key}") for key in ("name", "file_type"))
         return ModelFile(
-            name=str(name.decode()) if name else path.stem,
+            name=(name.text() if name else None) or path.stem,
             file=path.name,
             bytes=path.stat().st_size,
-            type=_type_name(number and number.decode()),
+            type=_type_name(number and number.integer()),
         )
 
 

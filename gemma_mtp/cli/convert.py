@@ -69,6 +69,7 @@ def convert(
                 "files": files,
                 "left_out": list(done.left_out),
                 "nonfinite": list(done.nonfinite),
+                "notes": list(done.notes),
                 "seconds": seconds,
             }
         )
@@ -142,4 +143,6 @@ def _report(done: Conversion, seconds: float) -> None:
         print_warning(f"{len(done.nonfinite)} tensors hold NaN or Inf: {', '.join(done.nonfinite[:4])}")
     if done.left_out:
         print_note(f"{len(done.left_out)} vision and audio tensors were left out: a text GGUF has no place for them")
+    for note in done.notes:
+        print_warning(note)
     print_note(f"{done.architecture} converted in {seconds:.1f} s")

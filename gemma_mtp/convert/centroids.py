@@ -34,6 +34,8 @@ class CentroidHead:
     def __post_init__(self) -> None:
         """Raises BadFileError if the parts cannot belong to one head."""
         tokens, count = self.ordering.size, self.shape[0]
+        if count < 1:
+            raise BadFileError("it has no centroids")
         if not np.array_equal(np.sort(self.ordering), np.arange(tokens)):
             raise BadFileError(f"token_ordering is not a permutation of the {tokens:,} token ids")
         if tokens % count:
@@ -78,17 +80,21 @@ def head_from_arrays(keys: dict[str, Value]) -> CentroidHead | None:
     """
     if dialects.CENTROIDS not in keys:
         return None
-    try:
-        count, top_k = (int(keys[key].decode()) for key in (dialects.CENTROID_COUNT, dialects.CENTROID_TOP_K))
-        kind = GGMLType.__members__[keys[dialects.CENTROIDS_TYPE].decode()]
-        stored, ordering = keys[dialects.CENTROIDS], keys[dialects.TOKEN_ORDERING]
-        hidden = int(keys["embedding_length"].decode())
-    except (KeyError, ValueError, TypeError) as error:
-        raise BadFileError(f"the centroid head's metadata is incomplete: {error}") from error
-    if not ordering.is_array_of(ValueType.INT32) or not stored.is_array_of(ValueType.FLOAT32, ValueType.UINT8):
+    wanted = (dialects.CENTROID_COUNT, dialects.CENTROID_TOP_K, "embedding_length")
+    count, top_k, hidden = (keys[key].integer() if key in keys else None for key in wanted)
+    kind_key, stored, ordering = (
+        keys.get(dialects.CENTROIDS_TYPE),
+        keys[dialects.CENTROIDS],
+        keys.get(dialects.TOKEN_ORDERING),
+    )
+    kind = GGMLType.__members__.get((kind_key.text() if kind_key else None) or "")
+    if count is None or top_k is None or hidden is None or kind is None or ordering is None:
+        raise BadFileError("the centroid head's metadata is incomplete")
+    is_wide = stored.is_array_of(ValueType.FLOAT32) and kind in FLOAT_TYPES
+    if not ordering.is_array_of(ValueType.INT32) or not (is_wide or stored.is_array_of(ValueType.UINT8)):
         raise BadFileError("the centroid head's metadata arrays are of the wrong type")
     data = stored.decode()
-    encoded = narrow(data, kind) if stored.is_array_of(ValueType.FLOAT32) else data.tobytes()
+    encoded = narrow(data, kind) if is_wide else data.tobytes()
     return CentroidHead(top_k, (count, hidden), kind, encoded, ordering.decode())
 
 
@@ -97,6 +103,11 @@ def narrow(values: npt.NDArray[np.float32], kind: GGMLType) -> bytes:
     if kind is GGMLType.BF16:
         return (values.view(np.uint32) >> 16).astype("<u2").tobytes()
     return values.astype({GGMLType.F32: "<f4", GGMLType.F16: "<f2"}[kind]).tobytes()
+
+
+def is_cluster_table(ordering: Ordering, count: int) -> bool:
+    """Whether this lists the cluster of each token, not the tokens cluster by cluster."""
+    return bool(ordering.size) and ordering.max() < min(count, ordering.size - 1)
 
 
 def ordering_from_clusters(clusters: Ordering, count: int) -> Ordering:

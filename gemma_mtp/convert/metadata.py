@@ -13,6 +13,7 @@ from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
+from gemma_mtp.ggml import native
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
 
@@ -34,7 +35,7 @@ def general_metadata(
     """
     writer = gguf.GGUFWriter(None, architecture(model))
     for tensor in tensors:
-        writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, tensor.type, tensor.nbytes)
+        writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, native(tensor.type), tensor.nbytes)
     total, shared, expert, experts = writer.get_total_parameter_count()
     try:
         metadata = Metadata.load(None, folder, None, total)

@@ -20,6 +20,7 @@ from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
 from gemma_mtp.convert.experts import SourceTensor
 from gemma_mtp.convert.metadata import general_metadata, model_metadata
 from gemma_mtp.convert.provenance import NOWHERE, Origin, Provenance
+from gemma_mtp.convert.soundness import require_sound_plan
 from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.convert.tokenizer import tokenizer_metadata
 from gemma_mtp.errors import CheckpointError, UsageError
@@ -46,13 +47,14 @@ class Conversion:
     """What was done.
 
     files: sizes in bytes. left_out: the source's tensors of other modalities, by name. nonfinite: tensors with NaN or
-    Inf, where those are allowed.
+    Inf, where those are allowed. notes: what was assumed or left out beside these, in sentences.
     """
 
     architecture: str
     files: dict[Path, int]
     left_out: tuple[str, ...] = ()
     nonfinite: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def convert_checkpoint(
@@ -83,7 +85,10 @@ def convert_checkpoint(
         provenance = stack.enter_context(Provenance(origin, source, checkpoint.store.files))
         plan = _plan(checkpoint, name or source.resolve().name, provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
-        writers = [stack.enter_context(_writer(output, plan, dialect, force)) for output in outputs]
+        planned = [_writer(output, plan, dialect, force) for output in outputs]
+        for writer in planned:
+            require_sound_plan(checkpoint.model.part, writer.path, writer.metadata, writer.tensors)
+        writers = [stack.enter_context(writer) for writer in planned]
         has_factors = bool(dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name))
         if has_factors:
             _write_same(writers, plan.rope_factors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gemma_mtp.convert.pipeline import Conversion
+from gemma_mtp.convert.soundness import require_sound_plan, require_sound_source
 from gemma_mtp.convert.spelling import NamedTensor, spell, unspell
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import check_output
@@ -17,7 +18,8 @@ from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect, dia
 def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool = False) -> Conversion:
     """Write the assistant in the GGUF `source` to `output` in another dialect.
 
-    Raises GGUFError (a malformed file), BadFileError (not an assistant, or an incomplete one), UsageError (the output).
+    A mainline file with a centroid head as tensors, on which llama.cpp fails, gets it as metadata.
+    Raises GGUFError (a malformed file), BadFileError (not an assistant, or an unsound one), UsageError (the output).
     """
     check_output(output, force)
     with GGUFFile(source) as file:
@@ -26,20 +28,24 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
             name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.data(tensor).data)
             for name, tensor in file.tensors.items()
         }
+        require_sound_source(source, file.header, views)
         try:
-            metadata, tensors = spell(unspell(file.metadata, views, spoken), dialect)
+            assistant = unspell(file.metadata, views, spoken)
+            metadata, tensors = spell(assistant, dialect)
         except BadFileError as error:
             raise BadFileError(error.what, where=source, hint=error.hint) from error
-        with GGUFWriter(output, metadata, [tensor.plan for tensor in tensors], force=force) as writer:
+        plans = [tensor.plan for tensor in tensors]
+        require_sound_plan("assistant", output, metadata, plans)
+        with GGUFWriter(output, metadata, plans, force=force) as writer:
             for tensor in tensors:
                 writer.write_next([tensor.data])
-        return Conversion(spoken.architecture, {output: writer.size})
+        return Conversion(spoken.architecture, {output: writer.size}, notes=assistant.notes)
 
 
 def _dialect(metadata: dict[str, Value], source: Path) -> Dialect:
     """The dialect that the file speaks. Raises BadFileError if it is not an assistant of a dialect that we know."""
     value = metadata.get("general.architecture")
-    architecture = value.decode() if value is not None else None
+    architecture = value.text() if value is not None else None
     dialect = dialect_of(architecture)
     if dialect is not None:
         return dialect

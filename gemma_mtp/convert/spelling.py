@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gemma_mtp.convert import provenance
-from gemma_mtp.convert.centroids import CentroidHead, head_from_arrays, ordering_from_clusters
+from gemma_mtp.convert.centroids import (
+    CentroidHead,
+    Ordering,
+    head_from_arrays,
+    is_cluster_table,
+    ordering_from_clusters,
+)
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
@@ -19,7 +25,7 @@ from gemma_mtp.files.gguf_writer import Buffer, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model import dialects
 from gemma_mtp.model.config import DEFAULTS, proportional_rope_factors
-from gemma_mtp.model.dialects import ALIASES, DIALECTS, MAINLINE, Dialect
+from gemma_mtp.model.dialects import ALIASES, COUNT_SPELLINGS, DIALECTS, HEAD_SPELLINGS, MAINLINE, ORDERED, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS
 
 ARCHITECTURE = "general.architecture"
@@ -37,7 +43,6 @@ HEAD_KEYS = (
 OWN_KEYS = frozenset(
     (*(f"{MAINLINE.architecture}.{key}" for key in (*HEAD_KEYS, dialects.ROPE_FACTORS)), *provenance.KEYS)
 )
-ORDERED = "use_ordered_embeddings"
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,15 @@ class NamedTensor:
 
 @dataclass(frozen=True)
 class Assistant:
-    """An assistant in mainline's spelling. `head` is not in `metadata` nor in `tensors`."""
+    """An assistant in mainline's spelling. `head` is not in `metadata` nor in `tensors`.
+
+    notes: what of the file was assumed or left out, in sentences.
+    """
 
     metadata: dict[str, Value]
     tensors: list[NamedTensor]
     head: CentroidHead | None
+    notes: tuple[str, ...] = ()
 
 
 def spelled_name(name: str, dialect: Dialect) -> str | None:
@@ -131,16 +140,12 @@ def unspell(metadata: Mapping[str, Value], tensors: Mapping[str, NamedTensor], d
     if dialect.keys.get("nextn_predict_layers", "") is None:
         plain[f"{ours}nextn_predict_layers"] = _required(plain, f"{ours}block_count")
 
-    names = {new: old for old, new in dialect.tensors.items() if new is not None}
-    by_role = {}
-    for name, tensor in tensors.items():
-        spelled = ALIASES.get(name, name)
-        by_role[f"{names[spelled]}.weight" if spelled in names else spelled] = tensor
-    head = _take_head(by_role, plain, dialect)
+    by_role = _by_role(tensors, dialect)
+    head, notes = _take_head(by_role, plain, dialect)
     if dialect.tensors.get("rope_freqs", "") is None:
         by_role = {ROPE_FREQS_NAME: _rope_freqs(plain), **by_role}
     renamed = [replace(tensor, plan=replace(tensor.plan, name=name)) for name, tensor in by_role.items()]
-    return Assistant(plain, renamed, head)
+    return Assistant(plain, renamed, head, notes)
 
 
 ROPE_FREQS_NAME = f"{ROPE_FREQS.name}.weight"
@@ -152,29 +157,108 @@ def _required(metadata: Mapping[str, Value], key: str) -> Value:
     return metadata[key]
 
 
-def _take_head(tensors: dict[str, NamedTensor], metadata: dict[str, Value], dialect: Dialect) -> CentroidHead | None:
-    """Remove the centroid head from tensors and metadata and return it."""
+def _by_role(tensors: Mapping[str, NamedTensor], dialect: Dialect) -> dict[str, NamedTensor]:
+    """The tensors by mainline's names; those of a centroid head, however they are called, by their roles'.
+
+    Raises BadFileError if two tensors are the same.
+    """
+    names = {new: old for old, new in dialect.tensors.items() if new is not None}
+    found: dict[str, NamedTensor] = {}
+    for name, tensor in tensors.items():
+        spelled = ALIASES.get(name, name)
+        role = names.get(spelled) or HEAD_SPELLINGS.get(spelled.removesuffix(".weight"))
+        known = f"{role}.weight" if role else spelled
+        if known in found:
+            raise BadFileError(f"the tensors {found[known].plan.name} and {name} are both the assistant's {role}")
+        found[known] = tensor
+    return found
+
+
+def _take_head(
+    tensors: dict[str, NamedTensor], metadata: dict[str, Value], dialect: Dialect
+) -> tuple[CentroidHead | None, tuple[str, ...]]:
+    """Remove the centroid head from tensors and metadata and return it, with what there is to say about that.
+
+    In mainline's dialect nothing uses the head: where its tensors are no whole one, the file is as good without them.
+    Raises BadFileError for a damaged head of another dialect, or in metadata.
+    """
     ours = f"{MAINLINE.architecture}."
     keys = {key.removeprefix(ours): value for key, value in metadata.items() if key.startswith(ours)}
-    centroids, ordering = tensors.pop("centroids.weight", None), tensors.pop("token_ordering.weight", None)
-    for key in (*HEAD_KEYS,):
+    stored = [tensors.pop(f"{role}.weight", None) for role in ("centroids", "token_ordering")]
+    for key in HEAD_KEYS:
         metadata.pop(ours + key, None)
-    if centroids is None:
-        return head_from_arrays(keys)
-    if ordering is None or ordering.plan.type is not GGMLType.I32 or len(centroids.plan.shape) != 2:
-        raise BadFileError("the centroid head has no I32 token ordering, or its centroids are no matrix")
-    count, top_k = centroids.plan.shape[0], int(_required(keys, dialects.CENTROID_TOP_K).decode())
-    order = np.frombuffer(ordering.data, "<i4")
+    if any(stored):
+        for key in (ORDERED, *(spelling for spellings in COUNT_SPELLINGS.values() for spelling in spellings)):
+            metadata.pop(ours + key, None)
+    if dialects.CENTROIDS in keys or not any(stored):
+        return head_from_arrays(keys), ()
+    try:
+        return _head_of_tensors(stored[0], stored[1], keys, dialect)
+    except BadFileError as error:
+        if dialect is not MAINLINE:
+            raise
+        return None, (f"the centroid head was left out, which llama.cpp does not use: {error.what}",)
+
+
+def _head_of_tensors(
+    centroids: NamedTensor | None, ordering: NamedTensor | None, keys: Mapping[str, Value], dialect: Dialect
+) -> tuple[CentroidHead, tuple[str, ...]]:
+    """Raises BadFileError if these two are no whole head."""
+    if centroids is None or ordering is None or len(centroids.plan.shape) != 2:
+        raise BadFileError("the centroid head has no token ordering, or its centroids are no matrix")
+    count, hidden = centroids.plan.shape
+    if keys.get("embedding_length") != gv.u32(hidden):
+        raise BadFileError(f"the centroids are {list(centroids.plan.shape)}, which is not the assistant's width")
+    if not isinstance(centroids.plan.type, GGMLType):
+        raise BadFileError(f"the centroids are in {centroids.plan.type.name}, which is not decoded here")
+    top_k, notes = _head_top_k(keys, count)
+    order = _integers(ordering)
     if dialects.TOKEN_ORDERING in keys:
-        order = keys[dialects.TOKEN_ORDERING].decode()
-    elif dialect.ordering_is_cluster_of_token:
+        order = _integers_of(keys[dialects.TOKEN_ORDERING])
+    elif dialect.ordering_is_cluster_of_token or (dialect is MAINLINE and is_cluster_table(order, count)):
         order = ordering_from_clusters(order, count)
-    return CentroidHead(top_k, (count, centroids.plan.shape[1]), centroids.plan.type, bytes(centroids.data), order)
+    return CentroidHead(top_k, (count, hidden), centroids.plan.type, bytes(centroids.data), order), notes
+
+
+def _head_top_k(keys: Mapping[str, Value], count: int) -> tuple[int, tuple[str, ...]]:
+    """How many clusters are looked at: as the file says it, else Gemma 4's number, and that this was assumed."""
+    spellings = (dialects.CENTROID_TOP_K, *COUNT_SPELLINGS[dialects.CENTROID_TOP_K])
+    stored = next((keys[key] for key in spellings if key in keys), None)
+    if stored is None:
+        usual = min(int(DEFAULTS["centroid_intermediate_top_k"]), count)
+        return usual, (f"the file does not say how many clusters are scored: {usual} are assumed, as in Gemma 4",)
+    top_k = stored.integer()
+    if top_k is None:
+        raise BadFileError("the number of clusters that are scored is no integer")
+    return top_k, ()
+
+
+#: Types that a token ordering is stored in: converters widen whatever has one dimension to F32.
+ORDERING_TYPES = {GGMLType.I32: "<i4", GGMLType.I64: "<i8", GGMLType.F32: "<f4"}
+
+
+def _integers(ordering: NamedTensor) -> Ordering:
+    """A stored token ordering as int32. Raises BadFileError if it holds other numbers."""
+    kind = ordering.plan.type
+    if not isinstance(kind, GGMLType) or kind not in ORDERING_TYPES:
+        raise BadFileError(f"the token ordering is {kind.name}, not I32: it was quantized")
+    numbers = np.frombuffer(ordering.data, ORDERING_TYPES[kind])
+    if not np.isin(numbers, np.arange(numbers.size)).all():
+        raise BadFileError("the token ordering names tokens that do not exist")
+    return numbers.astype(np.int32)
+
+
+def _integers_of(value: Value) -> Ordering:
+    if not value.is_array_of(ValueType.INT32):
+        raise BadFileError("the token ordering in the metadata is no array of INT32")
+    return np.array(value.decode(), np.int32)
 
 
 def _rope_freqs(metadata: dict[str, Value]) -> NamedTensor:
     """The tensor that a dialect lacks: as it was kept in metadata, or else Gemma 4's usual factors."""
     kept = metadata.pop(f"{MAINLINE.architecture}.{dialects.ROPE_FACTORS}", None)
+    if kept is not None and not kept.is_array_of(ValueType.FLOAT32):
+        raise BadFileError("the rope factors in the metadata are no array of FLOAT32")
     factors = _default_factors(metadata) if kept is None else kept.decode().astype("<f4")
     return NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.tobytes())
 
@@ -184,7 +268,10 @@ def _usual_factors(tensor: NamedTensor, metadata: Mapping[str, Value]) -> bool:
 
 
 def _default_factors(metadata: Mapping[str, Value]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    head_dim = int(_required(metadata, f"{MAINLINE.architecture}.attention.key_length").decode())
+    key = f"{MAINLINE.architecture}.attention.key_length"
+    head_dim = _required(metadata, key).integer()
+    if head_dim is None:
+        raise BadFileError(f"{key} is no integer")
     share = DEFAULTS["rope_parameters"]["full_attention"]["partial_rotary_factor"]
     return np.array(proportional_rope_factors(head_dim, share), "<f4")
 

@@ -20,7 +20,7 @@ from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.mapped import Done, MappedFile
 from gemma_mtp.files.mistaken import mistaken
-from gemma_mtp.ggml import GGMLType, block_size, tensor_bytes
+from gemma_mtp.ggml import TensorType, block_size, tensor_bytes, tensor_type
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -49,7 +49,7 @@ class TensorInfo:
 
     name: str
     shape: tuple[int, ...]
-    type: GGMLType
+    type: TensorType
     offset: int
 
     @property
@@ -59,7 +59,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class GGUFHeader:
-    """Everything before the tensors' data. `data_start` is the first byte of that data, `size` the whole file's."""
+    """Everything before the tensors' data.
+
+    data_start: the first byte of that data. size: the whole file's. disorder: a sentence if the tensors do not lie one
+    after the other as the header lists them, which llama.cpp wants of a file; empty if they do.
+    """
 
     version: int
     metadata: dict[str, Value]
@@ -67,6 +71,7 @@ class GGUFHeader:
     alignment: int
     data_start: int
     size: int
+    disorder: str = ""
 
 
 class GGUFFile:
@@ -138,9 +143,26 @@ def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
     metadata = dict(_pairs(cursor, n_pairs))
     alignment = int(metadata[ALIGNMENT].decode()) if ALIGNMENT in metadata else DEFAULT_ALIGNMENT
     records = list(_records(cursor, n_tensors))
-    data_start = -(-cursor.position // alignment) * alignment
+    data_start = _aligned(cursor.position, alignment)
+    _check_alignment(records, cursor.position, alignment, file_size)
     tensors = _place(records, data_start, alignment, file_size)
-    return GGUFHeader(version, metadata, tensors, alignment, data_start, file_size)
+    return GGUFHeader(version, metadata, tensors, alignment, data_start, file_size, _disorder(records, alignment))
+
+
+def _check_alignment(records: list[_Record], header_end: int, alignment: int, file_size: int) -> None:
+    """Raises GGUFError if it is the alignment that puts data behind the file's end: such a file is not cut off."""
+    length = max((record.offset + tensor_bytes(record.type, record.shape) for record in records), default=0)
+    start, usual = _aligned(header_end, alignment), _aligned(header_end, DEFAULT_ALIGNMENT)
+    if start + length > file_size and start != usual and (usual + length <= file_size or start >= file_size):
+        raise GGUFError(
+            f"{ALIGNMENT} is {alignment:,}: the data would begin at byte {start:,} of a file of {file_size:,}",
+            hint="this key is not what the file was laid out by: convert it again, or download it again",
+            offset=header_end,
+        )
+
+
+def _aligned(position: int, alignment: int) -> int:
+    return -(-position // alignment) * alignment
 
 
 class _Cursor:
@@ -258,7 +280,7 @@ def _is_alignment(value: Value) -> bool:
 class _Record:
     name: str
     shape: tuple[int, ...]
-    type: GGMLType
+    type: TensorType
     offset: int
     position: int
 
@@ -274,10 +296,13 @@ def _records(cursor: _Cursor, count: int) -> Iterator[_Record]:
         seen.add(name)
         shape = _shape(cursor, name)
         offset, number = cursor.position, cursor.u32(f"the type of {name}")
-        try:
-            kind = GGMLType(number)
-        except ValueError:
-            raise GGUFError(f"tensor {name} has type {number}, which is unknown", offset=offset) from None
+        kind = tensor_type(number)
+        if kind is None:
+            raise GGUFError(
+                f"tensor {name} has type {number}, which is unknown to llama.cpp and to ik_llama.cpp",
+                hint="the file is damaged, or made by a newer runtime: try a newer gemma-mtp",
+                offset=offset,
+            )
         if shape[-1] % block_size(kind):
             raise GGUFError(
                 f"tensor {name} has rows of {shape[-1]} elements, no multiple of {kind.name}'s {block_size(kind)}",
@@ -319,3 +344,13 @@ def _place(records: list[_Record], data_start: int, alignment: int, file_size: i
         record.name: TensorInfo(record.name, record.shape, record.type, data_start + record.offset)
         for record in records
     }
+
+
+def _disorder(records: list[_Record], alignment: int) -> str:
+    """Where the data do not follow each other in the header's order without a gap; empty if they do."""
+    wanted = 0
+    for record in records:
+        if record.offset != wanted:
+            return f"tensor {record.name} lies at byte {record.offset:,} of the data, not at {wanted:,}"
+        wanted += _aligned(tensor_bytes(record.type, record.shape), alignment)
+    return ""

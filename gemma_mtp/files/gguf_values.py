@@ -73,6 +73,15 @@ class Value:
         assert self.item_type is not None
         return np.frombuffer(self.payload, DTYPES[self.item_type], self.count)
 
+    def integer(self) -> int | None:
+        """The value of an integer type; None for every other type."""
+        found = None if self.type in (ValueType.ARRAY, ValueType.BOOL) else self.decode()
+        return found if isinstance(found, int) else None
+
+    def text(self) -> str | None:
+        """The value of a string; None for every other type."""
+        return str(self.decode()) if self.type is ValueType.STRING else None
+
     def raw_strings(self) -> list[bytes]:
         """The strings of a string array, undecoded."""
         payload, position, found = bytes(self.payload), 0, []

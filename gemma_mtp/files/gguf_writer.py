@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.files.atomic import atomic_output
-from gemma_mtp.files.gguf_reader import DEFAULT_ALIGNMENT, MAGIC
+from gemma_mtp.files.gguf_reader import ALIGNMENT, DEFAULT_ALIGNMENT, MAGIC
 from gemma_mtp.files.gguf_values import Value, encode_string
-from gemma_mtp.ggml import GGMLType, tensor_bytes
+from gemma_mtp.ggml import TensorType, tensor_bytes
 
 VERSION = 3
+#: Keys that say how a file is laid out. They are the writer's: where the content comes from, other values may stand.
+LAYOUT_KEYS = frozenset({ALIGNMENT, "split.no", "split.count", "split.tensors.count"})
 #: A file's first bytes: magic, version, number of tensors, number of keys.
 _START = struct.Struct("<4sIQQ")
 Buffer = bytes | memoryview
@@ -26,7 +28,7 @@ class TensorPlan:
 
     name: str
     shape: tuple[int, ...]
-    type: GGMLType
+    type: TensorType
 
     @property
     def nbytes(self) -> int:
@@ -36,6 +38,7 @@ class TensorPlan:
 class GGUFWriter:
     """Writes one GGUF file; a context manager whose end puts the complete file in place (see `atomic_output`).
 
+    Files are whole and aligned to GGUF's default, whatever keys about that (`LAYOUT_KEYS`) the metadata bring along.
     Tensors are written in the plan's order, each in one piece or in several. `size` is the finished file's, known from
     the start. Values that are only known at the end can be put in then (`amend`).
     """
@@ -44,9 +47,9 @@ class GGUFWriter:
         self, path: str | Path, metadata: Mapping[str, Value], tensors: Sequence[TensorPlan], *, force: bool = False
     ):
         self.path, self.force = Path(path), force
-        self.metadata = dict(metadata)
+        self.metadata = {key: value for key, value in metadata.items() if key not in LAYOUT_KEYS}
         self.tensors = list(tensors)
-        self._header = encode_header(metadata, self.tensors)
+        self._header = encode_header(self.metadata, self.tensors)
         self.size = len(self._header) + sum(padded(tensor.nbytes) for tensor in self.tensors)
         self._stack = ExitStack()
         self._finished = 0  # tensors
@@ -110,7 +113,7 @@ def encode_header(metadata: Mapping[str, Value], tensors: Sequence[TensorPlan]) 
         dimensions = tensor.shape[::-1]
         parts += [
             encode_string(tensor.name),
-            struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, tensor.type, offset),
+            struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, tensor.type.value, offset),
         ]
         offset += padded(tensor.nbytes)
     length = sum(map(len, parts))

@@ -104,6 +104,26 @@ TARGET_ARCHITECTURE = "gemma4"
 #: Spellings that are read but never written: tensor -> the dialect's own name for it.
 ALIASES = MappingProxyType({"mtp.token_ordering": "mtp.token_ordering.weight"})
 
+_HEAD_PREFIXES = ("", "mtp.", "mtp_", "nextn.", "masked_embd_", "masked_embd.", "masked_embedding.", "model.")
+#: What a centroid head's tensors are called, less `.weight`, where a tool took over the checkpoint's names or another
+#: runtime's -> the role. `masked_embd_centroids` and `masked_embd_ordering` are declared by mainline's loader,
+#: which fails on a file that has them.
+HEAD_SPELLINGS = MappingProxyType(
+    {
+        **{f"{prefix}centroids": "centroids" for prefix in _HEAD_PREFIXES},
+        **{f"{prefix}{tail}": "token_ordering" for prefix in _HEAD_PREFIXES for tail in ("token_ordering", "ordering")},
+    }
+)
+#: The same for its two counts: mainline's key, without the architecture -> other spellings of it.
+COUNT_SPELLINGS = MappingProxyType(
+    {
+        CENTROID_COUNT: ("centroid_count", "n_centroids", "num_centroids"),
+        CENTROID_TOP_K: ("centroid_top_k", "centroid_intermediate_top_k"),
+    }
+)
+#: Whether the head is to be used. Our files say it by having one.
+ORDERED = "use_ordered_embeddings"
+
 
 def dialect_of(architecture: object) -> Dialect | None:
     """The dialect whose `general.architecture` this is."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gemma_mtp.advice import into_mainline, ours
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import GGUFFile
@@ -34,13 +36,20 @@ class Header:
     def of_layer(self, key: str, layer: int) -> int:
         """A per-layer value, which is written as one number if all layers share it. Raises BadFileError."""
         value = self.values.get(key)
-        if value is None or isinstance(value, int):
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
             return self.number(key)
         if not 0 <= layer < len(value):
             raise BadFileError(
                 f"{self.architecture}.{key} has {len(value)} entries, none for layer {layer}", where=self.path
             )
         return int(value[layer])
+
+    def flags(self, key: str) -> list[bool]:
+        """A yes or no for each layer. Raises BadFileError if the key is missing, or not one for each."""
+        value, layers = self.values.get(key), self.number("block_count")
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "biu" or len(value) != layers:
+            raise BadFileError(f"{self.architecture}.{key} has not one entry for each layer", where=self.path)
+        return [bool(flag) for flag in value]
 
 
 def read_header(path: str | Path) -> Header:
@@ -49,7 +58,9 @@ def read_header(path: str | Path) -> Header:
         metadata = file.metadata
         if "general.architecture" not in metadata or "tokenizer.ggml.tokens" not in metadata:
             raise BadFileError("this GGUF file holds no language model: no architecture or no vocabulary", where=path)
-        architecture = str(metadata["general.architecture"].decode())
+        architecture = metadata["general.architecture"].text()
+        if architecture is None:
+            raise BadFileError("general.architecture is no text", where=path)
         prefix = architecture + "."
         values = {key.removeprefix(prefix): value.decode() for key, value in metadata.items() if key.startswith(prefix)}
         return Header(Path(path), architecture, metadata["tokenizer.ggml.tokens"].count, values)
@@ -108,9 +119,7 @@ def _comparisons(target: Header, assistant: Header) -> Iterator[tuple[str, int, 
     """(what, in the assistant, in the target). llama.cpp gives target layer n-2 to the sliding layers, n-1 to the full
     one (llama-model.cpp, `share`)."""
     layers = target.number("block_count")
-    pattern = [bool(sliding) for sliding in assistant.values.get("attention.sliding_window_pattern", ())]
-    if len(pattern) != assistant.number("block_count"):
-        raise BadFileError("attention.sliding_window_pattern has not one entry for each layer", where=assistant.path)
+    pattern = assistant.flags("attention.sliding_window_pattern")
     yield "backbone width", assistant.number("embedding_length_out"), target.number("embedding_length")
     yield "vocabulary", assistant.vocabulary, target.vocabulary
     for sliding, suffix, donor, kind in ((True, "_swa", layers - 2, "sliding"), (False, "", layers - 1, "full")):

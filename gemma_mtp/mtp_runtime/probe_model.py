@@ -12,7 +12,7 @@ import numpy as np
 
 from gemma_mtp.files.gguf_values import Value, f32, string, u32
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.ggml import GGMLType, block_size, row_bytes
+from gemma_mtp.ggml import GGMLType, block_size, native, row_bytes
 
 WIDTH, INNER, VOCABULARY, CONTEXT, HEADS = 512, 1024, 1024, 256, 4
 
@@ -69,6 +69,6 @@ def _weights(plan: TensorPlan, random: np.random.Generator) -> bytes:
     blocks = random.integers(0, 256, (plan.nbytes // row_bytes(plan.type, elements), row_bytes(plan.type, elements)))
     raw = blocks.astype(np.uint8)
     scales = raw.view(np.float16)
-    for place in SCALES[plan.type]:
+    for place in SCALES[native(plan.type)]:
         scales[:, place] = 1e-4 if plan.type is GGMLType.Q4_K else 1e-3
     return raw.tobytes()

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.publish.assistant_file import AssistantFile
-from gemma_mtp.validate import Report, Result
+from gemma_mtp.validate import Report
 from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.places import open_side
 from gemma_mtp.validate.side import Side
-from gemma_mtp.validate.verify import run_checks
+from gemma_mtp.validate.verify import check_file, run_checks
 
-#: The checks that need no target.
-SINGLE_FILE_CHECKS = (
-    "assistant-keys",
-    "mtp-layers",
-    "own-width",
-    "assistant-tensors",
-    "assistant-shapes",
-    "assistant-types",
-    "assistant-extra",
-    "masked-embeddings",
-    "centroids",
-    "token-ordering",
-    "assistant-finite",
-)
 #: Findings that only say that a file is not for mainline llama.cpp, which its name says, too.
 DIALECT_CHECK = "dialect"
 
@@ -77,19 +62,12 @@ def require_sound(reports: Mapping[str, Report]) -> None:
 def check_assistant(path: Path) -> Report:
     """All checks that one file can be put to. Raises GGUFError."""
     with open_side(path, ASSISTANT) as side:
-        return Report(tuple(_run(Pair(target=side, assistant=side), SINGLE_FILE_CHECKS)))
+        return check_file(side)
 
 
 def check_pair(target: Side, path: Path) -> Report:
     """All checks of a file against a target, local or remote. Raises GGUFError."""
     with open_side(path, ASSISTANT) as side:
         # A file for another runtime than mainline is no broken file: its name and its card say what loads it.
-        wanted = [check.id for check in CHECKS if check.id != DIALECT_CHECK]
-        return Report(tuple(_run(Pair(target=target, assistant=side), wanted)))
-
-
-def _run(pair: Pair, ids: tuple[str, ...] | list[str]) -> list[Result]:
-    checks = (check for check in CHECKS if check.id in ids)
-    return run_checks(
-        pair, [replace(check, needs=tuple(need for need in check.needs if need in ids)) for check in checks]
-    )
+        wanted = [check for check in CHECKS if check.id != DIALECT_CHECK]
+        return Report(tuple(run_checks(Pair(target=target, assistant=side), wanted)))

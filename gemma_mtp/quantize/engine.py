@@ -22,7 +22,7 @@ from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
+from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
@@ -126,7 +126,7 @@ def _stored(file: GGUFFile, tensor: TensorInfo, importance: ImportanceMatrix | N
         f"{file.path}: {tensor.name}",
         file.data(tensor),
         tensor.shape,
-        tensor.type,
+        native(tensor.type),
         importance_of(tensor, importance),
         reading=partial(file.forgetting, tensor),
     )
@@ -137,9 +137,9 @@ def in_llama_order(file: GGUFFile) -> list[TensorInfo]:
 
 
 def check_architecture(file: GGUFFile) -> None:
-    """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, of any dialect."""
+    """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, that can be decoded."""
     found = file.metadata.get("general.architecture")
-    architecture = found.decode() if found else None
+    architecture = found.text() if found else None
     if architecture not in ARCHITECTURES:
         raise BadFileError(
             f"general.architecture is {architecture}, not one of {', '.join(ARCHITECTURES)}",
@@ -147,9 +147,17 @@ def check_architecture(file: GGUFFile) -> None:
             hint="for other models use llama.cpp's llama-quantize",
         )
     parts = file.metadata.get("split.count")
-    if parts and parts.decode() > 1:
+    for tensor in file.tensors.values():
+        if isinstance(tensor.type, ForeignType):
+            raise BadFileError(
+                f"tensor {tensor.name} is in {tensor.type.name}, which only {tensor.type.runtime} decodes",
+                where=file.path,
+                hint="start from the BF16 file",
+            )
+    count = (parts.integer() if parts else None) or 0
+    if count > 1:
         raise BadFileError(
-            f"this is one of {parts.decode()} parts of a split model", where=file.path, hint="llama-gguf-split --merge"
+            f"this is one of {count} parts of a split model", where=file.path, hint="llama-gguf-split --merge"
         )
 
 
@@ -215,7 +223,7 @@ def _requantized(
     )
 
 
-def is_quantized(kind: GGMLType) -> bool:
+def is_quantized(kind: TensorType) -> bool:
     return kind not in FLOAT_TYPES | INTEGER_TYPES
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile, is_gguf
-from gemma_mtp.files.gguf_values import Value
+from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import GGMLType
 
 Array = np.ndarray[Any, Any]
@@ -76,7 +76,10 @@ def _read_gguf(path: Path) -> ImportanceMatrix:
         datasets, chunks = keys["datasets"], keys["chunk_count"]
         assert datasets is not None
         assert chunks is not None
-        return ImportanceMatrix(path, dict(_entries(file)), tuple(datasets.decode()), int(chunks.decode()))
+        count = chunks.integer()
+        if not datasets.is_array_of(ValueType.STRING) or count is None:
+            raise BadFileError("imatrix.datasets or imatrix.chunk_count is of another type", where=path)
+        return ImportanceMatrix(path, dict(_entries(file)), tuple(datasets.decode()), count)
 
 
 def _entries(file: GGUFFile) -> Iterator[tuple[str, Array]]:

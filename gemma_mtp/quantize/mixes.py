@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.files.gguf_values import Value
+from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
-from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, block_size
+from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, block_size, native
 from gemma_mtp.quantize.names import layer_of, llama_order, role_of
 from gemma_mtp.quantize.types import FILE_TYPES, FileType
 
@@ -241,13 +241,13 @@ def mix_types(
     metadata: the model's keys (`{arch}.block_count`, ...). Raises UsageError if a width fits no type (see `fitting`).
     """
     if kind.base in FLOAT_TYPES:
-        return [tensor.type if is_kept(tensor) else kind.base for tensor in tensors]
+        return [native(tensor.type) if is_kept(tensor) else kind.base for tensor in tensors]
     tied = _is_tied(tensors)
     places = _places(kind, metadata, tensors, has_importance)
     return [
         fitting(_chosen(kind, _subject(tensor.name, tied), places[tensor.name]), tensor)
         if tensor.name in places
-        else tensor.type
+        else native(tensor.type)
         for tensor in tensors
     ]
 
@@ -307,9 +307,11 @@ def first_layers(metadata: Mapping[str, Value], key: str, default: int = 0) -> i
     """The model's `{arch}.key`: its value, or where it is an array (one entry for each layer) the first."""
     architecture = metadata["general.architecture"].decode()
     value = metadata.get(f"{architecture}.{key}")
-    if value is None or not value.count:
+    if value is None:
         return default
-    return int(value.decode() if value.item_type is None else value.decode()[0])
+    first = value if value.item_type is None else Value(value.item_type, value.payload)
+    number = first.integer() if value.count and first.type is not ValueType.STRING else None
+    return default if number is None else number
 
 
 def _places(

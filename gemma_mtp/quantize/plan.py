@@ -18,8 +18,6 @@ from gemma_mtp.quantize.types import FileType, file_type, is_file_type
 
 #: GGML_QNT_VERSION of ggml.h: the layout of the quantized blocks.
 QUANTIZATION_VERSION = 2
-#: What llama_model_quantize drops: our files are not split either.
-DROPPED_KEYS = ("split.no", "split.count", "split.tensors.count")
 #: Keys of ours, in files made with a recipe or an override. llama.cpp skips keys that it doesn't know.
 RECIPE_KEY, OVERRIDES_KEY, TOOL_KEY = "quantize.recipe", "quantize.overrides", "quantize.tool"
 
@@ -110,6 +108,5 @@ def file_metadata(
         changed[OVERRIDES_KEY] = gv.strings([str(override) for override in overrides])
     if isinstance(kind, Recipe) or overrides:
         changed[TOOL_KEY] = gv.string(f"gemma-mtp {__version__}")
-    # Our files are aligned to GGUF's default, whatever the source was.
-    gone = {*DROPPED_KEYS, "general.alignment", *changed, RECIPE_KEY, OVERRIDES_KEY, TOOL_KEY}
+    gone = {*changed, RECIPE_KEY, OVERRIDES_KEY, TOOL_KEY}
     return {key: value for key, value in metadata.items() if key not in gone} | changed

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_writer import TensorPlan
-from gemma_mtp.ggml import GGMLType, bits_per_weight
+from gemma_mtp.ggml import GGMLType, bits_per_weight, native
 from gemma_mtp.model.roles import ROLES
 from gemma_mtp.quantize.mixes import KEPT_ROLES, fitting, is_kept
 from gemma_mtp.quantize.names import role_of
@@ -117,11 +117,11 @@ def parse_override(text: str) -> Override:
 
 def recipe_types(recipe: Recipe, tensors: Sequence[TensorPlan]) -> list[GGMLType]:
     """The type of each tensor; what the recipe doesn't name, and what llama.cpp keeps, stays as it is."""
-    return [tensor.type if is_kept(tensor) else _given(recipe, tensor) for tensor in tensors]
+    return [native(tensor.type) if is_kept(tensor) else _given(recipe, tensor) for tensor in tensors]
 
 
 def _given(recipe: Recipe, tensor: TensorPlan) -> GGMLType:
     role = role_of(tensor.name)
     names = (role, *(group for group, roles in GROUPS.items() if role in roles))
     given = next((recipe.types[name] for name in names if name in recipe.types), None)
-    return tensor.type if given is None else fitting(given, tensor)
+    return native(tensor.type) if given is None else fitting(given, tensor)

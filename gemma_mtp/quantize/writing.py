@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from gemma_mtp.files.gguf_writer import GGUFWriter
 from gemma_mtp.files.mapped import Done
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.ggml import GGMLType, native
 from gemma_mtp.quantize.rows import Job, RowEncoder, Stored
 
 
@@ -46,5 +46,5 @@ def _by_type(writers: Sequence[GGUFWriter], place: int) -> dict[GGMLType, list[G
     """Who wants which type of the tensor at this place of the plans."""
     wanted: dict[GGMLType, list[GGUFWriter]] = defaultdict(list)
     for writer in writers:
-        wanted[writer.tensors[place].type].append(writer)
+        wanted[native(writer.tensors[place].type)].append(writer)
     return wanted

@@ -1,81 +1,34 @@
-"""A GGUF's model keys -> `Hyperparameters`, with a sentence for each key that is missing or wrong.
+"""A GGUF's keys -> `Hyperparameters`, with a sentence for each key that is missing or wrong.
 
-llama.cpp takes a key of exactly one type and stops at any other; where it has a default, `assumed` says which. A
-default that would be wrong for every Gemma 4 (a rope base of 10,000 for the full layers) is not taken: such a file
-loads and is silently wrong, so the key counts as required. Source: llama.cpp, src/llama-model.cpp `load_hparams` and
-src/models/gemma4.cpp, gemma4-assistant.cpp.
+Which keys there are, and what they may hold, is the table of `gemma_mtp.model.keys`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, Dialect
-
-MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
-MAX_COUNT = 2**31 - 1
-ASSISTANT, TARGET = "assistant", "target"
-
-
-class Kind(Enum):
-    """What a key must hold, in the words of a message."""
-
-    LAYERS = f"a UINT32 from 1 to {MAX_LAYERS}"
-    COUNT = "a UINT32 above 0"
-    SIZE = "a UINT32"
-    REAL = "a FLOAT32 above 0"
-    PER_LAYER = "a UINT32 above 0, or an array with one for each layer"
-    FLAGS = "an array with a boolean for each layer"
-
-
-@dataclass(frozen=True)
-class Key:
-    """A model key, named as in mainline without the architecture's prefix.
-
-    parts: which models must have it. assumed: the key or the number that llama.cpp takes where it is absent.
-    """
-
-    name: str
-    kind: Kind
-    parts: tuple[str, ...] = (ASSISTANT, TARGET)
-    assumed: str | int | float | None = None
-
-
-#: In such an order that a key stands behind the one that it is assumed from.
-KEYS = (
-    Key("block_count", Kind.LAYERS),
-    Key("context_length", Kind.COUNT),
-    Key("embedding_length", Kind.COUNT),
-    Key("feed_forward_length", Kind.PER_LAYER),
-    Key("attention.head_count", Kind.PER_LAYER),
-    Key("attention.head_count_kv", Kind.PER_LAYER, assumed="attention.head_count"),
-    Key("attention.key_length", Kind.COUNT),
-    Key("attention.value_length", Kind.COUNT),
-    Key("attention.key_length_swa", Kind.COUNT),
-    Key("attention.value_length_swa", Kind.COUNT),
-    Key("attention.layer_norm_rms_epsilon", Kind.REAL),
-    Key("attention.sliding_window", Kind.COUNT),
-    Key("attention.sliding_window_pattern", Kind.FLAGS),
-    Key("attention.shared_kv_layers", Kind.SIZE, assumed=0),
-    Key("rope.freq_base", Kind.REAL),
-    Key("rope.freq_base_swa", Kind.REAL, assumed=10_000.0),
-    Key("rope.dimension_count", Kind.COUNT, assumed="attention.key_length"),
-    Key("rope.dimension_count_swa", Kind.COUNT, assumed="rope.dimension_count"),
-    Key("embedding_length_per_layer_input", Kind.SIZE, (TARGET,), assumed=0),
-    Key("expert_count", Kind.SIZE, (TARGET,), assumed=0),
-    Key("expert_used_count", Kind.SIZE, (TARGET,), assumed=0),
-    Key("expert_feed_forward_length", Kind.PER_LAYER, (TARGET,), assumed=0),
-    Key("embedding_length_out", Kind.COUNT, (ASSISTANT,)),
-    Key("nextn_predict_layers", Kind.COUNT, (ASSISTANT,)),
-    Key(CENTROID_COUNT, Kind.SIZE, (ASSISTANT,), assumed=0),
-    Key(CENTROID_TOP_K, Kind.SIZE, (ASSISTANT,), assumed=0),
+from gemma_mtp.model.keys import (
+    ASSISTANT,
+    COMMON_KEYS,
+    LAYERS,
+    MODEL_KEYS,
+    PRECISIONS,
+    TARGET,
+    TENSOR_NAMES,
+    TOKENS,
+    Form,
+    Key,
 )
+
+__all__ = ["ASSISTANT", "TARGET", "ModelKeys", "common_faults", "describe", "hyperparameters", "read_keys", "spelled"]
+
+TOKENS_KEY = "tokenizer.ggml.tokens"
 
 
 def spelled(dialect: Dialect, key: str) -> str | None:
@@ -96,26 +49,87 @@ class ModelKeys:
 
 
 def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: str) -> ModelKeys:
+    """The keys of the model. Those of its tokenizer and of the file: `common_faults`."""
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for key in KEYS:
+    for key in MODEL_KEYS:
         name = spelled(dialect, key.name)
         if part not in key.parts or name is None:
             continue
         stored = metadata.get(name)
         if stored is not None:
-            value = READERS[key.kind](stored, values.get("block_count", 0))
+            value = held(stored, key.form, {LAYERS: values.get("block_count", 0)})
             if value is None:
-                faults.append(f"{name} is {describe(stored)}, not {key.kind.value}")
+                faults.append(_wrong(name, stored, key.form))
             else:
                 values[key.name] = value
-        elif key.assumed is None:
-            faults.append(f"{name} is missing")
         elif isinstance(key.assumed, str):
             values.update({key.name: values[key.assumed]} if key.assumed in values else {})
-        else:
+        elif key.assumed is not None:
             values[key.name] = key.assumed
+        elif key.needed:
+            faults.append(f"{name} is missing")
     return ModelKeys(values, tuple(faults))
+
+
+def common_faults(metadata: Mapping[str, Value]) -> tuple[str, ...]:
+    """A sentence for each key of the tokenizer and of the file that llama.cpp would stop at."""
+    lengths = {TOKENS: _count(metadata, TOKENS_KEY), TENSOR_NAMES: _count(metadata, TENSOR_NAMES)}
+    faults = [fault for key in COMMON_KEYS if (fault := _common_fault(key, metadata, lengths))]
+    if TENSOR_NAMES in metadata and PRECISIONS not in metadata:
+        faults.append(f"{TENSOR_NAMES} is there without {PRECISIONS}")
+    return tuple(faults)
+
+
+def _common_fault(key: Key, metadata: Mapping[str, Value], lengths: Mapping[str, int]) -> str | None:
+    stored = metadata.get(key.name)
+    if stored is None:
+        return f"{key.name} is missing" if key.needed else None
+    return None if held(stored, key.form, lengths) is not None else _wrong(key.name, stored, key.form)
+
+
+def _count(metadata: Mapping[str, Value], key: str) -> int:
+    value = metadata.get(key)
+    return value.count if value is not None and value.type is ValueType.ARRAY else 0
+
+
+def _wrong(name: str, stored: Value, form: Form) -> str:
+    return f"{name} is {describe(stored)}, not {form.words}"
+
+
+def held(stored: Value, form: Form, lengths: Mapping[str, int]) -> Any | None:
+    """What a value holds, if it is of this form: a number, a text, a tuple with an item for each layer.
+
+    lengths: what the form's `length` may name. Of other arrays the length stands for them: a vocabulary is not decoded.
+    """
+    if stored.type is not ValueType.ARRAY:
+        return _single(stored, form, lengths)
+    if stored.item_type not in form.items or not _is_long_enough(stored.count, form, lengths):
+        return None
+    if stored.item_type is ValueType.STRING:
+        return stored.count
+    if form.length != LAYERS:
+        return stored.count
+    numbers = stored.decode()
+    if not numbers.size or numbers.min() < form.low or numbers.max() > form.high:
+        return None
+    return tuple(numbers.astype(bool).tolist() if ValueType.BOOL in form.items else numbers.tolist())
+
+
+def _single(stored: Value, form: Form, lengths: Mapping[str, int]) -> Any | None:
+    if stored.type is not form.scalar:
+        return None
+    value = stored.decode()
+    if isinstance(value, str):
+        return value if not form.choices or value in form.choices else None
+    in_bounds = form.low <= value <= form.high and (not form.below_tokens or value < lengths.get(TOKENS, 0))
+    return value if in_bounds else None
+
+
+def _is_long_enough(count: int, form: Form, lengths: Mapping[str, int]) -> bool:
+    """llama.cpp wants exactly one item a layer, and for each token one at least."""
+    wanted = lengths.get(form.length, 0)
+    return not form.length or (count >= wanted if form.length == TOKENS else count == wanted)
 
 
 def describe(value: Value) -> str:
@@ -132,23 +146,13 @@ def hyperparameters(keys: ModelKeys, part: str, vocabulary: int, values_are_keys
     no key. The share of a head that is rotated is in no key either (the tensor `rope_freqs` tells): it is NaN.
     """
     key = keys.values
+    contradiction = _contradiction(key, part)
+    if contradiction:
+        return contradiction
     layers, sliding = key["block_count"], key["attention.sliding_window_pattern"]
     kv_heads = _by_kind(per_layer(key["attention.head_count_kv"], layers), sliding)
-    if kv_heads is None:
-        return "attention.head_count_kv differs between layers of the same kind"
-    if len(set(per_layer(key["attention.head_count"], layers))) > 1:
-        return "attention.head_count differs between layers"
-    for suffix in ("", "_swa"):
-        if key[f"attention.key_length{suffix}"] != key[f"attention.value_length{suffix}"]:
-            return f"attention.key_length{suffix} and attention.value_length{suffix} differ"
-    shared = layers if part == ASSISTANT else key["attention.shared_kv_layers"]
-    if shared > layers or (part == TARGET and shared > layers - 2):
-        return f"attention.shared_kv_layers is {shared} of {layers} layers; two at least must have their own keys"
+    assert kv_heads is not None
     widths = per_layer(key["feed_forward_length"], layers)
-    own, sharing = set(widths[: layers - shared]), set(widths[layers - shared :])
-    double = part == TARGET and bool(own) and bool(sharing) and sharing == {2 * width for width in own}
-    if len(own | sharing) > 1 and not (double and len(own) == 1):
-        return "feed_forward_length differs between layers"
     return Hyperparameters(
         part=part,
         architecture="",
@@ -169,17 +173,57 @@ def hyperparameters(keys: ModelKeys, part: str, vocabulary: int, values_are_keys
         rotary_share_full=math.nan,
         vocabulary=vocabulary,
         logit_softcap=None,
-        shared_kv_layers=shared,
+        shared_kv_layers=_shared_layers(key, part),
         per_layer_input=key.get("embedding_length_per_layer_input", 0),
-        double_wide_mlp=double,
+        double_wide_mlp=len(set(widths)) > 1,
         values_are_keys=values_are_keys,
         experts=key.get("expert_count", 0),
-        experts_used=key.get("expert_used_count", 0),
+        experts_used=max(per_layer(key.get("expert_used_count", 0), layers)),
         expert_intermediate=per_layer(key.get("expert_feed_forward_length", 0), layers)[0],
         backbone=key.get("embedding_length_out", 0),
         centroids=key.get(CENTROID_COUNT, 0),
         centroid_top_k=key.get(CENTROID_TOP_K, 0),
     )
+
+
+def _shared_layers(key: Mapping[str, Any], part: str) -> int:
+    return int(key["block_count"] if part == ASSISTANT else key["attention.shared_kv_layers"])
+
+
+def _contradiction(key: Mapping[str, Any], part: str) -> str | None:
+    """What two keys, each of them right, say against each other."""
+    layers, sliding = key["block_count"], key["attention.sliding_window_pattern"]
+    if _by_kind(per_layer(key["attention.head_count_kv"], layers), sliding) is None:
+        return "attention.head_count_kv differs between layers of the same kind"
+    if len(set(per_layer(key["attention.head_count"], layers))) > 1:
+        return "attention.head_count differs between layers"
+    for suffix in ("", "_swa"):
+        length, rotated = key[f"attention.key_length{suffix}"], key[f"rope.dimension_count{suffix}"]
+        if length != key[f"attention.value_length{suffix}"]:
+            return f"attention.key_length{suffix} and attention.value_length{suffix} differ"
+        if rotated > length or rotated % 2:
+            return f"rope.dimension_count{suffix} is {rotated}: of {length} dimensions an even number can be rotated"
+    return _contradicting_widths(key, part) or _contradicting_experts(key)
+
+
+def _contradicting_widths(key: Mapping[str, Any], part: str) -> str | None:
+    layers, shared = key["block_count"], _shared_layers(key, part)
+    if shared > layers or (part == TARGET and shared > layers - 2):
+        return f"attention.shared_kv_layers is {shared} of {layers} layers; two at least must have their own keys"
+    widths = per_layer(key["feed_forward_length"], layers)
+    own, sharing = set(widths[: layers - shared]), set(widths[layers - shared :])
+    double = part == TARGET and bool(own) and bool(sharing) and sharing == {2 * width for width in own}
+    if len(own | sharing) > 1 and not (double and len(own) == 1):
+        return "feed_forward_length differs between layers"
+    return None
+
+
+def _contradicting_experts(key: Mapping[str, Any]) -> str | None:
+    """llama.cpp asserts that of its experts a model uses one at least, and no more than it has."""
+    count, used = key["expert_count"], max(per_layer(key["expert_used_count"], key["block_count"]))
+    if used > count or (count and not used):
+        return f"expert_used_count is {used}, expert_count {count}"
+    return None
 
 
 def per_layer(value: int | tuple[int, ...], layers: int) -> tuple[int, ...]:
@@ -197,50 +241,3 @@ def _by_kind(values: tuple[int, ...], sliding: tuple[bool, ...]) -> tuple[int, i
     of_sliding, of_full = kinds
     either = next(iter(of_sliding | of_full))
     return next(iter(of_sliding), either), next(iter(of_full), either)
-
-
-def _count(value: Value, _: int) -> int | None:
-    number = _size(value, 0)
-    return number if number else None
-
-
-def _size(value: Value, _: int) -> int | None:
-    if value.type is not ValueType.UINT32:
-        return None
-    number = int(value.decode())
-    return number if number <= MAX_COUNT else None
-
-
-def _layers(value: Value, _: int) -> int | None:
-    number = _count(value, 0)
-    return number if number and number <= MAX_LAYERS else None
-
-
-def _real(value: Value, _: int) -> float | None:
-    if value.type is not ValueType.FLOAT32:
-        return None
-    number = float(value.decode())
-    return number if math.isfinite(number) and number > 0 else None
-
-
-def _per_layer(value: Value, layers: int) -> int | tuple[int, ...] | None:
-    if not value.is_array_of(ValueType.UINT32, ValueType.INT32):
-        return _count(value, 0)
-    numbers = tuple(int(number) for number in value.decode()) if value.count == layers else ()
-    return numbers if numbers and min(numbers) > 0 and max(numbers) <= MAX_COUNT else None
-
-
-def _flags(value: Value, layers: int) -> tuple[bool, ...] | None:
-    if value.count != layers or not value.is_array_of(ValueType.BOOL, ValueType.UINT32, ValueType.INT32):
-        return None
-    return tuple(bool(flag) for flag in value.decode())
-
-
-READERS: dict[Kind, Callable[[Value, int], Any]] = {
-    Kind.LAYERS: _layers,
-    Kind.COUNT: _count,
-    Kind.SIZE: _size,
-    Kind.REAL: _real,
-    Kind.PER_LAYER: _per_layer,
-    Kind.FLAGS: _flags,
-}

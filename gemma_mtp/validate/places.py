@@ -17,9 +17,10 @@ import numpy as np
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
-from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.files.gguf_values import ValueType, i32, scalar
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.source import Source, parse_source
+from gemma_mtp.validate.keys import describe
 from gemma_mtp.validate.side import ReadData, Side
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ def split_parts(path: Path) -> list[Path]:
     if match is None:
         return [path]
     number, count = int(match["number"]), int(match["count"])
+    if not 1 <= number <= count:
+        raise GGUFError(
+            f"its name says part {number} of {count}, which cannot be", where=path, hint="give it its name back"
+        )
     parts = [path.with_name(f"{match['stem']}-{index:05}-of-{match['count']}.gguf") for index in range(1, count + 1)]
     if number != 1:
         raise GGUFError(
@@ -95,31 +100,54 @@ def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tu
     """
     first, read = parts[0]
     promised = first.metadata.get("split.count")
-    count = 0 if promised is None or promised.type is ValueType.ARRAY else promised.decode()
-    if count not in (0, 1, len(parts)):
+    count = (promised.integer() if promised else None) or 0
+    if len(parts) == 1 and count <= 1:
+        return first, read
+    if count != len(parts):
         raise GGUFError(
-            f"the file is one of {str(count)[:20]} parts of a split model, {len(parts)} are here",
+            f"the file is one of {count} parts of a split model, {len(parts)} are here"
+            if count
+            else f"its name says {len(parts)} parts, the file nothing: llama.cpp reads no other part",
             where=place,
             hint="put all parts into one folder, under their own names (...-00001-of-0000N.gguf)",
         )
-    if len(parts) == 1:
-        return first, read
     readers: dict[str, ReadData | None] = {}
     tensors: dict[str, TensorInfo] = {}
-    for header, reader in parts:
+    for index, (header, reader) in enumerate(parts):
+        _check_number(place, header, index)
         twice = next(iter(header.tensors.keys() & tensors.keys()), None)
         if twice is not None:
             raise GGUFError(f"tensor {twice} is in two parts of the split model", where=place)
         tensors.update(header.tensors)
         readers.update(dict.fromkeys(header.tensors, reader))
 
+    total = first.metadata.get("split.tensors.count")
+    if total is None or total != i32(len(tensors)):
+        raise GGUFError(
+            f"split.tensors.count is {describe(total) if total else 'missing'}, the parts have {len(tensors)} tensors",
+            where=place,
+            hint="a part is missing or another model's: download all parts again",
+        )
+
     def read_part(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
         reader = readers[tensor.name]
         assert reader is not None
         return reader(tensor, start, stop)
 
-    whole = replace(first, tensors=tensors, size=sum(header.size for header, _ in parts))
+    disorder = next((header.disorder for header, _ in parts if header.disorder), "")
+    whole = replace(first, tensors=tensors, size=sum(header.size for header, _ in parts), disorder=disorder)
     return whole, None if read is None else read_part
+
+
+def _check_number(place: str, header: GGUFHeader, index: int) -> None:
+    """Raises GGUFError unless a part says that it is the one of this index."""
+    number = header.metadata.get("split.no")
+    if number is None or number != scalar(ValueType.UINT16, index):
+        raise GGUFError(
+            f"part {index + 1} has split.no {describe(number) if number else 'missing'}, not UINT16 {index}",
+            where=place,
+            hint="give the parts their own names back, or split the model again (llama-gguf-split)",
+        )
 
 
 def _remote_side(source: Source, part: str) -> Side:

@@ -15,7 +15,7 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dialect_of
 from gemma_mtp.model.roles import Slot
-from gemma_mtp.validate.keys import ASSISTANT, TARGET, ModelKeys, hyperparameters, read_keys, spelled
+from gemma_mtp.validate.keys import ASSISTANT, TARGET, ModelKeys, common_faults, hyperparameters, read_keys, spelled
 
 #: A target is spelled as mainline spells everything.
 TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtimes="llama.cpp since April 2026")
@@ -85,6 +85,28 @@ class Side:
         if self.dialect is None:
             return ModelKeys({}, ())
         return read_keys(self.metadata, self.dialect, self.part)
+
+    @cached_property
+    def common_faults(self) -> tuple[str, ...]:
+        """What is wrong with the keys of the tokenizer and of the file."""
+        return common_faults(self.metadata)
+
+    @cached_property
+    def repeated_token(self) -> str:
+        """The first token that is there twice, in words; empty if none is. llama.cpp asserts that there is none.
+
+        It reads a text up to its first zero byte, and gives empty ones a name of their own.
+        """
+        tokens = self.metadata.get(TOKENS)
+        if tokens is None or not tokens.is_array_of(ValueType.STRING):
+            return ""
+        words = [raw.split(b"\0", 1)[0] for raw in tokens.raw_strings()]
+        places = dict(zip(words, range(len(words)), strict=True))
+        if len(places) + max(words.count(b"") - 1, 0) == len(words):
+            return ""
+        first = next(place for place, word in enumerate(words) if word and places[word] != place)
+        word = words[first].decode("utf-8", "replace")[:40]
+        return f"{TOKENS} has {word!r} twice, at {first:,} and {places[words[first]]:,}"
 
     @cached_property
     def model(self) -> Hyperparameters | str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.settings import ContextSettings
-from gemma_mtp.validate.checks import CHECKS, Check
+from gemma_mtp.validate.checks import CHECKS, Check, of_file
 from gemma_mtp.validate.checks.hosts import known_problems
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
@@ -18,6 +18,7 @@ from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.memory import pair_memory
 from gemma_mtp.validate.pair import Pair, Published
 from gemma_mtp.validate.places import open_side
+from gemma_mtp.validate.side import Side
 
 if TYPE_CHECKING:
     from gemma_mtp.hub.client import Progress
@@ -85,6 +86,11 @@ def static_report(pair: Pair, strict: bool) -> Report:
         return Report(tuple(results), strict, notes)
     memory = pair_memory(pair.target, pair.assistant, pair.context)
     return Report((*results, *known_problems(pair)), strict, notes, memory)
+
+
+def check_file(side: Side, *without: str) -> Report:
+    """All checks that one file can be put to, whatever it is paired with. without: ids of checks to leave out."""
+    return Report(tuple(run_checks(Pair(target=side, assistant=side), of_file(side.part, *without))))
 
 
 def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:

@@ -21,7 +21,7 @@ from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 
 #: A folder and files as users have them, who are not all called x.gguf.
-FOLDER, TARGET, ASSISTANT = "Ünser \"Modell\" it's", "mein $ziel 'Q8_0'.gguf", "-mtp größer & besser.gguf"
+FOLDER, TARGET, ASSISTANT = 'Ünser "Modell" it\'s', "mein $ziel 'Q8_0'.gguf", "-mtp größer & besser.gguf"
 _COMMAND = re.compile(r"`gemma-mtp ([^`]*)`")
 
 

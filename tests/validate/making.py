@@ -12,8 +12,8 @@ from gemma_mtp.convert.metadata import architecture, model_metadata
 from gemma_mtp.convert.spelling import spelled_metadata, spelled_name
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
-from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
+from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
@@ -96,17 +96,20 @@ def edited(table: Mapping, changes: Mapping) -> dict:
 
 
 def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Mapping[str, tuple[GGMLType, np.ndarray]]) -> None:
-    """tensors: name -> type and data, F32 as numbers [rows, columns], other types as bytes [rows, row bytes]."""
-    plans = {name: _plan(name, kind, data) for name, (kind, data) in tensors.items()}
-    with GGUFWriter(path, metadata, list(plans.values()), force=True) as writer:
-        for _, data in tensors.values():
-            writer.write_next([np.ascontiguousarray(data).tobytes()])
+    """A file with exactly these keys, those about its layout included, which the writer of ours leaves out.
+
+    tensors: name -> type and data, F32 as numbers [rows, columns], other types as bytes [rows, row bytes].
+    """
+    plans = [_plan(name, kind, data) for name, (kind, data) in tensors.items()]
+    with path.open("wb") as file:
+        file.write(encode_header(metadata, plans))
+        for plan, (_, data) in zip(plans, tensors.values(), strict=True):
+            file.write(np.ascontiguousarray(data).tobytes().ljust(padded(plan.nbytes), b"\0"))
 
 
 def _plan(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
-    from gguf.constants import GGML_QUANT_SIZES
-
-    elements, size = GGML_QUANT_SIZES[kind]
+    elements = block_size(kind)
+    size = row_bytes(kind, elements)
     columns = data.shape[-1] * data.itemsize // size * elements
     return TensorPlan(name, (*data.shape[:-1], columns), kind)
 

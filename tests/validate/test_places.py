@@ -30,7 +30,11 @@ def split(path, folder, *, parts=3, spoil=None):
     paths = []
     for index in range(parts):
         own = {name: tensors[name] for name in names[index::parts]}
-        keys = {"split.no": gv.scalar(gv.ValueType.UINT16, index), "split.count": gv.scalar(gv.ValueType.UINT16, parts)}
+        keys = {
+            "split.no": gv.scalar(gv.ValueType.UINT16, index),
+            "split.tensors.count": gv.i32(len(names)),
+            "split.count": gv.scalar(gv.ValueType.UINT16, parts),
+        }
         paths.append(folder / f"target-{index + 1:05}-of-{parts:05}.gguf")
         write_gguf(paths[-1], {**metadata, **keys} if index == 0 else keys, own)
     return paths
@@ -67,7 +71,7 @@ def test_parts_that_are_no_model(good_pair, tmp_path):
     with pytest.raises(GGUFError, match="one of 3 parts"):
         verify_pair(renamed, assistant)
     shutil.copy(paths[0], paths[1])
-    with pytest.raises(GGUFError, match="is in two parts"):
+    with pytest.raises(GGUFError, match=r"part 2 has split\.no UINT16 '0', not UINT16 1"):
         verify_pair(paths[0], assistant)
     paths[2].unlink()
     with pytest.raises(GGUFError, match="1 of 3 parts are missing: target-00003-of-00003"):

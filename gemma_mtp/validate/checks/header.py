@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS
 from gemma_mtp.validate.checks.identity import RECONVERT
-from gemma_mtp.validate.findings import Finding, error, ok
-from gemma_mtp.validate.keys import KEYS
+from gemma_mtp.validate.findings import Finding, error, ok, skipped
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import Side
 
 
-def target_keys(pair: Pair) -> Finding:
-    """Every key of the target is there, of the right type and possible."""
-    finding, value = _keys(pair.target)
-    return finding or ok(value, "")
-
-
-def assistant_keys(pair: Pair) -> Finding:
-    """Every key of the assistant is there, of the right type and possible."""
-    finding, value = _keys(pair.assistant)
-    return finding or ok("", value)
-
-
-def _keys(side: Side) -> tuple[Finding | None, str]:
+def model_keys(side: Side) -> Finding:
+    """Every key of the model is there, of the right type and possible."""
     faults = side.keys.faults or ((side.model,) if isinstance(side.model, str) else ())
+    read = sum(key.name in side.keys.values for key in MODEL_KEYS if side.part in key.parts)
+    return _judged(side, faults, f"the {side.part}'s header is not that of a Gemma 4 {side.part}", read)
+
+
+def common_keys(side: Side) -> Finding:
+    """Keys of tokenizer and file have the types and lengths that llama.cpp's loader takes; no token is there twice."""
+    faults = (*side.common_faults, *([side.repeated_token] if side.repeated_token else ()))
+    read = sum(key.name in side.metadata for key in COMMON_KEYS if key.name.startswith("tokenizer."))
+    return _judged(side, faults, f"llama.cpp does not load the {side.part}", read)
+
+
+def _judged(side: Side, faults: Sequence[str], what: str, read: int) -> Finding:
     if not faults:
-        return None, f"{sum(side.part in key.parts for key in KEYS)} keys"
+        return ok(**{side.part: f"{read} keys"})
     text = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
-    values = {side.part: f"{len(faults)} wrong"}
-    return error(f"the {side.part}'s header is not that of a Gemma 4 {side.part}: {text}", RECONVERT, **values), ""
+    return error(f"{what}: {text}", RECONVERT, **{side.part: f"{len(faults)} wrong"})
 
 
 def mtp_layers(pair: Pair) -> Finding:
@@ -35,7 +37,7 @@ def mtp_layers(pair: Pair) -> Finding:
     side = pair.assistant
     wanted, found = side.hyper.layers, side.keys.values.get("nextn_predict_layers")
     if found is None:
-        return ok("", wanted, "this dialect has no such key")
+        return skipped("this dialect has no such key")
     if found == wanted:
         return ok("", f"{found} of {wanted}")
     return error(

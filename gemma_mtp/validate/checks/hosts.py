@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from gemma_mtp.advice import into_mainline
 from gemma_mtp.model.dialects import ATOMIC, DIALECTS, IK, MAINLINE
 from gemma_mtp.validate.checks.known import KNOWN
-from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, warning
+from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, skipped, warning
 from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, FORMS, IK_LLAMA, LLAMA, OPTIONS, Host, Version, foreign_caches
 from gemma_mtp.validate.pair import Pair
 
@@ -41,7 +41,10 @@ def dialect(pair: Pair) -> Finding:
     assert found is not None
     value = f"{found.architecture} ({found.name})"
     versions = READS[host.runtime].get(found.name)
-    if versions is not None and host.between(*versions) is not False:
+    within = None if versions is None else host.between(*versions)
+    if versions is not None and within is None:
+        return skipped(f"whether this version of {host.runtime} reads {found.architecture} is not known by its name")
+    if within:
         return ok("", value, f"loads in {found.runtimes}")
     respelled = _respelled(pair)
     if versions is not None and host.between(versions[0], None) is False:

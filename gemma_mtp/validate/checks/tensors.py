@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gemma_mtp.advice import into_mainline
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.roles import Slot
 from gemma_mtp.validate.checks.identity import RECONVERT
-from gemma_mtp.validate.findings import Finding, error, ok
-from gemma_mtp.validate.keys import TARGET
+from gemma_mtp.validate.findings import Finding, error, ok, skipped
+from gemma_mtp.validate.host import IK_LLAMA, Host
+from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.tensor_names import expected, surplus
@@ -27,6 +29,17 @@ OTHER_SENSES = ("v.", "a.", "mm.")
 #: The key of files that leave out what the target has as well.
 SHARED_TENSORS = ".nextn_shared_target_tensors"
 SHOWN = 3
+
+
+def layout(side: Side) -> Finding:
+    """The tensors lie one after the other, as the header lists them: llama.cpp reads no other file."""
+    if not side.header.disorder:
+        return ok()
+    return error(
+        f"in the {side.part} {side.header.disorder}; llama.cpp stops with `failed to read tensor data`",
+        f"{into_mainline(side.place)} writes them in order" if side.part == ASSISTANT else RECONVERT,
+        **{side.part: "out of order"},
+    )
 
 
 def present(side: Side) -> Finding:
@@ -52,9 +65,8 @@ def present(side: Side) -> Finding:
     )
 
 
-def layer_scales(pair: Pair) -> Finding:
+def layer_scales(side: Side) -> Finding:
     """The target's layer scales are there. llama.cpp takes 1 for a missing one, and computes nonsense."""
-    side = pair.target
     wanted = [name for name, slot in expected(side).needed.items() if slot.role.name == LAYER_SCALE]
     missing = [name for name in wanted if name not in side.tensors]
     value = f"{len(wanted) - len(missing)} of {len(wanted)}"
@@ -83,30 +95,49 @@ def shapes(side: Side) -> Finding:
     )
 
 
-def types(side: Side) -> Finding:
-    """Weights are of a type that llama.cpp multiplies with; norms and scales are F32, which its kernels require."""
-    wrong = []
-    for name, slot in expected(side).allowed.items():
-        if name not in side.tensors:
-            continue
-        kind = side.tensors[name].type
-        if slot.role.name == TOKEN_ORDERING:
-            if kind is not GGMLType.I32:
-                wrong.append(f"{name} is {kind.name}, not I32")
-        elif slot.role.plain and kind is not GGMLType.F32:
-            wrong.append(f"{name} is {kind.name}, not F32")
-        elif kind in NO_WEIGHTS:
-            wrong.append(f"{name} is {kind.name}, which is no type for weights")
+def target_types(pair: Pair) -> Finding:
+    """Weights are of a type that the runtime multiplies with; norms and scales are F32, which its kernels require."""
+    return _types(pair.target, pair.host)
+
+
+def assistant_types(pair: Pair) -> Finding:
+    """The same for the assistant. A type of ik_llama.cpp's own loads there alone (`--runtime ik_llama.cpp`)."""
+    return _types(pair.assistant, pair.host)
+
+
+def _types(side: Side, host: Host) -> Finding:
     kinds = sorted({tensor.type.name for tensor in side.tensors.values()})
     values = {side.part: ", ".join(kinds)}
-    if not wrong:
-        return ok(**values)
-    return error(f"in the {side.part} {_list(wrong)}; llama.cpp has no kernel for that", RECONVERT, **values)
+    wrong = [fault for name, slot in expected(side).allowed.items() if (fault := _type_fault(side, name, slot))]
+    if wrong:
+        return error(f"in the {side.part} {_list(wrong)}; llama.cpp has no kernel for that", RECONVERT, **values)
+    foreign = {kind for tensor in side.tensors.values() if isinstance(kind := tensor.type, ForeignType)}
+    unreadable = [kind for kind in foreign if kind.runtime != (IK if host.runtime == IK_LLAMA else LLAMA)]
+    if unreadable:
+        names, runtime = _list(sorted(kind.name for kind in unreadable)), unreadable[0].runtime
+        return error(
+            f"the {side.part} has tensors in {names}, {runtime}'s own: {host.runtime} stops with `invalid ggml type`",
+            f"run it in {runtime} (--runtime {runtime}), or use a file in one of llama.cpp's types",
+            **values,
+        )
+    return ok(**values)
+
+
+def _type_fault(side: Side, name: str, slot: Slot) -> str | None:
+    if name not in side.tensors:
+        return None
+    kind = side.tensors[name].type
+    if slot.role.name == TOKEN_ORDERING:
+        return None if kind is GGMLType.I32 else f"{name} is {kind.name}, not I32"
+    if slot.role.plain and kind is not GGMLType.F32:
+        return f"{name} is {kind.name}, not F32"
+    return f"{name} is {kind.name}, which is no type for weights" if kind in NO_WEIGHTS else None
 
 
 def unexpected(side: Side) -> Finding:
     """Nothing is in the file that llama.cpp's loader does not know: it counts, and stops at one too many."""
-    extra = [name for name in surplus(side, expected(side)) if name not in MASKED_EMBEDDINGS]
+    known_elsewhere = MASKED_EMBEDDINGS if side.dialect is MAINLINE else ()  # a check of its own
+    extra = [name for name in surplus(side, expected(side)) if name not in known_elsewhere]
     values = {side.part: f"{len(extra)} unknown" if extra else ""}
     if not extra:
         return ok()
@@ -126,8 +157,10 @@ def unexpected(side: Side) -> Finding:
 def masked_embeddings(pair: Pair) -> Finding:
     """No `masked_embd_*`: the trap behind `vector::_M_range_check` and `invalid vector subscript`."""
     side = pair.assistant
+    if side.dialect is not MAINLINE:
+        return skipped("only mainline's dialect has names for them")
     found = [name for name in MASKED_EMBEDDINGS if name in side.tensors]
-    if not found or side.dialect is not MAINLINE:
+    if not found:
         return ok("", "none")
     return error(
         f"the assistant has {_list(found)}: llama.cpp knows the name but fails on such a file, with "

@@ -120,6 +120,14 @@ def special_tokens(pair: Pair) -> Finding:
             OTHER_ASSISTANT,
             *values,
         )
+    last = pair.target.metadata.get("tokenizer.ggml.eos_token_id")
+    number = last.integer() if last is not None else None
+    if number is not None and number >= pair.target.hyper.vocabulary:
+        return warning(
+            f"the target's eos id {number:,} is no token's: llama.cpp drops it, and texts may not end",
+            "convert the target again",
+            *values,
+        )
     if end[0] != end[1]:
         return note(
             f"the eos ids differ ({end[0]} and {end[1]}), which is normal and harmless; ik_llama.cpp refuses it before "

@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from gguf.quants import dequantize
 
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.gguf_values import ValueType
-from gemma_mtp.ggml import GGMLType, block_size, row_bytes, tensor_bytes
+from gemma_mtp.ggml import ForeignType, GGMLType, block_size, row_bytes, tensor_bytes
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
 from gemma_mtp.model.roles import slots
 from gemma_mtp.validate.checks.identity import RECONVERT
-from gemma_mtp.validate.findings import Finding, error, ok, skipped
+from gemma_mtp.validate.findings import Finding, error, ok, skipped, warning
 from gemma_mtp.validate.finite import first_spoilt
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import ReadData, Side
+from gemma_mtp.validate.tensor_names import expected
 
 NO_DATA = "needs the file's data; only its header was read"
 #: A sample is this many evenly spaced runs of blocks, a run this many bytes; smaller tensors are read in full.
@@ -38,6 +40,7 @@ def assistant_finite(pair: Pair) -> Finding:
 def _finite(side: Side, deep: bool) -> Finding:
     if side.read is None:
         return skipped(NO_DATA)
+    unknown = [tensor for tensor in side.tensors.values() if isinstance(tensor.type, ForeignType)]
     for tensor in side.tensors.values():
         element = _first_spoilt_element(tensor, side.read, deep)
         if element is not None:
@@ -49,6 +52,9 @@ def _finite(side: Side, deep: bool) -> Finding:
                 "again",
                 **{side.part: tensor.name},
             )
+    if unknown:
+        kinds = ", ".join(sorted({tensor.type.name for tensor in unknown}))
+        return skipped(f"{len(unknown)} tensors are in {kinds}, which is not decoded here; the others are finite")
     return ok(**{side.part: "all weights read" if deep else "a sample of the weights"})
 
 
@@ -56,10 +62,66 @@ def _first_spoilt_element(tensor: TensorInfo, read: ReadData, deep: bool) -> int
     nbytes = row_bytes(tensor.type, block_size(tensor.type))
     for start, stop in _pieces(tensor.nbytes // nbytes, nbytes, deep):
         piece = read(tensor, start * nbytes, stop * nbytes)
-        found = first_spoilt(tensor.type, piece.reshape(-1, nbytes))
+        found = None if isinstance(tensor.type, ForeignType) else first_spoilt(tensor.type, piece.reshape(-1, nbytes))
         if found is not None:
             return (start + found) * block_size(tensor.type)
     return None
+
+
+#: Roles that every number of a model's output passes through: where one is all zeros, nothing is left of the others.
+VITAL = ("token_embd", "output", "output_norm", "nextn.pre_projection", "nextn.post_projection", "layer_output_scale")
+
+
+def target_zeros(pair: Pair) -> Finding:
+    """No embedding, output norm or layer scale of the target is zeros alone: it would say nothing."""
+    return _zeros(pair.target, "answers nonsense")
+
+
+def assistant_zeros(pair: Pair) -> Finding:
+    """No projection, embedding, output norm or layer scale of the assistant is zeros alone: it would draft noise."""
+    return _zeros(pair.assistant, "drafts noise, of which hardly anything is accepted")
+
+
+def _zeros(side: Side, effect: str) -> Finding:
+    if side.read is None:
+        return skipped(NO_DATA)
+    vital = [
+        side.tensors[name]
+        for name, slot in expected(side).allowed.items()
+        if slot.role.name in VITAL and name in side.tensors
+    ]
+    empty = [tensor.name for tensor in vital if _is_zeros(tensor, side.read)]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        return warning(
+            f"in the {side.part} {empty[0]}{more} is zeros alone: the file loads and {effect}",
+            "the weights were never written, or zeroed later: compare its hash (--hub owner/repo), or convert again",
+            **{side.part: ", ".join(empty[:2])},
+        )
+    if any(isinstance(tensor.type, ForeignType) for tensor in vital):
+        return skipped("some of these tensors are of a type that is not decoded here")
+    return ok(**{side.part: f"{len(vital)} tensors"})
+
+
+def _is_zeros(tensor: TensorInfo, read: ReadData) -> bool:
+    """Whether every number is 0. A sample tells nearly always that it is not so."""
+    if isinstance(tensor.type, ForeignType):
+        return False
+    nbytes = row_bytes(tensor.type, block_size(tensor.type))
+    for deep in (False, True):
+        for start, stop in _pieces(tensor.nbytes // nbytes, nbytes, deep):
+            blocks = read(tensor, start * nbytes, stop * nbytes).reshape(-1, nbytes)
+            if _decoded(tensor.type, blocks).any():
+                return False
+    return True
+
+
+def _decoded(kind: GGMLType, blocks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Numbers of blocks; of a type that NumPy cannot decode the bytes, which for zeros are not all the same."""
+    try:
+        return dequantize(blocks, kind)
+    except NotImplementedError:
+        return blocks
 
 
 def _pieces(blocks: int, nbytes: int, deep: bool) -> Iterator[tuple[int, int]]:
@@ -76,7 +138,7 @@ def token_ordering(pair: Pair) -> Finding:
     side = pair.assistant
     clusters = side.keys.values.get(CENTROID_COUNT, 0)
     if not clusters:
-        return ok("", "no centroid head")
+        return skipped("it has no centroid head")
     vocabulary, value = side.hyper.vocabulary, f"{clusters} clusters"
     if vocabulary % clusters:
         return error(
@@ -104,8 +166,10 @@ def centroids(pair: Pair) -> Finding:
     side = pair.assistant
     assert side.dialect is not None
     clusters = side.keys.values.get(CENTROID_COUNT, 0)
-    if not clusters or side.dialect.tensors.get("centroids", "") is not None:
-        return ok("", "no centroid head in metadata")
+    if side.dialect.tensors.get("centroids", "") is not None:
+        return skipped("this dialect has tensors for it")
+    if not clusters and side.spelled(CENTROIDS) not in side.metadata:
+        return skipped("it has no centroid head in metadata")
     for key, wanted in ((CENTROIDS, _centroids_length(side, clusters)), (TOKEN_ORDERING, side.hyper.vocabulary)):
         stored = side.metadata.get(side.spelled(key))
         found = stored.count if stored is not None and stored.type is ValueType.ARRAY else 0

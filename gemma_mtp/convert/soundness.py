@@ -1,0 +1,53 @@
+"""Nothing unsound is written: a file goes through the checks of one file before its first byte is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gemma_mtp.convert.spelling import NamedTensor
+from gemma_mtp.errors import BadFileError
+from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_values import Value
+from gemma_mtp.files.gguf_writer import TensorPlan
+from gemma_mtp.validate.side import Side
+
+#: What only the data can show; whoever converts looks at them while they pass (NaN), or has made the head himself.
+OF_DATA = ("target-finite", "assistant-finite", "target-zeros", "assistant-zeros")
+#: What is repaired by writing the file anew, in a source.
+REPAIRED = (
+    "assistant-layout",
+    "assistant-extra",
+    "assistant-types",
+    "masked-embeddings",
+    "centroids",
+    "token-ordering",
+)
+
+
+def require_sound_plan(part: str, output: Path, metadata: Mapping[str, Value], plans: Sequence[TensorPlan]) -> None:
+    """Raises BadFileError if a target or assistant of these keys and tensors would fail the checks of one file."""
+    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
+    header = GGUFHeader(3, dict(metadata), tensors, 32, 0, sum(plan.nbytes for plan in plans))
+    _require(Side(str(output), part, header), "not written, because llama.cpp could not use it", OF_DATA)
+
+
+def require_sound_source(place: Path, header: GGUFHeader, tensors: Mapping[str, NamedTensor]) -> None:
+    """Raises BadFileError for an assistant with a fault that no other spelling mends."""
+
+    def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray:
+        return np.frombuffer(tensors[tensor.name].data, np.uint8)[start:stop]
+
+    _require(Side(str(place), "assistant", header, read), "it cannot be converted", (*OF_DATA, *REPAIRED))
+
+
+def _require(side: Side, what: str, without: Sequence[str]) -> None:
+    from gemma_mtp.validate.verify import check_file
+
+    errors = check_file(side, *without).errors
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        worst = errors[0].finding
+        raise BadFileError(f"{what}: {worst.message}{more}", where=side.place, hint=worst.remedy)

@@ -1,0 +1,167 @@
+"""Every key that llama.cpp's loader reads from a Gemma 4 GGUF: its type, its length and its range. Data, not code.
+
+llama.cpp takes a key of exactly one type and stops at any other; where it has a default, `assumed` says which. A
+default that would be wrong for every Gemma 4 (a rope base of 10,000 for the full layers) is not taken: such a file
+loads and is silently wrong, so the key counts as required. Sources: llama.cpp, src/llama-model-loader.cpp (`get_key`,
+`get_arr`, `get_key_or_arr`), src/llama-model.cpp `load_hparams`, src/llama-vocab.cpp `load`, src/models/gemma4.cpp and
+gemma4-assistant.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K
+
+MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
+MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS
+MAX_COUNT = 2**31 - 1
+ASSISTANT, TARGET = "assistant", "target"
+
+#: Lengths that an array may have to have: of the model's layers, or at least of its tokens.
+LAYERS, TOKENS = "layers", "tokens"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a key may hold.
+
+    words: the same, in the words of a message. scalar: the type of a single value; None: it must be an array.
+    items: the types of an array's items; none: it must not be an array. length: how many; empty: any number.
+    low, high: the bounds of a number, and of each layer's. below_tokens: a number must be the id of a token.
+    choices: the texts that are known; none: any text.
+    """
+
+    words: str
+    scalar: ValueType | None = None
+    items: tuple[ValueType, ...] = ()
+    length: str = ""
+    low: float = 0
+    high: float = MAX_COUNT
+    below_tokens: bool = False
+    choices: tuple[str, ...] = ()
+
+
+U16, U32, I32, F32 = ValueType.UINT16, ValueType.UINT32, ValueType.INT32, ValueType.FLOAT32
+BOOL, STRING = ValueType.BOOL, ValueType.STRING
+SMALLEST, LARGEST = 1e-45, 3.5e38  # of the positive FLOAT32
+
+DEPTH = Form(f"a UINT32 from 1 to {MAX_LAYERS}", U32, low=1, high=MAX_LAYERS)
+COUNT = Form("a UINT32 above 0", U32, low=1)
+SIZE = Form("a UINT32", U32)
+NONE = Form("a UINT32 of 0", U32, high=0)
+PART_COUNT = Form("a UINT16", U16)
+EXPERTS = Form(f"a UINT32 up to {MAX_EXPERTS}", U32, high=MAX_EXPERTS)
+REAL = Form("a FLOAT32 above 0", F32, low=SMALLEST, high=LARGEST)
+NUMBER = Form("a FLOAT32", F32, low=-LARGEST, high=LARGEST)
+PER_LAYER = Form("a UINT32 above 0, or an array with one for each layer", U32, (U32, I32), LAYERS, low=1)
+SIZE_PER_LAYER = Form("a UINT32, or an array with one for each layer", U32, (U32, I32), LAYERS)
+FLAGS = Form("an array with a boolean for each layer", None, (BOOL, U32, I32), LAYERS, high=2**32 - 1)
+FLAG = Form("a BOOL", BOOL)
+TRUE = Form("a BOOL that is true", BOOL, low=1)
+TEXT = Form("a STRING", STRING)
+SCALING = Form("one of none, linear, yarn, longrope", STRING, choices=("none", "linear", "yarn", "longrope"))
+TEXTS = Form("an array of STRING", None, (STRING,))
+ANY_ID = Form("a UINT32", U32, high=2**32 - 1)
+TOKEN = Form("a UINT32 that is the id of a token", U32, below_tokens=True)
+IDS = Form("an array of INT32", None, (I32,))
+SCORES = Form("an array with a FLOAT32 (or INT32) for each token", None, (F32, I32), TOKENS)
+KINDS = Form("an array with an INT32 for each token", None, (I32,), TOKENS)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key that is read. A model's is named as in mainline, without the architecture's prefix.
+
+    parts: whose it is. needed: whether it must be there (if nothing is assumed). assumed: the key or the number that
+    llama.cpp takes where it is absent.
+    """
+
+    name: str
+    form: Form
+    parts: tuple[str, ...] = (ASSISTANT, TARGET)
+    assumed: str | int | float | None = None
+    needed: bool = True
+
+
+def _optional(form: Form, *names: str) -> tuple[Key, ...]:
+    return tuple(Key(name, form, needed=False) for name in names)
+
+
+#: The model's keys, in such an order that a key stands behind the one that it is assumed from.
+MODEL_KEYS = (
+    Key("block_count", DEPTH),
+    Key("context_length", COUNT),
+    Key("embedding_length", COUNT),
+    Key("feed_forward_length", PER_LAYER),
+    Key("attention.head_count", PER_LAYER),
+    Key("attention.head_count_kv", PER_LAYER, assumed="attention.head_count"),
+    Key("attention.key_length", COUNT),
+    Key("attention.value_length", COUNT),
+    Key("attention.key_length_swa", COUNT),
+    Key("attention.value_length_swa", COUNT),
+    Key("attention.layer_norm_rms_epsilon", REAL),
+    Key("attention.sliding_window", COUNT),
+    Key("attention.sliding_window_pattern", FLAGS),
+    Key("attention.shared_kv_layers", SIZE, assumed=0),
+    Key("rope.freq_base", REAL),
+    Key("rope.freq_base_swa", REAL, assumed=10_000.0),
+    Key("rope.dimension_count", COUNT, assumed="attention.key_length"),
+    Key("rope.dimension_count_swa", COUNT, assumed="rope.dimension_count"),
+    Key("embedding_length_per_layer_input", SIZE, (TARGET,)),
+    Key("expert_count", EXPERTS, assumed=0),
+    Key("expert_used_count", SIZE_PER_LAYER, assumed=0),
+    Key("expert_feed_forward_length", SIZE_PER_LAYER, (TARGET,), assumed=0),
+    Key("embedding_length_out", COUNT, (ASSISTANT,)),
+    Key("nextn_predict_layers", COUNT, (ASSISTANT,)),
+    Key(CENTROID_COUNT, SIZE, (ASSISTANT,), assumed=0),
+    Key(CENTROID_TOP_K, SIZE, (ASSISTANT,), assumed=0),
+    # Read from every model, and in no Gemma 4: a wrong type stops the loader, another value is another function.
+    Key("embedding_length_out", SIZE, (TARGET,), needed=False),
+    Key("nextn_predict_layers", NONE, (TARGET,), needed=False),
+    Key("final_logit_softcapping", NUMBER, (TARGET,), needed=False),
+    *_optional(TRUE, "attention.causal"),
+    *_optional(SIZE, "pooling_type", "classifier.pooling_type", "expert_group_used_count"),
+    *_optional(NONE, "expert_group_count"),
+    *_optional(TEXTS, "classifier.output_labels"),
+    *_optional(FLAG, "rope.scaling.finetuned"),
+    *_optional(SIZE, "rope.scaling.original_context_length"),
+    *_optional(SCALING, "rope.scaling.type"),
+    *_optional(NUMBER, "rope.scaling.factor", "rope.scale_linear", "rope.scaling.attn_factor", "rope.scaling.alpha"),
+)
+
+TENSOR_NAMES, PRECISIONS = "general.tensor_extra.name", "general.tensor_extra.prec_a4"
+
+#: The keys of every model, by their full names.
+COMMON_KEYS = (
+    Key("general.architecture", TEXT),
+    *_optional(TEXT, "general.name"),
+    *_optional(SIZE, "general.file_type"),
+    *_optional(TEXTS, TENSOR_NAMES),
+    *_optional(Form(f"an array with a BOOL for each of {TENSOR_NAMES}", None, (BOOL,), TENSOR_NAMES), PRECISIONS),
+    *_optional(PART_COUNT, "split.count"),
+    Key("tokenizer.ggml.model", TEXT),
+    Key("tokenizer.ggml.tokens", TEXTS),
+    Key("tokenizer.ggml.merges", TEXTS),
+    # Gemma 4's text always begins with it: without, the process aborts at the first prompt.
+    Key("tokenizer.ggml.bos_token_id", TOKEN),
+    *_optional(SCORES, "tokenizer.ggml.scores"),
+    *_optional(KINDS, "tokenizer.ggml.token_type"),
+    *_optional(TEXT, "tokenizer.ggml.pre", "tokenizer.chat_template"),
+    *_optional(SIZE, "tokenizer.ggml.token_type_count"),
+    *_optional(
+        FLAG,
+        *(f"tokenizer.ggml.{name}" for name in ("add_bos_token", "add_eos_token", "add_sep_token", "add_space_prefix")),
+        *(f"tokenizer.ggml.{name}" for name in ("remove_extra_whitespaces", "normalizer.lowercase")),
+        "tokenizer.ggml.normalizer.strip_accents",
+    ),
+    # An id that is no token's is dropped with a line in the log: -1 (4,294,967,295 here) is how some tools say "none".
+    *_optional(
+        ANY_ID,
+        *(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom", "unknown", "seperator", "padding")),
+        *(f"tokenizer.ggml.{name}_token_id" for name in ("mask", "prefix", "suffix", "middle")),
+        *(f"tokenizer.ggml.fim_{name}_token_id" for name in ("pre", "suf", "mid", "pad", "rep", "sep")),
+    ),
+    *_optional(IDS, "tokenizer.ggml.suppress_tokens"),
+)
