@@ -53,13 +53,24 @@ class CheckpointError(BadFileError):
 
 
 class LlamaError(GemmaMtpError):
-    """llama.cpp refused a file or failed in a call. `log` holds its last lines."""
+    """llama.cpp refused a file or failed in a call. `log` holds its last lines, `reason` the one that says why.
+
+    exit_code: 1 as for any bad file, unless `explain` finds the environment at fault.
+    """
 
     def __init__(
         self, what: str, *, where: str | Path | None = None, hint: str | None = None, log: tuple[str, ...] = ()
     ):
         self.log = log
+        self.reason: str | None = None
         super().__init__(what, where=where, hint=hint)
+
+    def explain(self, cause: str, remedy: str, environment: bool) -> None:
+        """Say why it failed, and what helps in the place of the general hint. environment: not the file is bad."""
+        self.what, self.hint = f"{self.what}: {cause}", remedy
+        self.args = (f"{self.where}: {self.what}" if self.where else self.what,)
+        if environment:
+            self.exit_code = EnvironmentProblem.exit_code
 
 
 class UsageError(GemmaMtpError):
@@ -69,9 +80,18 @@ class UsageError(GemmaMtpError):
 
 
 class EnvironmentProblem(GemmaMtpError):
-    """The machine, its network or its installation, not the input, is in the way."""
+    """The machine, its network or its installation, not the input, is in the way.
+
+    log: what a program of others said about it, for instance llama.cpp's last lines.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, hint: str | None = None, log: tuple[str, ...] = ()
+    ):
+        self.log = log
+        super().__init__(what, where=where, hint=hint)
 
 
 class MissingExtra(EnvironmentProblem):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gemma_mtp.validate.causes import CAUSES
+from gemma_mtp.mtp_runtime.causes import CAUSES
 from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.checks.known import KNOWN
 
@@ -35,7 +35,7 @@ def causes() -> Iterator[str]:
     yield "| the log says | cause | what to do |"
     yield "| --- | --- | --- |"
     for row in CAUSES:
-        yield f"| `{row.shown}` | {row.cause} | {row.remedy} |"
+        yield f"| `{row.shown}` | {row.cause} | {row.told()} |"
 
 
 DOCUMENTS = {

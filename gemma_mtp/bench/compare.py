@@ -111,7 +111,7 @@ def _visits(made: list[Written], course: Course, on_lap: Callable[[], None]) -> 
         for one in there_and_back(made, repeat):
             pair = Pair(course.target, one.path, course.draft_max, course.context or ContextSettings(), course.model)
             laps = []
-            with closing(converse(ANSWER, ENGINE, pair)) as child:
+            with closing(converse(ANSWER, ENGINE, pair, files=pair.files)) as child:
                 next(child)
                 for task in course.tasks(repeat):
                     laps.append(child.send(task))

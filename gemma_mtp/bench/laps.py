@@ -29,6 +29,10 @@ class Pair:
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings | None = None
 
+    @property
+    def files(self) -> tuple[Path, Path]:
+        return self.target, self.assistant
+
 
 @dataclass(frozen=True)
 class Task:

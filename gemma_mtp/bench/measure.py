@@ -54,7 +54,8 @@ def measure(plan: Plan) -> Iterator[Lap]:
     """
     with ExitStack() as stack:
         children = {
-            engine: stack.enter_context(closing(converse(ANSWER, engine, plan.pair))) for engine in plan.engines
+            engine: stack.enter_context(closing(converse(ANSWER, engine, plan.pair, files=plan.pair.files)))
+            for engine in plan.engines
         }
         for child in children.values():
             next(child)

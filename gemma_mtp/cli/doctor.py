@@ -24,7 +24,6 @@ def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
         gemma-mtp doctor
     """
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.errors import EnvironmentProblem
     from gemma_mtp.mtp_runtime import backend
 
     if not json:  # before anything can go wrong
@@ -41,7 +40,7 @@ def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
         print_report(report)
         print_note(f"remembered in {backend.cache_file()}")
     if not report.works:
-        raise EnvironmentProblem("llama.cpp does not work on this machine", where=report.library, hint=advice)
+        raise backend.broken(report)
 
 
 def print_report(report: BackendReport) -> None:
@@ -69,5 +68,7 @@ def print_report(report: BackendReport) -> None:
 
 
 def print_rows(rows: list[tuple[str, str]]) -> None:
+    from gemma_mtp.cli.output import line, results
+
     for name, value in rows:
         results.print(line(f"{name:<{WIDTH}}  {value}"))

@@ -29,6 +29,7 @@ COMMANDS = (
     "make",
     "demo",
     "doctor",
+    "explain",
 )
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemma_mtp.cli.terminal import harmless, plain
-from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
+from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError, UsageError
 
 
 class Terminal(Console):
@@ -95,7 +95,7 @@ def print_warning(text: str) -> None:
 def print_error(error: GemmaMtpError) -> None:
     """What is wrong and where, then what to do, then what llama.cpp last said."""
     notes.print(line(("error:", "bold red"), " ", str(error)))
-    if isinstance(error, LlamaError):
+    if isinstance(error, LlamaError | EnvironmentProblem):
         for words in error.log:
             notes.print(line(("  llama.cpp:", "dim"), " ", words))
     if error.hint:

@@ -68,9 +68,11 @@ def quantize(
     """
     from gemma_mtp.cli.output import print_json
     from gemma_mtp.cli.quantize_table import print_comparison, print_offers, print_report
+    from gemma_mtp.hub.source import check_local
     from gemma_mtp.quantize import parse_override, read_imatrix
     from gemma_mtp.quantize.catalogue import offers
 
+    check_local(source, compare)
     if list_kinds:
         on_offer = offers(source)
         print_json([offer.to_json() for offer in on_offer]) if json else print_offers(on_offer)

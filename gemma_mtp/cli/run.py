@@ -151,10 +151,12 @@ def run(
     from gemma_mtp.cli.output import native_log
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
+    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
     from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 
+    check_local(target, assistant)
     if no_draft:
         draft = "off"
     if assistant is None and draft != "off":
@@ -204,10 +206,10 @@ def run(
     if talk:
         with native_log(verbose, log):
             for answer in session.turns(request, run_output.print_text, ask):
-                run_output.print_result(answer)
+                run_output.print_result(answer, asked=ctx)
         return
     with native_log(verbose, log):
         result = session.run(request, on_text=(lambda _: None) if json else run_output.print_text)
-    run_output.print_result(result, json)
+    run_output.print_result(result, json, ctx)
     if result.finish == "stopped":
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gemma_mtp.cli.output import human_size, print_json, print_note
 from gemma_mtp.cli.terminal import harmless
+from gemma_mtp.mtp_runtime.settings import more_context
 
 if TYPE_CHECKING:
     from gemma_mtp.mtp_runtime.session import Result
@@ -16,7 +17,6 @@ FINISHES = {
     "end": "the model ended it",
     "length": "-n reached",
     "stop": "--stop text reached",
-    "context": "the context is full: a larger --ctx gives it more room",
     "stopped": "interrupted",
 }
 
@@ -30,24 +30,32 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_result(result: Result, json: bool = False) -> None:
-    """The end of a text that was printed already, and its statistics; or all of it as JSON."""
+def print_result(result: Result, json: bool = False, asked: int = 0) -> None:
+    """The end of a text that was printed already, and its statistics; or all of it as JSON. asked: see `summary`."""
     if json:
         print_json(result.as_dict())
         return
     print_text("\n")
-    for line in summary(result):
+    for line in summary(result, asked):
         print_note(line)
 
 
-def summary(result: Result) -> list[str]:
-    """The statistics in a few lines."""
+def finish(result: Result) -> str:
+    """Why a generation ended, in words."""
+    if result.finish != "context":
+        return FINISHES[result.finish]
+    larger = min(2 * result.context, result.trained) if result.context < result.trained else 2 * result.context
+    return f"the context is full: {more_context(result.context, result.trained, larger)}"
+
+
+def summary(result: Result, asked: int = 0) -> list[str]:
+    """The statistics in a few lines. asked: the tokens of context that were wanted."""
     s = result.statistics
     kept = f" ({s.reused_tokens} of them kept from before)" if s.reused_tokens else ""
     speed = f", {s.prompt_tokens_per_second:.0f} tokens/s" if s.prompt_tokens_per_second else ""
     lines = [
         f"{s.prompt_tokens} prompt tokens{kept} in {s.prompt_seconds:.2f} s{speed}",
-        f"{s.tokens} generated ({FINISHES[result.finish]}), the first after {s.first_token_seconds:.2f} s",
+        f"{s.tokens} generated ({finish(result)}), the first after {s.first_token_seconds:.2f} s",
     ]
     if s.tokens_per_second:
         lines.append(
@@ -62,4 +70,8 @@ def summary(result: Result) -> list[str]:
     times_told = f"{told} (in both), " if s.verify_seconds else ""  # the C++ engine keeps its own to itself
     seed = "" if result.seed is None else f", seed {result.seed}"
     lines.append(f"{times_told}peak memory {human_size(s.peak_memory)}{seed}")
+    if asked > result.context > 0:
+        lines.append(
+            f"the context was cut from {asked:,} to {result.context:,} tokens: the model was trained for no more"
+        )
     return lines

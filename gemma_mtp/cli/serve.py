@@ -96,6 +96,7 @@ def serve(
     """
     from gemma_mtp.cli.output import native_log, print_note, print_warning
     from gemma_mtp.errors import UsageError
+    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
     from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
     from gemma_mtp.serve.server import bound, running_server
@@ -103,6 +104,7 @@ def serve(
 
     if assistant is None and not no_draft:
         raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
+    check_local(target, assistant)
     context = ContextSettings(
         ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
     )

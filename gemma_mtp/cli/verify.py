@@ -27,8 +27,16 @@ def verify(
     ] = None,
     settings: Annotated[str | None, typer.Option(help="How that is started, e.g. '-sm tensor -np 2'.")] = None,
     gpu: Annotated[str | None, typer.Option(help="The GPU's name there, e.g. 'GTX 1060'.")] = None,
-    ctx: Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens to estimate the memory for.")] = 4096,
-    cache_type: Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...")] = "f16",
+    ctx: Annotated[
+        int | None,
+        typer.Option(
+            "--ctx", "-c", min=1, help="Tokens to estimate the memory for. Default: what --settings says, or 4096."
+        ),
+    ] = None,
+    cache_type: Annotated[
+        str | None,
+        typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ... Default: what --settings says, or f16."),
+    ] = None,
     run: Annotated[bool, typer.Option("--run", help="Decode with the pair too, in a child process.")] = False,
     reference: Annotated[
         tuple[str, str] | None,
@@ -61,13 +69,14 @@ def verify(
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
+    from dataclasses import replace
+
     from gemma_mtp.cli.output import byte_progress, native_log, print_json, print_note
     from gemma_mtp.cli.verify_table import print_report
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
-    from gemma_mtp.validate import parse_host, verify_pair
+    from gemma_mtp.validate import context_for, parse_host, verify_pair
 
-    context = ContextSettings(size=ctx, threads=threads, cache_k=cache_type, cache_v=cache_type)
     host = parse_host(runtime, settings, gpu)
+    context = replace(context_for(host, ctx, cache_type), threads=threads)
     report = verify_pair(
         target,
         assistant,

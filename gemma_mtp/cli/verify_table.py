@@ -80,8 +80,9 @@ def _counts(report: Report) -> str:
 
 def memory_line(memory: PairMemory) -> str:
     target, assistant = memory.target, memory.assistant
+    cut = f" ({memory.asked:,} were asked for: the target was trained for no more)" if memory.asked else ""
     return (
-        f"Memory for {memory.tokens:,} tokens: {human_size(memory.total)} (weights {human_size(target.weights)}, "
+        f"Memory for {memory.tokens:,} tokens{cut}: {human_size(memory.total)} (weights {human_size(target.weights)}, "
         f"KV cache {human_size(target.cache)}, compute {human_size(target.compute)}; "
         f"the drafter adds {human_size(assistant.total)})"
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from gemma_mtp.convert.experts import SourceTensor, fuse_experts
 from gemma_mtp.errors import CheckpointError
+from gemma_mtp.files.mistaken import LORA_REMEDY
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.model.config import Hyperparameters, read_config
 from gemma_mtp.model.roles import EMBEDDING, Slot, slots
@@ -32,6 +33,15 @@ BLOCK = 4 << 20
 
 #: Endings that betray packed weights.
 PACKED_ENDINGS = (".scales", ".biases", ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed")
+
+#: Parts of names that a wrapper around the model leaves -> what was saved, what to do.
+WRAPPERS = {
+    ".lora_": ("a LoRA adapter, not a model", LORA_REMEDY),
+    "._orig_mod.": ("a model inside of torch.compile's wrapper", "save what is in it: model._orig_mod.save_pretrained"),
+    ".base_model.model.": ("a model inside of peft's wrapper", LORA_REMEDY),
+    "._fsdp_wrapped_module.": ("a model inside of FSDP's wrapper", "save its full state, without the wrapper's names"),
+    ".module.": ("a model inside of DistributedDataParallel", "save what is in it: model.module.save_pretrained"),
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,7 @@ def place_tensors(
     Raises CheckpointError with all that is missing, unknown or misshapen.
     """
     _refuse_packed(folder, stored)
+    _refuse_wrapped(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
     ours = _without_prefixes(folder, {name: stored[name] for name in stored if not OTHER_MODALITIES.match(name)})
     head = ours.pop(HEAD, None)  # some tools save the embedding a second time under this name: see `_require_tied`
@@ -125,6 +136,13 @@ def _refuse_packed(folder: Path, stored: Iterable[str]) -> None:
             where=folder,
             hint="start from the original BF16 checkpoint",
         )
+
+
+def _refuse_wrapped(folder: Path, stored: Iterable[str]) -> None:
+    name, wrapper = next(((name, one) for name in stored for one in WRAPPERS if one in f".{name}"), ("", ""))
+    if wrapper:
+        what, remedy = WRAPPERS[wrapper]
+        raise CheckpointError(f"tensor {name} shows that this is {what}", where=folder, hint=remedy)
 
 
 def _without_prefixes(folder: Path, stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

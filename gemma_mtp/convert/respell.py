@@ -20,8 +20,8 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
     """Write the assistant in the GGUF `source` to `output` in another dialect.
 
     A mainline file with a centroid head as tensors, on which llama.cpp fails, gets it as metadata.
-    Raises GGUFError (a malformed file), BadFileError (not an assistant, or an unsound one), UsageError (the output, or a
-    file that would not change).
+    Raises GGUFError (a malformed file), BadFileError (not an assistant, or an unsound one), UsageError (the output, or
+    a file that would not change).
     """
     with GGUFFile(source) as file:
         spoken = _dialect(file.metadata, source)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from gemma_mtp.advice import quoted
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.direct import DirectFile
 
@@ -26,7 +27,7 @@ def check_output(path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise UsageError("the file exists already", where=path, hint="add --force to replace it")
     if not path.parent.is_dir():
-        raise UsageError("the folder does not exist", where=path.parent, hint=f"mkdir -p {path.parent}")
+        raise UsageError("the folder does not exist", where=path.parent, hint=f"mkdir -p {quoted(path.parent)}")
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.mapped import Done, MappedFile
+from gemma_mtp.files.mistaken import mistaken
 from gemma_mtp.ggml import TensorType, block_size, tensor_bytes, tensor_type
 
 MAGIC = b"GGUF"
@@ -92,7 +93,9 @@ class GGUFFile:
         try:
             self.header = parse_header(self._map.view(), self.size)
         except GGUFError as error:
-            located = GGUFError(error.what, where=path, hint=error.hint)
+            other = mistaken(self.path)
+            what, hint = (f"this is {other.what}", other.remedy) if other else (error.what, error.hint)
+            located = GGUFError(what, where=path, hint=hint)
             located.offset = error.offset
             raise located from error
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from gemma_mtp.errors import SafetensorsError
 from gemma_mtp.files.mapped import Done, MappedFile
+from gemma_mtp.files.mistaken import LORA_REMEDY, mistaken
 from gemma_mtp.files.text import read_json
 
 #: Endings of files with weights, in the forms that transformers loads.
@@ -104,6 +105,8 @@ def read_header(path: Path) -> list[StoredTensor]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = parse_header(file.read(length))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        if other := mistaken(path):
+            raise SafetensorsError(f"this is {other.what}", where=path, hint=other.remedy) from error
         raise SafetensorsError(
             f"not a whole safetensors file: {error}", where=path, hint="download it again"
         ) from error
@@ -139,6 +142,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_PICKLE = (
+    "{} is a pickle, which is not read, because loading one runs whatever code it holds: take a checkpoint in "
+    "safetensors, or save this one anew with transformers' save_pretrained, which writes them"
+)
+#: Files of weights that are not read -> what to do about them.
+OTHER_WEIGHTS = {
+    "adapter_model.safetensors": LORA_REMEDY,
+    **{name: _PICKLE.format(name) for name in ("pytorch_model.bin", "pytorch_model.bin.index.json")},
+}
+
+
 def shard_names(folder: Path, there: Container[str]) -> list[str]:
     """The names of a checkpoint's safetensors files, as transformers chooses: `SINGLE`, or else those of the index.
 
@@ -147,7 +161,8 @@ def shard_names(folder: Path, there: Container[str]) -> list[str]:
     if SINGLE in there:
         return [SINGLE]
     if INDEX not in there and not os.path.lexists(folder / INDEX):
-        raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder)
+        other = next((hint for name, hint in OTHER_WEIGHTS.items() if name in there), None)
+        raise SafetensorsError(f"there is neither {SINGLE} nor {INDEX}", where=folder, hint=other)
     names = sorted(set(_weight_map(folder).values()))
     missing = next((name for name in names if name not in there), None)
     if missing is not None:

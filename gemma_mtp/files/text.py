@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from gemma_mtp.errors import BadFileError, GemmaMtpError
+from gemma_mtp.files.mistaken import told_by
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -191,6 +192,8 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes, name: str, where: st
     except RecursionError:
         raise error(f"its values stand more than {DEPTH} deep in each other", where=where) from None
     except (ValueError, TypeError, OverflowError, yaml.YAMLError) as problem:  # TOMLDecodeError is a ValueError
+        if other := told_by(text[:64].encode("utf-8", "replace") if isinstance(text, str) else text):
+            raise error(f"is {other.what}", where=where, hint=other.remedy) from problem
         raise error(f"is not {name}: {' '.join(str(problem).split())[:300]}", where=where) from problem
 
 

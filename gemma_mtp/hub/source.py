@@ -14,6 +14,7 @@ its owner.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -109,6 +110,24 @@ def parse_source(text: str | Path) -> Source:
             hint=f"check the spelling; if a repo on the Hub is meant, write {SCHEME}{text}",
         )
     return _from_match(match, text)
+
+
+def check_local(*paths: Path | None) -> None:
+    """For commands that read local files alone. Raises UsageError: a place on the Hub, with how to download it."""
+    for path in paths:
+        if path is None or path.exists():
+            continue
+        text = str(path)  # a Path has made one slash of hf://
+        match = _HF.fullmatch(re.sub(r"^hf:/+", "", text)) if text.startswith("hf:/") else _REPO.fullmatch(text)
+        if match is None or Path(match["repo"].split("/")[0]).is_dir():
+            continue
+        if not text.startswith("hf:/") and text.lower().endswith(_MODEL_FILES):
+            continue
+        wanted = match.groupdict()
+        files = [wanted["file"]] if wanted.get("file") else ["--include", f"*{wanted['quant'] or ''}*.gguf"]
+        at = ["--revision", wanted["revision"]] if wanted["revision"] else []
+        download = shlex.join(["hf", "download", wanted["repo"], *files, *at, "--local-dir", "."])
+        raise UsageError("a place on the Hub; this command reads local files", where=text, hint=f"`{download}`")
 
 
 def check_repo_name(repo: str) -> None:

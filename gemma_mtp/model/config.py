@@ -15,6 +15,7 @@ from typing import Any
 
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import text
+from gemma_mtp.files.mistaken import LORA_REMEDY
 from gemma_mtp.files.text import shown
 from gemma_mtp.model.config_fields import beyond_the_graph, unknown_fields
 
@@ -148,6 +149,8 @@ def read_config(folder: Path) -> Hyperparameters:
     Raises CheckpointError: no config.json, not JSON, another architecture, packed weights, a field missing or odd.
     """
     path = folder / "config.json"
+    if not path.exists() and (folder / "adapter_config.json").exists():
+        raise CheckpointError("this is a LoRA adapter, not a model", where=folder, hint=LORA_REMEDY)
     return parse_config(read_json(path), path)
 
 

@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp import __version__
+from gemma_mtp.advice import quoted
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError
 from gemma_mtp.files.text import read_json
+from gemma_mtp.mtp_runtime.causes import explain
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
 from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 
@@ -75,12 +77,19 @@ def settings_for_this_machine() -> ModelSettings:
     """
     report = remembered() or probe()
     if not report.works:
-        raise EnvironmentProblem(
-            f"the installed llama.cpp does not work on this machine: {report.failures[-1].what}",
-            where=report.library,
-            hint=advice(report),
-        )
+        raise broken(report)
     return ModelSettings(extra_buffers=report.extra_buffers)
+
+
+def broken(report: BackendReport) -> EnvironmentProblem:
+    """The error for a llama.cpp that works with no settings, with its last words."""
+    failure = report.failures[-1]
+    return EnvironmentProblem(
+        f"the installed llama.cpp does not work on this machine: {failure.what}",
+        where=report.library,
+        hint=advice(report),
+        log=failure.log,
+    )
 
 
 def advice(report: BackendReport) -> str | None:
@@ -89,13 +98,33 @@ def advice(report: BackendReport) -> str | None:
         return None
     if report.works:
         return "nothing has to be done: gemma-mtp switches the extra buffer types off by itself"
-    return f"build it without code that is specific to a CPU: {portable_build(report.package)}"
+    failure = report.failures[-1]
+    known = explain(failure.signal or "", "\n".join((failure.what, *failure.log)))
+    if known and not known.portable:
+        return known.told()
+    if not known and not failure.signal and not report.features:  # it never was loaded
+        return f"build it again, on this machine: {built_again(report.package)}"
+    portable = f"build it without code that is specific to a CPU: {portable_build(report.package)}"
+    if not known and _has_gpu(report):
+        return f"`CUDA_VISIBLE_DEVICES=-1 gemma-mtp doctor` tells whether it works without the GPU; if not: {portable}"
+    return portable
+
+
+def _has_gpu(report: BackendReport) -> bool:
+    return any("GPU" in str(device["kind"]) for device in report.devices)
+
+
+def built_again(package_version: str) -> str:
+    """The command that builds llama.cpp on this machine."""
+    return (
+        f"{quoted(sys.executable)} -m pip install --force-reinstall --no-cache-dir --no-deps "
+        f"--no-binary {PACKAGE} {PACKAGE}=={package_version}"
+    )
 
 
 def portable_build(package_version: str) -> str:
     """The command that builds llama.cpp without the code that is specific to the building machine's CPU."""
-    install = f"{Path(sys.executable).name} -m pip install --force-reinstall --no-cache-dir --no-deps"
-    return f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {install} {PACKAGE}=={package_version}'
+    return f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {built_again(package_version)}'
 
 
 def versions() -> dict[str, str]:
@@ -151,8 +180,7 @@ def _attempt(path: Path, extra_buffers: bool, threads: int | None, facts: dict[s
     except (LlamaError, EnvironmentProblem) as error:
         what = error.what if isinstance(error, NativeCrash) else str(error)
         signal = error.signal_name if isinstance(error, NativeCrash) else None
-        log = error.log if isinstance(error, LlamaError) else ()
-        return Failure(extra_buffers, f"{what}, while {stage}", signal, log)
+        return Failure(extra_buffers, f"while {stage}: {what}", signal, error.log)
     return None
 
 

@@ -3,8 +3,9 @@
 llama.cpp aborts the process on some broken files (GGML_ASSERT), and some builds crash on some machines. A command that
 loads a user's file therefore iterates over `in_child(function, ...)`: the generator function runs in a fresh
 interpreter, its items arrive one by one, its exceptions are raised here, and a death by signal becomes a LlamaError
-that names the signal, the Python call that was running and llama.cpp's last words. Starting the child costs about
-0.2 s; the parent itself needs neither NumPy nor llama.cpp.
+that names the signal, the Python call that was running and llama.cpp's last words. What `causes.py` knows about such a
+failure is put into the error here, so that every command says it. Starting the child costs about 0.2 s; the parent
+itself needs neither NumPy nor llama.cpp.
 
 Protocol: pickles over the child's stdin (the call; in a conversation also what is sent) and a private copy of its
 stdout (items, then the end). Both ends are this program, so unpickling is safe. The child's stdout and stderr go to a
@@ -27,9 +28,16 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from gemma_mtp.advice import ASSISTANT, TARGET, ours
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
+from gemma_mtp.mtp_runtime.causes import explain, said_so
+
+#: Target and assistant that a child works with, where there are any: what advice about its failures names.
+Files = tuple[str | Path | None, str | Path | None]
+NO_FILES: Files = (None, None)
 
 ITEM, RETURNED, RAISED = "item", "returned", "raised"
 #: How long a child may take to end by itself when nobody listens any more, in seconds.
@@ -40,6 +48,10 @@ TELLING = "GEMMA_MTP_NATIVE_LOG"
 #: is 300,000 (libgomp's env.c), milliseconds: on a busy machine threads burn the time that those need who are waited
 #: for. 1,000 is what it takes itself when it knows that there are more threads than cores.
 SPINS = {"GOMP_SPINCOUNT": "1000"}
+#: Lines of llama.cpp's log that an error quotes.
+LAST_WORDS = 8
+#: Set in a child's environment: llama.cpp's log goes to its stderr at once, for it may not live to tell it otherwise.
+ECHO = "GEMMA_MTP_ECHO"
 #: What a crash on Windows leaves as exit code (ntstatus.h).
 WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC000001D: "illegal instruction", 0xC0000409: "abort"}
 _FRAME = re.compile(r'File "(.+)", line (\d+) in \w+$')
@@ -76,22 +88,22 @@ class NativeCrash(LlamaError):
         super().__init__(what, hint=hint, log=log)
 
 
-def in_child(function: str, *arguments: Any) -> Generator[Any, None, Any]:
+def in_child(function: str, *arguments: Any, files: Files = NO_FILES) -> Generator[Any, None, Any]:
     """Iterate over the generator function "module:name" called with `arguments` in a child process.
 
     The child does not wait for its items to be taken. The generator's return value is this one's too. Closing this
-    generator ends the child. Raises what the function raises (GemmaMtpError and the like), NativeCrash,
-    EnvironmentProblem.
+    generator ends the child. files: the pair that it works with, for advice. Raises what the function raises
+    (GemmaMtpError and the like; a LlamaError with what is known about its cause), NativeCrash, EnvironmentProblem.
     """
-    return _run(function, arguments, conversation=False)
+    return _run(function, arguments, files, conversation=False)
 
 
-def converse(function: str, *arguments: Any) -> Generator[Any, Any, Any]:
+def converse(function: str, *arguments: Any, files: Files = NO_FILES) -> Generator[Any, Any, Any]:
     """As `in_child`, in lock-step: what is sent to this generator is sent to the child's, which goes on only then."""
-    return _run(function, arguments, conversation=True)
+    return _run(function, arguments, files, conversation=True)
 
 
-def _run(function: str, arguments: tuple[Any, ...], conversation: bool) -> Generator[Any, Any, Any]:
+def _run(function: str, arguments: tuple[Any, ...], files: Files, conversation: bool) -> Generator[Any, Any, Any]:
     with tempfile.TemporaryFile() as words, _start(words, sinks := tuple(_sinks)) as child:
         assert child.stdin
         assert child.stdout
@@ -108,8 +120,9 @@ def _run(function: str, arguments: tuple[Any, ...], conversation: bool) -> Gener
         if kind == RETURNED:
             return content
         if kind == RAISED:
-            raise _with_last_words(_rebuilt(*content), words)
-        raise _death(child.returncode, _tail(words))
+            error = _rebuilt(*content)
+            raise _refusal(error, _tail(words), files) if isinstance(error, LlamaError) else error
+        raise _death(child.returncode, _tail(words), files)
 
 
 def _items(answers: Any, call: Any) -> Generator[Any, Any, tuple[str, Any]]:
@@ -144,10 +157,24 @@ def _rebuilt(kind: type[Exception], arguments: tuple[Any, ...], fields: dict[str
     return error
 
 
-def _with_last_words(error: Exception, words: BinaryIO) -> Exception:
-    """A refusal of llama.cpp that tells no reason gets the last lines that the child wrote."""
-    if isinstance(error, LlamaError) and not error.log:
-        error.log = tuple(_lines(_tail(words))[-8:])
+def _refusal(error: LlamaError, words: str, files: Files) -> LlamaError:
+    """A failure that llama.cpp lived through. One that tells no reason gets the last lines that the child wrote."""
+    return _explained(error, error.log or tuple(_lines(words)), files)
+
+
+def _explained(error: LlamaError, lines: tuple[str, ...], files: Files) -> LlamaError:
+    """The error with its cause and remedy, where they are known, and with the line that says so among the last ones.
+
+    lines: all that is at hand of what llama.cpp said.
+    """
+    error.log = lines[-LAST_WORDS:]
+    signal_name = error.signal_name if isinstance(error, NativeCrash) else ""
+    known = explain(signal_name, "\n".join((error.what, *lines)))
+    if known:
+        error.reason = said_so(known, lines)
+        if error.reason and error.reason not in error.log:
+            error.log = (error.reason, *error.log[1 - LAST_WORDS :])
+        error.explain(known.cause, known.told(*files), known.environment)
     return error
 
 
@@ -176,7 +203,7 @@ def _start(words: BinaryIO, sinks: tuple[Sink, ...]) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if sinks else words,
-            env=spins | os.environ | told | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1"},
+            env=spins | os.environ | told | {"PYTHONPATH": search_path, "GGML_NO_BACKTRACE": "1", ECHO: "1"},
         )
     except OSError as error:
         raise EnvironmentProblem(f"no child process can be started: {error.strerror}") from error
@@ -198,19 +225,21 @@ def _tail(words: BinaryIO, size: int = 20_000) -> str:
     return words.read().decode("utf-8", errors="replace")
 
 
-def _death(code: int, words: str) -> LlamaError:
+def _death(code: int, words: str, files: Files) -> LlamaError:
     name = _signal_name(code)
     lines = _lines(words)
     if name is None:
-        return LlamaError(f"the child process ended with code {code} without a word", log=tuple(lines[-8:]))
+        error = LlamaError(f"the child process ended with code {code} without a word")
+        return _explained(error, tuple(lines), files)
     call = next((call for call in map(_native_call, lines) if call), None)
-    said = tuple(line for line in lines if not _is_stack(line))
-    return NativeCrash(
+    target, assistant = files
+    verify = ours("verify", target or TARGET, assistant or ASSISTANT)
+    crash = NativeCrash(
         f"llama.cpp crashed{f' in {call}' if call else ''} ({name})",
         signal_name=name,
-        log=said[-8:],
-        hint="the file may be broken (gemma-mtp verify), or the build of llama.cpp (gemma-mtp doctor)",
+        hint=f"the file may be broken ({verify} tells), or the build of llama.cpp ({ours('doctor')} tells)",
     )
+    return _explained(crash, tuple(line for line in lines if not _is_stack(line)), files)
 
 
 def _lines(words: str) -> list[str]:
@@ -271,7 +300,8 @@ def _serve(call: BinaryIO, answers: BinaryIO) -> None:
     except OSError as error:
         send(RAISED, (OSError, (error.errno, error.strerror or str(error), error.filename), {}))
     except MemoryError:
-        send(RAISED, (MemoryError, (), {}))
+        refused = LlamaError("memory could not be allocated")
+        send(RAISED, (type(refused), refused.args, vars(refused)))
     except Exception:
         send(RAISED, (RuntimeError, ("in the child process:\n" + traceback.format_exc(),), {}))
 

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
+from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
 from gemma_mtp.mtp_runtime.child import telling
@@ -136,7 +137,7 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
         raise LlamaError(
             f"llama.cpp's server did not start: {error}",
             where=f"{PACKAGE} {package_version()}",
-            hint=f"gemma-mtp verify {loading.target} {loading.assistant or ''}".rstrip(),
+            hint=ours("verify", loading.target, loading.assistant) if loading.assistant else ours("doctor"),
         ) from error
 
 

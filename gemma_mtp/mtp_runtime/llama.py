@@ -25,9 +25,10 @@ import numpy as np
 from llama_cpp import llama_cpp_ext as ext
 from llama_cpp._ctypes_extensions import load_shared_library
 
+from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
-from gemma_mtp.mtp_runtime.child import telling
+from gemma_mtp.mtp_runtime.child import ECHO
 from gemma_mtp.mtp_runtime.settings import (
     CACHE_TYPES,
     FLASH_ATTENTION,
@@ -51,6 +52,7 @@ NEW_ENGINE = "close this engine and make a new one"
 
 # ggml.h, `enum ggml_log_level` and `enum ggml_backend_dev_type`.
 DEBUG, WARNING, CONTINUED = 1, 3, 5
+STDERR = 2
 DEVICE_KINDS = {0: "CPU", 1: "GPU", 2: "integrated GPU", 3: "accelerator", 4: "meta"}
 
 #: Views that a context remembers: llama.cpp's output buffer moves rarely, but its parts move with the number of rows.
@@ -65,8 +67,8 @@ class NativeLog:
     def __init__(self, lines: int = 200):
         self.lines: deque[tuple[int, str]] = deque(maxlen=lines)
         self.count = 0
-        # A file descriptor that gets the lines too: should this process die, or somebody read along.
-        self.echo: int | None = 2 if telling() else None
+        # A file descriptor that gets the lines too, should this process die: what a child of `child.py` has.
+        self.echo: int | None = STDERR if os.environ.get(ECHO) else None
         self._level, self._open = 0, b""
         self._callback = lib.llama_log_callback(self._receive)  # kept: llama.cpp holds only the pointer
         lib.llama_log_set(self._callback, ctypes.c_void_p(0))
@@ -153,7 +155,7 @@ class Model(_Native):
         with _failures_of("llama_model_load_from_file", self.path) as failure:
             handle = lib.llama_model_load_from_file(os.fsencode(self.path), params)
             if not handle:
-                raise failure("llama.cpp cannot load this file", f"gemma-mtp inspect {self.path}")
+                raise failure("llama.cpp cannot load this file", ours("inspect", self.path))
         super().__init__(handle, lib.llama_model_free)
         self._vocab = lib.llama_model_get_vocab(handle)
         self._end_tokens: list[int] | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gemma_mtp.advice import into_mainline, ours
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE, dialect_of
@@ -94,7 +95,7 @@ def check_pair(target: Header, assistant: Header) -> None:
         raise BadFileError(
             "this assistant belongs to another target: " + "; ".join(faults),
             where=assistant.path,
-            hint=f"gemma-mtp verify {target.path} {assistant.path}",
+            hint=f"{ours('verify', target.path, assistant.path)} compares all of it",
         )
 
 
@@ -110,7 +111,7 @@ def _check_dialect(assistant: Header) -> None:
     raise BadFileError(
         f"this assistant is in the dialect {dialect.name}, which is for {dialect.runtimes}",
         where=assistant.path,
-        hint=f"gemma-mtp convert {assistant.path} -o mainline.gguf",
+        hint=into_mainline(assistant.path),
     )
 
 

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,24 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """A generation that has ended: `Generation`'s text, token ids, finish and seed, and the statistics."""
+    """A generation that has ended: `Generation`'s text, token ids, finish and seed, and the statistics.
+
+    context: tokens of the context that it ran in, 0 where that is not known. trained: those that the model was trained
+    for, to which every context is cut.
+    """
 
     text: str
     tokens: list[int]
     finish: str
     statistics: Statistics
     seed: int | None = None
+    context: int = 0
+    trained: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. `tokens` are the ids; the number of them is their length."""
         own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
+        own |= {"context": self.context, "trained_context": self.trained}
         return self.statistics.as_dict() | own
 
 
@@ -92,7 +99,7 @@ def turns(
     request: Request, on_text: Callable[[str], None], ask: Callable[[], str | None]
 ) -> Generator[Result, None, None]:
     """A conversation: the result of every answer. `ask` gives the next message, or None at the end. Else as `run`."""
-    child = converse(f"{__name__}:serve", request)
+    child = converse(f"{__name__}:serve", request, files=(request.target, request.assistant))
     reply: Any = None
     try:
         while True:
@@ -139,6 +146,7 @@ def serve(request: Request) -> Generator[str | Result | None, Any, None]:
 
 def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
     from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading, sampling_fields
+    from gemma_mtp.mtp_runtime.pairing import read_header
 
     loading = Loading(
         request.target,
@@ -151,11 +159,11 @@ def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
     )
     fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
     with CppEngine(loading) as engine:
-        yield (
-            yield from engine.stream(
-                request.prompt or "", max_tokens=request.max_tokens, ignore_end=request.ignore_end, **fields
-            )
+        result = yield from engine.stream(
+            request.prompt or "", max_tokens=request.max_tokens, ignore_end=request.ignore_end, **fields
         )
+    trained = read_header(request.target).number("context_length")
+    yield replace(result, context=min(request.context.size, trained), trained=trained)
 
 
 def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]:
@@ -169,7 +177,13 @@ def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]
                 generation.close()
         yield generation.text[length:]
         yield Result(
-            generation.text, generation.tokens, generation.finish or "", generation.statistics, generation.seed
+            generation.text,
+            generation.tokens,
+            generation.finish or "",
+            generation.statistics,
+            generation.seed,
+            engine.context_size,
+            engine.target.trained_context,
         )
 
     assistant = request.assistant if request.draft_max else None

@@ -18,6 +18,9 @@ MOST_THREADS = 512
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 
+#: A context longer than any model's: as long as the model was trained for, to which every context is cut.
+TRAINED = 2**31 - 1
+
 #: `Sampling.mode` -> what it promises.
 SAMPLING_MODES = {
     "match": "the same seed gives the same text with and without drafting",
@@ -82,6 +85,14 @@ class ContextSettings:
     def with_threads(self) -> ContextSettings:
         """The same with a number of threads, so that several processes take the same one."""
         return self if self.threads else replace(self, threads=decoding_threads())
+
+
+def more_context(size: int, trained: int, wanted: int) -> str:
+    """What to do about a context of `size` tokens that is too small for `wanted`, in a model trained for `trained`."""
+    if not trained or wanted <= trained:
+        return f"a larger context (--ctx {wanted})"
+    bound = f"{trained:,} tokens are what the model was trained for, and --ctx gives it no more"
+    return bound if size >= trained else f"a larger context (--ctx {trained}); {bound}"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ import numpy as np
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.llama import Context
 from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.mtp_runtime.settings import more_context
+
+#: Tokens to generate that a context should have room for beside its prompt.
+ROOM = 256
 
 
 class Verdict(NamedTuple):
@@ -89,10 +93,11 @@ class Verifier:
     def _check(self, prompt: Sequence[int]) -> None:
         if not prompt:
             raise UsageError("the prompt is empty", hint="give at least one token")
+        trained = self.context.model.trained_context
         if len(prompt) > self.context.size:
             raise UsageError(
                 f"the prompt has {len(prompt):,} tokens, the context has room for {self.context.size:,}",
-                hint=f"a larger context ({len(prompt) + 256} tokens), or a shorter prompt",
+                hint=f"{more_context(self.context.size, trained, len(prompt) + ROOM)}, or a shorter prompt",
             )
         outside = [token for token in prompt if not 0 <= token < self.context.model.vocabulary]
         if outside:

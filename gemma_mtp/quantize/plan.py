@@ -63,9 +63,19 @@ def plan_types(
             raise UsageError(
                 f"{kind.name} makes this tensor {given.name}, which needs an importance matrix",
                 where=tensor.name,
-                hint="add --imatrix FILE, made by llama.cpp's llama-imatrix",
+                hint=importance_hint(importance is not None),
             )
     return types
+
+
+def importance_hint(given: bool) -> str:
+    """What to do about a tensor without importance. given: whether there is a matrix, which lacks this tensor."""
+    if given:
+        return (
+            "the matrix of --imatrix lacks this tensor: take one that was made of this very model, or give the tensor "
+            "another type (--tensor ROLE=TYPE)"
+        )
+    return "add --imatrix FILE, made by llama.cpp's llama-imatrix"
 
 
 def _overridden(overrides: Sequence[Override], tensor: TensorPlan, given: GGMLType) -> GGMLType:

@@ -92,7 +92,8 @@ class Backend:
 def start(loading: cpp.Loading, listening: cpp.Listening) -> Backend:
     """Raises MissingExtra, BadFileError (no pair), LlamaError, NativeCrash."""
     # All connections that the door lets in may ask at once: none shall wait for a thread of theirs.
-    child = converse(CHILD, loading, replace(listening, host=LOCAL, port=0, threads=CONNECTIONS))
+    here = replace(listening, host=LOCAL, port=0, threads=CONNECTIONS)
+    child = converse(CHILD, loading, here, files=(loading.target, loading.assistant))
     address, devices = next(child)
     return Backend(child, address, devices, listening.api_keys)
 

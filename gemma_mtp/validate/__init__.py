@@ -2,7 +2,7 @@
 
 from gemma_mtp.validate.describe import Description, describe_file
 from gemma_mtp.validate.findings import Finding, Report, Result, Status
-from gemma_mtp.validate.host import Host, parse_host
+from gemma_mtp.validate.host import Host, context_for, parse_host
 from gemma_mtp.validate.verify import verify_pair
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Report",
     "Result",
     "Status",
+    "context_for",
     "describe_file",
     "parse_host",
     "verify_pair",

@@ -16,6 +16,7 @@ from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.generate import generate
 from gemma_mtp.mtp_runtime.llama import Context, Model
 from gemma_mtp.mtp_runtime.sampler import Greedy
+from gemma_mtp.mtp_runtime.settings import more_context
 from gemma_mtp.mtp_runtime.stats import Statistics
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
@@ -47,11 +48,12 @@ class OpenPair:
 
     def prompt(self, text: str, job: Job) -> list[int]:
         """The text's tokens, as many of them as leave room for what is generated. Raises UsageError: no room."""
-        room = self.verifier.context.size - job.tokens - job.draft_max - 1
+        size, needed = self.verifier.context.size, job.tokens + job.draft_max + 1
+        room = size - needed
         if room < 1:
             raise UsageError(
-                f"the context has {self.verifier.context.size} tokens, {job.tokens} are to be generated",
-                hint="give it a larger --ctx, or fewer --tokens",
+                f"the context has {size} tokens, {job.tokens} are to be generated",
+                hint=f"{more_context(size, self.target.trained_context, needed + 1)}, or fewer --tokens",
             )
         return self.target.tokenize(text)[:room]
 

@@ -10,6 +10,7 @@ from datetime import date
 from types import MappingProxyType
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings
 
 #: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
 Version = int | date | tuple[int, ...]
@@ -25,6 +26,29 @@ RUNTIMES = {
     "koboldcpp": ("kobold",),
     BUUN: ("buun-llama-cpp",),
 }
+#: Engines that take no GGUF, or draft in another way -> what there is to say.
+NOT_COVERED = {
+    "vllm": "vLLM takes Google's checkpoints and no GGUF",
+    "sglang": "SGLang takes Google's checkpoints and no GGUF",
+    "transformers": "transformers takes Google's checkpoints and no GGUF",
+    "mlxvlm": "mlx-vlm takes MLX folders and no GGUF",
+    "mlxlm": "mlx-lm takes MLX folders and no GGUF",
+    "omlx": "oMLX takes MLX folders and no GGUF",
+}
+#: Programs that start llama.cpp's own server.
+BUILT_ON_LLAMA = (
+    "jan",
+    "localai",
+    "ramalama",
+    "dockermodelrunner",
+    "llamaswap",
+    "textgenerationwebui",
+    "unslothstudio",
+)
+#: Words for whatever is newest.
+NEWEST = ("latest", "newest", "rolling", "master", "main", "nightly")
+#: Kind of a version -> how it is written.
+FORMS: dict[type, str] = {int: "builds (b10743)", date: "days (2026-08-01)", tuple: "releases (1.115)"}
 _BUILD, _DAY = re.compile(r"b?(\d{3,6})"), re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 _RELEASE = re.compile(r"v?(\d+(?:\.\d+)+)")
 
@@ -48,7 +72,23 @@ LONG_FORMS = {
     "-hfd": "--hf-repo-draft",
     "-hfrd": "--hf-repo-draft",
     "--draft": "--draft-max",
+    "-c": "--ctx-size",
+    "--ctx": "--ctx-size",
+    "-b": "--batch-size",
+    "-ub": "--ubatch-size",
+    "-fa": "--flash-attn",
 }
+#: All options that something here depends on.
+OPTIONS = (
+    *sorted(set(LONG_FORMS.values())),
+    "--embedding",
+    "--embeddings",
+    "--models-dir",
+    "--models-preset",
+    "--mtp-head",
+    "--spec-draft-n-max",
+    "--spec-type",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +103,11 @@ class Host:
     said: bool = False  # whether a runtime was named at all
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gpu: str = ""
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Settings that nothing here depends on."""
+        return tuple(option for option in self.settings if option not in OPTIONS)
 
     def between(self, since: Version | None, until: Version | None) -> bool | None:
         """Whether the version is since .. until, both included; None if it is of another kind than these."""
@@ -85,14 +130,38 @@ def parse_host(runtime: str | None, settings: str | None, gpu: str | None = None
     if runtime is None:
         return Host(settings=options, gpu=gpu or "")
     name, _, version = runtime.partition("@")
-    known = next((key for key, others in RUNTIMES.items() if name.lower() in (key, *others)), None)
+    plain = _plain(name)
+    known = next((key for key, others in RUNTIMES.items() if plain in map(_plain, (key, *others))), None)
     if known is None:
-        raise UsageError(f"the runtime {name!r} is unknown", hint=f"choose one of {', '.join(RUNTIMES)}")
+        raise _unknown_runtime(name, plain)
     return Host(known, parse_version(version) if version else None, True, options, gpu or "")
 
 
+def _plain(name: str) -> str:
+    """A runtime's name without what people write differently: LM Studio, lm-studio, lmstudio."""
+    return re.sub(r"[\s._-]+", "", name.lower())
+
+
+def _unknown_runtime(name: str, plain: str) -> UsageError:
+    if plain in NOT_COVERED:
+        return UsageError(
+            f"{NOT_COVERED[plain]}; this tool is about GGUF files",
+            where=name,
+            hint="leave --runtime out to check the files for llama.cpp",
+        )
+    if plain in BUILT_ON_LLAMA:
+        return UsageError(
+            "nothing is known here about this program beyond the llama.cpp in it",
+            where=name,
+            hint=f"say which one that is, for instance --runtime {LLAMA}@b10743",
+        )
+    return UsageError(f"the runtime {name!r} is unknown", hint=f"choose one of {', '.join(RUNTIMES)}")
+
+
 def parse_version(text: str) -> Version | None:
-    """b10743, 10743, 1.115 or 2026-09-01; None for a version of another form. Raises UsageError for an odd date."""
+    """b10743, 10743, 1.115 or 2026-09-01; None for the newest. Raises UsageError: none of these, or no date."""
+    if text.lower() in NEWEST:
+        return None
     if day := _DAY.fullmatch(text):
         try:
             return date(*map(int, day.groups()))
@@ -100,8 +169,33 @@ def parse_version(text: str) -> Version | None:
             raise UsageError(f"{text} is no date") from None
     if release := _RELEASE.fullmatch(text):
         return tuple(map(int, release[1].split(".")))
-    build = _BUILD.fullmatch(text)
-    return int(build[1]) if build else None
+    if build := _BUILD.fullmatch(text):
+        return int(build[1])
+    raise UsageError(f"{text!r} is no version", hint=f"write one of {', '.join(FORMS.values())}, or latest")
+
+
+def foreign_caches(host: Host) -> dict[str, str]:
+    """Options for the KV cache's types whose value is none that llama.cpp has."""
+    names = ("--cache-type-k", "--cache-type-v")
+    return {name: host.settings[name] for name in names if host.settings.get(name, "f16") not in CACHE_TYPES}
+
+
+def context_for(host: Host, size: int | None = None, cache_type: str | None = None) -> ContextSettings:
+    """What memory is estimated for: what is named here, or else what the host's settings say, or else the defaults.
+
+    A type of cache in the settings that a fork alone has counts as f16. Raises UsageError: a cache_type that llama.cpp
+    does not have, or one that does not go with the rest.
+    """
+    said, usual = {**host.settings, **dict.fromkeys(foreign_caches(host), "f16")}, ContextSettings()
+    asked = host.number("--ctx-size", usual.size) or TRAINED  # -c 0: as long as the model was trained for
+    attention = said.get("--flash-attn", usual.flash_attention) or "on"
+    return ContextSettings(
+        size or asked,
+        host.number("--ubatch-size", usual.batch),
+        cache_k=cache_type or said.get("--cache-type-k", usual.cache_k),
+        cache_v=cache_type or said.get("--cache-type-v", usual.cache_v),
+        flash_attention=attention if attention in FLASH_ATTENTION else usual.flash_attention,
+    )
 
 
 def parse_settings(text: str) -> dict[str, str]:

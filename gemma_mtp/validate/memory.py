@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gemma_mtp.ggml import GGMLType, row_bytes
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.mtp_runtime.settings import CACHE_TYPES, ContextSettings
+from gemma_mtp.mtp_runtime.settings import CACHE_TYPES, TRAINED, ContextSettings
 from gemma_mtp.validate.side import Side
 
 #: llama.cpp pads caches to this many cells.
@@ -37,11 +37,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class PairMemory:
-    """Bytes of a pair, for one sequence of `tokens` tokens."""
+    """Bytes of a pair, for one sequence of `tokens` tokens.
+
+    asked: the tokens that were wanted, if they are more than the target was trained for, to which they are cut.
+    """
 
     tokens: int
     target: Memory
     assistant: Memory
+    asked: int | None = None
 
     @property
     def total(self) -> int:
@@ -49,13 +53,14 @@ class PairMemory:
 
     def to_json(self) -> dict[str, object]:
         sides = {"target": self.target.to_json(), "assistant": self.assistant.to_json()}
-        return {"tokens": self.tokens, "total": self.total, **sides}
+        return {"tokens": self.tokens, "asked": self.asked or self.tokens, "total": self.total, **sides}
 
 
 def pair_memory(target: Side, assistant: Side, context: ContextSettings) -> PairMemory:
     """What both need together. The keys of both must have been found right."""
     tokens = min(context.size, target.hyper.context)
-    return PairMemory(tokens, target_memory(target, context), assistant_memory(assistant, context))
+    asked = context.size if tokens < context.size < TRAINED else None
+    return PairMemory(tokens, target_memory(target, context), assistant_memory(assistant, context), asked)
 
 
 def target_memory(side: Side, context: ContextSettings) -> Memory:

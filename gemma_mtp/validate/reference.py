@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from gemma_mtp.advice import CHECKPOINT, ours
 from gemma_mtp.errors import MissingExtra
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import FLOAT_TYPES
@@ -55,8 +56,9 @@ def with_reference(
         refused = Result("reference", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
     originals = [str(fetch_checkpoint(place, progress=progress).folder) for place in checkpoints]
-    done, failed = answers(PROBE, ReferenceJob(job, originals[0], originals[1], TIE), options, told)
-    finding = failed or judged(done, _is_exact(Path(job.target)) and _is_exact(Path(job.assistant)))
+    done, failed = answers(PROBE, ReferenceJob(job, originals[0], originals[1], TIE), job, options, told)
+    exact = _is_exact(Path(job.target)) and _is_exact(Path(job.assistant))
+    finding = failed or judged(done, exact, ours("convert", checkpoints[1]))
     result = Result("reference", TITLE, finding)
     return replace(report, results=(*report.results, result), reference=tuple(asdict(one) for one in done))
 
@@ -70,8 +72,11 @@ def _is_exact(path: Path) -> bool:
     return True
 
 
-def judged(done: list[ReferenceComparison], exact: bool) -> Finding:
-    """What the shares mean. exact: whether the files were not quantized, so that the drafts should be the same."""
+def judged(done: list[ReferenceComparison], exact: bool, again: str = ours("convert", CHECKPOINT)) -> Finding:
+    """What the shares mean. exact: whether the files were not quantized, so that the drafts should be the same.
+
+    again: the command that makes the assistant's file anew.
+    """
     names = ("rounds", "equal", "near_ties", "unscored")
     rounds, equal, ties, unscored = (sum(getattr(one, name) for one in done) for name in names)
     difference, gap = (max(getattr(one, name) for one in done) for name in ("difference", "widest_gap"))
@@ -84,7 +89,7 @@ def judged(done: list[ReferenceComparison], exact: bool) -> Finding:
     if share < (EXACT if exact else BROKEN):
         return error(
             f"{said}: " + ("rounding" if exact else "quantization") + " does not explain that",
-            "name the checkpoints that the files were made of; then convert them again with `gemma-mtp convert`",
+            f"name the checkpoints that the files were made of; if these are they: {again}",
             *values,
         )
     if unscored > (1 - EXACT) * rounds:

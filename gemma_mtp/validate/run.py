@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gemma_mtp.advice import ASSISTANT, TARGET, ours
 from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
+from gemma_mtp.mtp_runtime.causes import LESS_MEMORY
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.mtp_runtime.settings import ContextSettings
-from gemma_mtp.validate.causes import NO_MEMORY, explain
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
 
@@ -64,13 +65,13 @@ def with_run(
     if report.errors:
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
-    done, failed = answers(PROBE, job, options, told)
+    done, failed = answers(PROBE, job, job, options, told)
     results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
     if failed is not None:
         results.append(Result("run", TITLE, failed))
     else:
-        results.append(Result("run-acceptance", "Acceptance", acceptance(done)))
-        results.append(Result("run-speed", "Speed with drafting", speed(done)))
+        results.append(Result("run-acceptance", "Acceptance", acceptance(done, target, assistant)))
+        results.append(Result("run-speed", "Speed with drafting", speed(done, target, assistant)))
     return replace(report, results=(*report.results, *results), run=tuple(asdict(one) for one in done))
 
 
@@ -96,11 +97,11 @@ def _local_file(place: str | Path) -> Path:
     return source.path
 
 
-def answers(entrance: str, call: Any, options: RunOptions, told: Told) -> tuple[list[Any], Finding | None]:
+def answers(entrance: str, call: Any, job: Job, options: RunOptions, told: Told) -> tuple[list[Any], Finding | None]:
     """What a child process gave, prompt by prompt, and what ended it, if that was no good end."""
     done: list[Any] = []
     try:
-        for item in in_child(entrance, call):
+        for item in in_child(entrance, call, files=(job.target, job.assistant)):
             done.append(item)
             told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
     except LlamaError as failure:
@@ -122,7 +123,7 @@ def judged(one: Comparison) -> Finding:
         return note(f"{where}{how}. This is a rounding near-tie, not a fault of the pair", target, assistant)
     return error(
         f"{where}{how}. This is no near-tie: drafting changes what the target says",
-        "gemma-mtp doctor tests this llama.cpp build; try --cache-type f16, or another build",
+        f"{ours('doctor')} tests this llama.cpp build; try --cache-type f16, or another build",
         target,
         assistant,
     )
@@ -134,7 +135,7 @@ def is_tie(plain: Choice, drafted: Choice) -> bool:
     return swapped and max(plain.gap, drafted.gap) <= TIE
 
 
-def acceptance(done: list[Comparison]) -> Finding:
+def acceptance(done: list[Comparison], target: str | Path = TARGET, assistant: str | Path = ASSISTANT) -> Finding:
     """The share of accepted drafts over all prompts."""
     drafted, accepted = (sum(map(sum, _columns(done, name))) for name in ("drafted_at", "accepted_at"))
     share = accepted / drafted if drafted else 0.0
@@ -148,13 +149,13 @@ def acceptance(done: list[Comparison]) -> Finding:
     if share < POOR:
         return warning(
             f"{share:.0%} of the drafts are accepted: drafting will hardly pay",
-            "try --draft-max 1, and compare tokens/s with `gemma-mtp bench`",
+            f"{ours('bench', target, assistant)} tells whether any draft length pays, 1 for instance",
             *values,
         )
     return ok(*values)
 
 
-def speed(done: list[Comparison]) -> Finding:
+def speed(done: list[Comparison], target: str | Path = TARGET, assistant: str | Path = ASSISTANT) -> Finding:
     """Tokens a second over all prompts, prompts included; that drafts are accepted does not mean that they pay."""
     plain, drafted = (
         sum(one.tokens for one in done) / sum(one.tokens / getattr(one, name) for one in done)
@@ -165,7 +166,7 @@ def speed(done: list[Comparison]) -> Finding:
         return ok(*values)
     return note(
         "decoding is not faster with drafts here: checking them costs more than they save. Draft fewer (--draft-max "
-        "1), or leave the drafter out; `gemma-mtp bench` measures it with care",
+        f"1), or leave the drafter out; {ours('bench', target, assistant)} measures it with care",
         *values,
     )
 
@@ -173,15 +174,16 @@ def speed(done: list[Comparison]) -> Finding:
 def _failure(failure: LlamaError, options: RunOptions, done: int) -> Finding:
     where = "while loading or at the first prompt" if not done else f"after {done} of {len(options.prompts)} prompts"
     words = [line for line in failure.log if line.strip(". ")][-LAST_WORDS:]
+    if failure.reason and failure.reason not in words:
+        words = [failure.reason, *words[1:]]
     said = f"; llama.cpp's last words: {' / '.join(words)}" if words else ""
     name = failure.signal_name if isinstance(failure, NativeCrash) else ""
     if name == "SIGALRM":
         return error(f"llama.cpp did not answer within {options.seconds} s, {where}{said}", "give it more --timeout")
-    known = explain(name, f"{failure.what} {' '.join(failure.log)}")
-    if known:
-        limited = ", or raise --memory-limit" if known is NO_MEMORY and options.memory else ""
-        return error(f"{failure.what}, {where}: {known.cause}{said}", known.remedy + limited)
-    return error(f"{failure.what}, {where}{said}", failure.hint or "gemma-mtp doctor")
+    remedy = failure.hint or ours("doctor")
+    if failure.hint == LESS_MEMORY and options.memory:
+        remedy += ", or raise --memory-limit"
+    return error(f"{failure.what} ({where}){said}", remedy)
 
 
 def _told(choice: Choice) -> str:

@@ -187,7 +187,7 @@ def test_versions_are_read():
 
 @pytest.mark.parametrize(
     ("runtime", "settings", "says"),
-    [("vllm", None, "unknown"), ("ik@2026-13-01", None, "no date"), (None, "-m 'x", "cannot be read")],
+    [("rwkv", None, "unknown"), ("ik@2026-13-01", None, "no date"), (None, "-m 'x", "cannot be read")],
 )
 def test_nonsense(runtime, settings, says):
     with pytest.raises(UsageError, match=says):

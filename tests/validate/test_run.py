@@ -10,11 +10,11 @@ import pytest
 
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.errors import LlamaError, UsageError
-from gemma_mtp.mtp_runtime.child import NativeCrash
+from gemma_mtp.mtp_runtime.causes import CAUSES, explain
+from gemma_mtp.mtp_runtime.child import NO_FILES, NativeCrash, _explained
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
 from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate import Status, verify_pair
-from gemma_mtp.validate.causes import CAUSES, explain
 from gemma_mtp.validate.comparison import Choice, Comparison
 from gemma_mtp.validate.run import RunOptions, _failure, acceptance, judged, speed, with_run
 
@@ -105,7 +105,7 @@ def test_context_too_small(good_pair):
 
 #: How a process dies -> what is said about it.
 DEATHS = {
-    "SIGKILL": "there was not enough memory",
+    "SIGKILL": "memory runs out",
     "SIGSEGV": "SIGSEGV",
     "SIGABRT": "SIGABRT",
     "SIGILL": "built for another CPU",
@@ -159,10 +159,10 @@ LOGGED = {
 @pytest.mark.parametrize("line", LOGGED)
 def test_known_words_are_explained(line):
     for failure in (
-        NativeCrash("llama.cpp crashed (SIGABRT)", signal_name="SIGABRT", log=("one", line)),
-        LlamaError("llama.cpp cannot load this file", log=(line,)),
+        NativeCrash("llama.cpp crashed (SIGABRT)", signal_name="SIGABRT"),
+        LlamaError("llama.cpp cannot load this file"),
     ):
-        finding = _failure(failure, FEW, 0)
+        finding = _failure(_explained(failure, ("one", line), NO_FILES), FEW, 0)
         assert LOGGED[line] in finding.message
         assert line in finding.message
         assert finding.remedy

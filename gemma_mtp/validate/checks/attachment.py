@@ -7,6 +7,7 @@ the KV cache of earlier layers, that is the last sliding and the last full layer
 
 from __future__ import annotations
 
+from gemma_mtp import advice
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
@@ -14,7 +15,7 @@ from gemma_mtp.validate.pair import Pair
 #: Hidden width of a target -> its size, as Google names them.
 SIZES = {1536: "E2B", 2560: "E4B", 3840: "12B", 2816: "26B-A4B", 5376: "31B"}
 
-OTHER_ASSISTANT = "use the assistant that belongs to this target: same size, same release"
+OTHER_ASSISTANT = advice.OTHER_ASSISTANT
 
 
 def sized(width: int) -> str:

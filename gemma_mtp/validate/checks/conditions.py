@@ -15,10 +15,6 @@ from gemma_mtp.validate.pair import Pair
 Applies = Callable[[Pair, Host], bool]
 
 
-def always(_: Pair, __: Host) -> bool:
-    return True
-
-
 def version(since: Version | None, until: Version | None) -> Applies:
     """The runtime's version is known and in this range."""
     return lambda _, host: host.version is not None and bool(host.between(since, until))

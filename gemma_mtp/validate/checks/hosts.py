@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from difflib import get_close_matches
 
-from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE
+from gemma_mtp.advice import into_mainline
+from gemma_mtp.model.dialects import ATOMIC, DIALECTS, IK, MAINLINE
 from gemma_mtp.validate.checks.known import KNOWN
 from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, skipped, warning
-from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, IK_LLAMA, LLAMA, Version
+from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, FORMS, IK_LLAMA, LLAMA, OPTIONS, Host, Version, foreign_caches
 from gemma_mtp.validate.pair import Pair
 
 #: Runtime -> dialect -> the versions that read it.
@@ -23,11 +25,14 @@ READS: dict[str, dict[str, tuple[Version | None, Version | None]]] = {
     "koboldcpp": {MAINLINE.name: ((1, 115), None)},
     BUUN: {MAINLINE.name: (None, None)},
     "lmstudio": {MAINLINE.name: (None, None)},
-    "ollama": {},
+    "ollama": {MAINLINE.name: ((0, 32, 7), None)},
 }
 
 #: Since when mainline's form is read, in words.
-FIRST_TO_READ = "llama.cpp: b9553, June 7, 2026; koboldcpp: 1.115; ik_llama.cpp: June 19, 2026; or later"
+FIRST_TO_READ = (
+    "llama.cpp: b9553, June 7, 2026; koboldcpp: 1.115; ik_llama.cpp: June 19, 2026; Atomic's fork: b10018; Ollama: "
+    "0.32.7; or later"
+)
 
 
 def dialect(pair: Pair) -> Finding:
@@ -35,35 +40,46 @@ def dialect(pair: Pair) -> Finding:
     found, host = pair.assistant.dialect, pair.host
     assert found is not None
     value = f"{found.architecture} ({found.name})"
-    readable = READS[host.runtime]
-    versions = readable.get(found.name)
+    versions = READS[host.runtime].get(found.name)
     within = None if versions is None else host.between(*versions)
     if versions is not None and within is None:
         return skipped(f"whether this version of {host.runtime} reads {found.architecture} is not known by its name")
     if within:
         return ok("", value, f"loads in {found.runtimes}")
-    if versions is not None and found is MAINLINE:
+    respelled = _respelled(pair)
+    if versions is not None and host.between(versions[0], None) is False:
         return error(
             f"the file is fine, but this version of {host.runtime} does not know `{found.architecture}` yet",
-            f"update {host.runtime} ({FIRST_TO_READ})",
+            f"update {host.runtime} ({FIRST_TO_READ})" + (f", or {respelled}" if respelled else ""),
             "",
             value,
         )
+    remedy = respelled or f"update {host.runtime} ({FIRST_TO_READ}), and {into_mainline(pair.assistant.place)}"
     if found is ATOMIC and host.runtime == ATOMIC_FORK:
         return error(
             "the assistant is in Atomic's old form, which the fork refuses since b10018 (July 23, 2026); new files "
             "have the names that the old ones had",
-            f"delete the cached file and download it again, or gemma-mtp convert {pair.assistant.place} -o OUT.gguf",
+            f"delete the cached file and download it again, or {remedy}",
             "",
             value,
         )
     return error(
         f"the assistant is written for {found.runtimes}; {host.runtime} stops with "
         f"`unknown model architecture: '{found.architecture}'`",
-        f"gemma-mtp convert {pair.assistant.place} -o OUT.gguf",
+        remedy,
         "",
         value,
     )
+
+
+def _respelled(pair: Pair) -> str | None:
+    """The command that writes the assistant as its host reads it, mainline's form if that is one of these."""
+    readable = READS[pair.host.runtime]
+    names = [name for name in DIALECTS if name in readable and pair.host.between(*readable[name]) is not False]
+    if not names:
+        return None
+    mainline = MAINLINE.name in names
+    return into_mainline(pair.assistant.place, None if mainline else names[0])
 
 
 def known_problems(pair: Pair) -> Iterator[Result]:
@@ -75,3 +91,29 @@ def known_problems(pair: Pair) -> Iterator[Result]:
             maker = makers.get(row.status)
             finding = maker(row.message, row.remedy) if maker else note(row.message)
             yield Result(f"host-{row.id}", row.title, finding)
+    yield from _not_understood(host)
+
+
+def _not_understood(host: Host) -> Iterator[Result]:
+    """What a user said about the host and nothing here can use: not to be taken for "that is fine"."""
+    kinds = {type(bound) for versions in READS[host.runtime].values() for bound in versions if bound is not None}
+    if host.version is not None and kinds and type(host.version) not in kinds:
+        wanted = " or ".join(sorted(FORMS[kind] for kind in kinds))
+        yield Result(
+            "version",
+            "Version of the runtime",
+            note(f"what is known about {host.runtime} goes by {wanted}: this version was not compared with it"),
+        )
+    if foreign := foreign_caches(host):
+        kinds_told = " and ".join(sorted(set(foreign.values())))
+        yield Result(
+            "cache-types", "KV cache", note(f"what a cache of {kinds_told} takes is not known: counted as f16")
+        )
+    if host.unused:
+        yield Result("settings", "Settings", note(f"nothing here depends on {unused(host)}: not looked at"))
+
+
+def unused(host: Host) -> str:
+    """The options that were given and are not looked at, and what may be meant by them."""
+    guesses = {one: get_close_matches(one, OPTIONS, 1, 0.8) for one in host.unused}
+    return ", ".join(f"{one} (is {guess[0]} meant?)" if guess else one for one, guess in guesses.items())

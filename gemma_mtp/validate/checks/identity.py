@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from gemma_mtp import advice
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import TQ3_KEY, Side
 
-RECONVERT = "convert Google's checkpoint with `gemma-mtp convert`, or download the file again"
+RECONVERT = advice.RECONVERT
 
 
 def two_files(pair: Pair) -> Finding:
@@ -39,7 +40,7 @@ def parts(pair: Pair) -> Finding:
     if (target.actual_part, assistant.actual_part) == (ASSISTANT, TARGET):
         return error(
             "the arguments are swapped: the first file is the assistant, the second the target",
-            f"gemma-mtp verify {assistant.place} {target.place}",
+            advice.ours("verify", assistant.place, target.place),
             *values,
         )
     if target.actual_part == ASSISTANT:

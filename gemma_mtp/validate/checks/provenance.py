@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from gemma_mtp.advice import ours
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
@@ -69,7 +70,7 @@ def fine_tune(pair: Pair) -> Finding:
         return warning(
             f"the target looks like a fine-tune ({changed}): the assistant was trained for Google's release, how many "
             "drafts are accepted is unknown",
-            "measure it: gemma-mtp verify --run",
+            f"measure it: {ours('verify', side.place, pair.assistant.place, options={'--run': None})}",
             name,
         )
     if side.hyper.hidden not in SIZES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gemma_mtp.advice import into_mainline
 from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.roles import Slot
@@ -36,7 +37,7 @@ def layout(side: Side) -> Finding:
         return ok()
     return error(
         f"in the {side.part} {side.header.disorder}; llama.cpp stops with `failed to read tensor data`",
-        f"gemma-mtp convert {side.place} -o OUT.gguf writes them in order" if side.part == ASSISTANT else RECONVERT,
+        f"{into_mainline(side.place)} writes them in order" if side.part == ASSISTANT else RECONVERT,
         **{side.part: "out of order"},
     )
 
@@ -54,7 +55,7 @@ def present(side: Side) -> Finding:
         return error(
             f"the {side.part} lacks {_list(missing)}, which it means to share with its target: only Unsloth's builds "
             "of llama.cpp load such a file (`-shared-` in its name)",
-            "use the self-contained file of the same repo, or convert Google's checkpoint with `gemma-mtp convert`",
+            f"use the self-contained file of the same repo, or {RECONVERT}",
             **values,
         )
     return error(
@@ -164,7 +165,7 @@ def masked_embeddings(pair: Pair) -> Finding:
     return error(
         f"the assistant has {_list(found)}: llama.cpp knows the name but fails on such a file, with "
         "`vector::_M_range_check` or, on Windows, `invalid vector subscript`",
-        f"gemma-mtp convert {side.place} -o OUT.gguf moves the centroid head into metadata, which llama.cpp skips",
+        f"{into_mainline(side.place)} moves the centroid head into metadata, which llama.cpp skips",
         "",
         ", ".join(found),
     )

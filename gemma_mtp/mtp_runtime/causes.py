@@ -1,5 +1,8 @@
-"""What words of llama.cpp's log (or a host's) mean, and what to do. `verify --run` looks the log up here; the
-troubleshooting page is made from the same table.
+"""What words of llama.cpp's log (or a host's) mean, and what to do.
+
+`child.py` asks this table about everything that goes wrong in native code, so that every command that runs some has its
+answers: hence it stands down here. `gemma-mtp explain` reads a log against it, and the troubleshooting page is made
+from it.
 
 Read off llama.cpp's sources, off real deaths of it, and off reports in the runtimes' trackers until September 2026.
 """
@@ -8,12 +11,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from gemma_mtp.validate.checks.attachment import OTHER_ASSISTANT
-from gemma_mtp.validate.checks.identity import RECONVERT
+from gemma_mtp.advice import ASSISTANT, OTHER_ASSISTANT, OUTPUT, RECONVERT, TARGET, ours, quoted
 
-NAMED = "`gemma-mtp verify` names what is wrong"
+NAMED = "`gemma-mtp verify {target} {assistant}` names what is wrong"
 LESS_MEMORY = "use a smaller --ctx, a --cache-type of fewer bits, or smaller files"
+INTO_MAINLINE = f"`gemma-mtp convert {{assistant}} -o {OUTPUT}`"
+DOCTOR = ours("doctor")
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,10 @@ class Cause:
     """One way to fail.
 
     shown: the words that people see and search for. words: the same as a regular expression.
+    remedy: what to do, with {target} and {assistant} where a command names the files.
     signals: deaths of the process that mean it where no words are known.
+    environment: whether the machine or its installation is at fault, not the files (exit code 3).
+    portable: whether a build of llama.cpp without code for the building machine's CPU is the cure.
     """
 
     shown: str
@@ -29,6 +37,12 @@ class Cause:
     remedy: str
     words: str = ""
     signals: tuple[str, ...] = ()
+    environment: bool = False
+    portable: bool = False
+
+    def told(self, target: str | Path | None = None, assistant: str | Path | None = None) -> str:
+        """The remedy for these files; placeholders stand for those that are not known."""
+        return self.remedy.format(target=quoted(target or TARGET), assistant=quoted(assistant or ASSISTANT))
 
 
 NO_MEMORY = Cause(
@@ -36,8 +50,8 @@ NO_MEMORY = Cause(
     "there was not enough memory",
     LESS_MEMORY,
     r"(?i:failed to allocate|out of memory|mem_buffer|bad_alloc|could not be allocated|cannot allocate memory|"
-    r"mmap failed)",
-    ("SIGKILL",),
+    r"mmap failed|ErrorOutOf(Device|Host)Memory)",
+    environment=True,
 )
 
 #: The first that fits is taken: particular ones before general ones.
@@ -45,7 +59,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "vector::_M_range_check: __n (which is 0) >= this->size() (which is 0)",
         "the assistant has `masked_embd_*` tensors, which llama.cpp knows by name but cannot load",
-        "`gemma-mtp convert OLD.gguf -o NEW.gguf` moves the centroid head into metadata",
+        f"{INTO_MAINLINE} moves the centroid head into metadata",
         r"which is 0\) >= this->size\(\) \(which is 0\)",
     ),
     Cause(
@@ -57,14 +71,29 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "invalid vector subscript",
         "on Windows this is either of the two: `masked_embd_*` tensors in the assistant, or GPU memory that was full",
-        "`gemma-mtp verify` tells whether the tensors are there; if not: --tensor-split 1, a smaller -c",
+        "`gemma-mtp verify {target} {assistant}` tells whether the tensors are there; if not: --tensor-split 1, a "
+        "smaller -c",
         r"invalid vector subscript",
     ),
     Cause(
-        "unknown model architecture: 'gemma4_assistant' (or 'gemma4_mtp', 'gemma4-assistant')",
-        "the assistant is written in the dialect of another runtime, or the runtime is older than June 2026",
-        "`gemma-mtp convert OLD.gguf -o NEW.gguf --dialect ...`, or update the runtime; `gemma-mtp verify` says which",
-        r"unknown model architecture|predates the b10018 sync",
+        "unknown model architecture: 'gemma4_assistant' (or 'gemma4_mtp')",
+        "the assistant is written in the dialect of another runtime: of Atomic's old fork (gemma4_assistant), or of "
+        "ik_llama.cpp (gemma4_mtp)",
+        f"{INTO_MAINLINE} writes it as llama.cpp and what is built on it read it",
+        r"unknown model architecture: '?gemma4_(assistant|mtp)|predates the b10018 sync",
+    ),
+    Cause(
+        "unknown model architecture: 'gemma4-assistant'",
+        "the assistant is in mainline's form, and the runtime is older than that (llama.cpp b9553 of June 7, 2026)",
+        "update the runtime; for ik_llama.cpp since May 10, 2026 also "
+        f"`gemma-mtp convert {{assistant}} -o {OUTPUT} --dialect ik`",
+        r"unknown model architecture: '?gemma4-assistant",
+    ),
+    Cause(
+        "unknown model architecture: '...'",
+        "this runtime is older than the model, or the model is no Gemma 4 pair",
+        f"update the runtime; {NAMED}",
+        r"unknown model architecture",
     ),
     Cause(
         "MTP input row width must match the target h_nextn width",
@@ -118,7 +147,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "tensor '...' data is not within the file bounds, model is corrupted or incomplete",
         "the file was cut off",
-        "download or copy it again; `gemma-mtp verify --hub owner/repo` compares its hash",
+        "download or copy it again; `gemma-mtp verify {target} {assistant} --hub owner/repo` compares its hash",
         r"not within the file bounds|failed to read|unexpectedly reached end of file",
     ),
     Cause(
@@ -152,13 +181,59 @@ CAUSES: tuple[Cause, ...] = (
         "run llama-server with --spec-type draft-mtp",
         r"inconsistent sequence positions|failed to process speculative batch",
     ),
+    Cause(
+        "Killed (exit code 137, SIGKILL)",
+        "it was killed from outside, which is what a system does to a process for which memory runs out",
+        f"{LESS_MEMORY}; the system's log (dmesg) says whether that was it",
+        r"(?i:oom-kill|killed process|\bSIGKILL\b|exit(ed with)?( code)? 137\b)|(?m:^Killed\b)",
+        ("SIGKILL",),
+        environment=True,
+    ),
     NO_MEMORY,
+    Cause(
+        "CUDA error: no kernel image is available for execution on the device",
+        "this llama.cpp was built for other GPUs than the one that is here",
+        'build it for this one: CMAKE_ARGS="-DGGML_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=native"',
+        r"no kernel image is available|invalid device function",
+        environment=True,
+    ),
+    Cause(
+        "CUDA driver version is insufficient for CUDA runtime version",
+        "this llama.cpp was built with a newer CUDA than the installed driver knows",
+        "update the GPU's driver, or build llama.cpp with an older CUDA",
+        r"driver version is insufficient|provided PTX was compiled with an unsupported toolchain",
+        environment=True,
+    ),
+    Cause(
+        "CUDA error: ... (or ROCm error, ErrorDeviceLost)",
+        "a call to the GPU failed; the line says which and why",
+        "update the GPU's driver and llama.cpp; with --gpu-layers 0 (`doctor`: with CUDA_VISIBLE_DEVICES=-1 or "
+        "HIP_VISIBLE_DEVICES=-1 in the environment) it shows whether it works without the GPU",
+        r"(CUDA|ROCm|MUSA) error|ErrorDeviceLost",
+        environment=True,
+    ),
+    Cause(
+        "ggml_cuda_init: failed to initialize CUDA",
+        "llama.cpp found no GPU that it can use, and computes on the CPU alone",
+        "see whether nvidia-smi finds the GPU; in a container the GPU has to be passed in (docker run --gpus all)",
+        r"failed to initialize (CUDA|ROCm)",
+        environment=True,
+    ),
+    Cause(
+        "error while loading shared libraries: lib...: cannot open shared object file",
+        "a library that this llama.cpp was built with is not on this machine, or not where it is looked for",
+        "install what the line names (libcudart, libcublas: the CUDA runtime of that version), or build llama.cpp here",
+        r"cannot open shared object file",
+        environment=True,
+    ),
     Cause(
         "Illegal instruction",
         "this llama.cpp was built for another CPU",
-        "`gemma-mtp doctor` says how to build a portable one",
+        f"{DOCTOR} says how to build a portable one",
         r"(?i:illegal instruction)",
         ("SIGILL", "illegal instruction"),
+        environment=True,
+        portable=True,
     ),
     Cause(
         "Bus error",
@@ -170,13 +245,28 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "Segmentation fault in ggml_backend_amx_mul_mat, at the first prompt",
         "this llama.cpp build crashes on this CPU's AMX unit",
-        "`gemma-mtp doctor` finds the settings that avoid it; or build with CMAKE_ARGS=-DGGML_NATIVE=OFF",
+        f"{DOCTOR} finds the settings that avoid it; or build with CMAKE_ARGS=-DGGML_NATIVE=OFF",
         r"backend_amx",
+        environment=True,
+        portable=True,
     ),
 )
+_ANY = re.compile("|".join(f"(?:{one.words})" for one in CAUSES if one.words))
+
+
+def meaning(line: str) -> Cause | None:
+    """The first cause whose words are in a line of a log; None if it says nothing that is known."""
+    if not _ANY.search(line):
+        return None
+    return next(one for one in CAUSES if one.words and re.search(one.words, line))
 
 
 def explain(signal_name: str, text: str) -> Cause | None:
     """What is known about a death by this signal (empty: none) with this text; None if nothing is."""
     by_words = next((one for one in CAUSES if one.words and re.search(one.words, text)), None)
     return by_words or next((one for one in CAUSES if signal_name in one.signals), None)
+
+
+def said_so(cause: Cause, lines: tuple[str, ...]) -> str | None:
+    """The last of the lines that holds a cause's words; None if it was known by the signal."""
+    return next((line for line in reversed(lines) if cause.words and re.search(cause.words, line)), None)
