@@ -1,7 +1,8 @@
-"""ggml's row kernels, called through ctypes from the library that llama-cpp-python ships.
+"""ggml's row kernels, called through ctypes from a package that brings them.
 
-ctypes releases the GIL during a call, so threads over blocks of rows scale. Only `libggml-base` is loaded: importing
-the whole `llama_cpp` module costs a tenth of a second and initializes a backend. Declarations: ggml/include/ggml.h.
+ctypes releases the GIL during a call, so threads over blocks of rows scale. Of llama-cpp-python only `libggml-base` is
+loaded: importing the whole module costs a tenth of a second and initializes a backend. xllamacpp's extension module holds
+all of llama.cpp and exports its C interface. Declarations: ggml/include/ggml.h.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +22,44 @@ from gemma_mtp.ggml import GGMLType
 #: they then share one copy, and with it the tables that take seconds to build for the IQ types.
 LIBRARY_NAMES = {"win32": ("ggml-base.dll", "libggml-base.dll"), "darwin": ("libggml-base.so", "libggml-base.dylib")}
 DEFAULT_NAMES = ("libggml-base.so.0", "libggml-base.so")
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A package that brings ggml.
+
+    module: its import name. folder: of its libraries, inside the package. names: patterns of the library's file, the best
+    first. override: the variable by which its users name another folder.
+    """
+
+    package: str
+    module: str
+    folder: str
+    names: tuple[str, ...]
+    override: str = ""
+
+    def library(self) -> Path | None:
+        """The library's file; None if the package is not installed or has no such file."""
+        folder = self._folder()
+        found = (path for name in self.names for path in sorted(folder.glob(name))) if folder else iter(())
+        return next(found, None)
+
+    def _folder(self) -> Path | None:
+        if self.override and (named := os.environ.get(self.override)):
+            return Path(named)
+        spec = find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]) / self.folder
+
+
+#: In the order in which they are asked.
+PROVIDERS = (
+    Provider(
+        "llama-cpp-python", "llama_cpp", "lib", LIBRARY_NAMES.get(sys.platform, DEFAULT_NAMES), "LLAMA_CPP_LIB_PATH"
+    ),
+    Provider("xllamacpp", "xllamacpp", "", ("xllamacpp*.so", "xllamacpp*.pyd")),
+)
 
 _ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
@@ -53,34 +93,28 @@ SIGNATURES = {
 
 @cache
 def library() -> ctypes.CDLL:
-    """The loaded library. Raises EnvironmentProblem if llama-cpp-python is missing or has no such library."""
-    folder = library_folder()
-    for name in LIBRARY_NAMES.get(sys.platform, DEFAULT_NAMES):
-        if (folder / name).exists():
-            return _bound(folder / name)
+    """The loaded library. Raises EnvironmentProblem if no package brings one that can be used."""
+    problems = []
+    for provider in PROVIDERS:
+        path = provider.library()
+        if path is None:
+            problems.append(f"{provider.package} is not installed")
+            continue
+        try:
+            return _bound(path)
+        except (OSError, AttributeError) as error:
+            problems.append(f"{provider.package} cannot be used: {error}")
     raise EnvironmentProblem(
-        "llama-cpp-python has no libggml-base", where=folder, hint="install the version that gemma-mtp asks for again"
+        f"quantized types need ggml's kernels: {'; '.join(problems)}",
+        hint='pip install "gemma-mtp[serve]" brings them ready-made, "gemma-mtp[runtime]" compiled for this machine',
     )
 
 
-def library_folder() -> Path:
-    """Where llama-cpp-python's libraries are: LLAMA_CPP_LIB_PATH, as it reads it itself, or the package's `lib`."""
-    if named := os.environ.get("LLAMA_CPP_LIB_PATH"):
-        return Path(named)
-    spec = find_spec("llama_cpp")
-    if spec is None or not spec.submodule_search_locations:
-        raise EnvironmentProblem("llama-cpp-python is not installed", hint="pip install gemma-mtp")
-    return Path(spec.submodule_search_locations[0]) / "lib"
-
-
 def _bound(path: Path) -> ctypes.CDLL:
-    try:
-        loaded = ctypes.CDLL(str(path))
-        for name, (result, arguments) in SIGNATURES.items():
-            function = getattr(loaded, name)
-            function.restype, function.argtypes = result, arguments
-    except (OSError, AttributeError) as error:
-        raise EnvironmentProblem(f"ggml's kernels cannot be loaded: {error}", where=path) from error
+    loaded = ctypes.CDLL(str(path))
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
     return loaded
 
 
@@ -117,5 +151,5 @@ def quantize(kind: GGMLType, source: int, target: int, rows: int, columns: int, 
 
 
 def is_valid(kind: GGMLType, address: int, nbytes: int) -> bool:
-    """Whether encoded data has only finite numbers and scales."""
+    """Whether encoded data of a quantized type has only finite scales."""
     return bool(library().ggml_validate_row_data(kind, address, nbytes))

@@ -77,11 +77,12 @@ def is_valid(kind: GGMLType, address: int, nbytes: int, floats: int) -> bool:
     Its kernel computes the exponent of a block without looking at where it ends: numbers that are all below
     MXFP4_SMALLEST would come back as enormous ones.
     """
-    if not kernels.is_valid(kind, address, nbytes):
+    encoded = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
+    if not _is_finite(encoded, kind):
         return False
     if kind is not GGMLType.MXFP4:
         return True
-    exponents = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))[:: row_bytes(kind, MXFP4_BLOCK)]
+    exponents = encoded[:: row_bytes(kind, MXFP4_BLOCK)]
     if exponents.max(initial=0) <= MXFP4_USUAL:
         return True
     largest = np.abs(_floats(floats, len(exponents) * MXFP4_BLOCK)).reshape(-1, MXFP4_BLOCK).max(axis=1)

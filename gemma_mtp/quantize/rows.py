@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from math import prod
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.mapped import Done
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
-from gemma_mtp.quantize import kernels
+from gemma_mtp.quantize import floats, kernels
 from gemma_mtp.quantize.magnitudes import check_finite, is_moderate, is_valid, within_reach
 
 Array = np.ndarray[Any, Any]
@@ -108,6 +109,11 @@ class Job:
     tensor: Stored
     wanted: GGMLType
     done: Done
+
+    @cached_property
+    def codec(self) -> ModuleType:
+        """What encodes it: plain numbers among each other need no ggml."""
+        return floats if floats.is_float(self.tensor.type, self.wanted) else kernels
 
     @cached_property
     def row_bytes(self) -> int:
@@ -202,12 +208,12 @@ class RowEncoder:
         for row in range(first, first + count, rows_at_once):
             rows = min(rows_at_once, first + count - row)
             moderate = self._checked(tensor, row, rows, wanted)
-            floats = self._widened(tensor, row, rows)
+            source = self._widened(job, row, rows)
             taken = tensor.name in self.nonfinite
-            if not (taken or moderate or within_reach(wanted, floats, rows * tensor.columns)):
+            if not (taken or moderate or within_reach(wanted, source, rows * tensor.columns)):
                 raise _out_of_range(job, row, rows)
-            nbytes = kernels.quantize(wanted, floats, target + written, rows, tensor.columns, importance)
-            if not (taken or (moderate and bounded) or is_valid(wanted, target + written, nbytes, floats)):
+            nbytes = job.codec.quantize(wanted, source, target + written, rows, tensor.columns, importance)
+            if not (taken or (moderate and bounded) or is_valid(wanted, target + written, nbytes, source)):
                 raise _out_of_range(job, row, rows)
             written += nbytes
         return buffer[:written]
@@ -233,8 +239,9 @@ class RowEncoder:
             self.nonfinite.add(tensor.name)
         return False
 
-    def _widened(self, tensor: Stored, first: int, count: int) -> int:
+    def _widened(self, job: Job, first: int, count: int) -> int:
         """The address of the rows' float32 form: the thread's buffer, or where they are."""
+        tensor = job.tensor
         source, elements = tensor.address + first * tensor.row_bytes, count * tensor.columns
         if tensor.type is GGMLType.F32 and source % 4 == 0:
             return source
@@ -245,7 +252,7 @@ class RowEncoder:
         if tensor.type is GGMLType.F32:
             ctypes.memmove(address, source, 4 * elements)
         else:
-            kernels.widen(tensor.type, source, address, elements)
+            job.codec.widen(tensor.type, source, address, elements)
         return address
 
 
@@ -258,7 +265,7 @@ def _out_of_range(job: Job, first: int, count: int) -> BadFileError:
 
 
 def _prepare(job: Job) -> None:
-    if job.tensor.type == job.wanted:
+    if job.tensor.type == job.wanted or job.codec is floats:
         return
     if job.tensor.importance is None and kernels.requires_importance(job.wanted):
         raise UsageError(
