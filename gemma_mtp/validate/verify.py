@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.settings import ContextSettings
-from gemma_mtp.validate.checks import CHECKS, Check, of_file
+from gemma_mtp.validate.checks import CHECKS, Check, identity, of_file
 from gemma_mtp.validate.checks.hosts import known_problems
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
@@ -90,7 +90,10 @@ def static_report(pair: Pair, strict: bool) -> Report:
 
 def check_file(side: Side, *without: str) -> Report:
     """All checks that one file can be put to, whatever it is paired with. without: ids of checks to leave out."""
-    return Report(tuple(run_checks(Pair(target=side, assistant=side), of_file(side.part, *without))))
+    is_it = Result("parts", "What it is", identity.alone(side))
+    if is_it.status is Status.ERROR:
+        return Report((is_it,))
+    return Report((is_it, *run_checks(Pair(target=side, assistant=side), of_file(side.part, *without))))
 
 
 def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:
