@@ -88,12 +88,16 @@ def static_report(pair: Pair, strict: bool) -> Report:
     return Report((*results, *known_problems(pair)), strict, notes, memory)
 
 
-def check_file(side: Side, *without: str) -> Report:
-    """All checks that one file can be put to, whatever it is paired with. without: ids of checks to leave out."""
+def check_file(side: Side, *without: str, host: Host | None = None) -> Report:
+    """All checks that one file can be put to, whatever it is paired with.
+
+    without: ids of checks to leave out. host: the runtime that it is meant for.
+    """
     is_it = Result("parts", "What it is", identity.alone(side))
     if is_it.status is Status.ERROR:
         return Report((is_it,))
-    return Report((is_it, *run_checks(Pair(target=side, assistant=side), of_file(side.part, *without))))
+    pair = Pair(target=side, assistant=side, host=host or Host())
+    return Report((is_it, *run_checks(pair, of_file(side.part, *without))))
 
 
 def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:

@@ -7,9 +7,11 @@ where a value loads and makes another function of the model, or none that we kno
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from making import ASSISTANT, TARGET, WORDS, _plan, edited, model_keys, model_tensors, vocabulary
 
 from gemma_mtp.errors import GGUFError
@@ -18,15 +20,57 @@ from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.gguf_writer import encode_header, padded
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS, Key
+from gemma_mtp.mtp_runtime.child import in_child
+from gemma_mtp.validate import Status
+from gemma_mtp.validate.checks import attachment
+from gemma_mtp.validate.checks import vocabulary as vocabulary_checks
 from gemma_mtp.validate.keys import spelled
+from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.places import open_side
 from gemma_mtp.validate.side import TARGET_DIALECT
 from gemma_mtp.validate.verify import check_file
 
-HYPERS = {"target": TARGET, "assistant": ASSISTANT}
+#: Smaller than the other tests' models: there are some thousand files.
+SMALL = {"intermediate": 32, "heads": 2, "kv_heads_sliding": 1, "head_dim_sliding": 8, "head_dim_full": 16}
+HYPERS = {
+    "target": replace(TARGET, hidden=32, **SMALL),
+    "assistant": replace(ASSISTANT, hidden=16, backbone=32, **SMALL),
+}
 DIALECTS = {"target": TARGET_DIALECT, "assistant": MAINLINE}
-NUMBERS = [kind for kind in DTYPES if kind is not ValueType.BOOL]
-ITEMS = (ValueType.UINT32, ValueType.INT32, ValueType.UINT64, ValueType.FLOAT32, ValueType.BOOL)
+NUMBERS = tuple(ValueType[name] for name in ("UINT16", "UINT32", "INT32", "UINT64", "FLOAT32", "FLOAT64"))
+ITEMS = (ValueType.UINT32, ValueType.INT32, ValueType.FLOAT32, ValueType.BOOL)
+#: Enough for a flag or an id that may be missing.
+FEW = ("missing", "UINT32", "INT32", "FLOAT32", "BOOL", "STRING", "false", "-1")
+
+#: Where `verify` refuses what loads -> why.
+STRICTER = {
+    "attention.causal": "another function",
+    "attention.shared_kv_layers": "an assistant has no keys of its own",
+    "attention.sliding_window": "a window of 0 or 2^32 - 1 tokens is none",
+    "attention.sliding_window_pattern": "the layers that it leaves out would count as full ones",
+    "classifier.pooling_type": "a number above 2^31 is none",
+    "context_length": "a length of 0 is none",
+    "embedding_length_out": "a number above 2^31 is none",
+    "expert_count": "a number above 2^31 is none",
+    "expert_feed_forward_length": "a BOOL is no width",
+    "expert_used_count": "a BOOL is no count",
+    "expert_group_used_count": "a number above 2^31 is none",
+    "final_logit_softcapping": "NaN",
+    "pooling_type": "a number above 2^31 is none",
+    "rope.freq_base": "10,000, which llama.cpp assumes, is wrong for every Gemma 4; NaN",
+    "rope.freq_base_swa": "NaN",
+    "rope.dimension_count": "fewer than half of a pair of dimensions",
+    "rope.dimension_count_swa": "fewer than half of a pair of dimensions",
+    "rope.scale_linear": "NaN",
+    "rope.scaling.alpha": "NaN",
+    "rope.scaling.attn_factor": "NaN",
+    "rope.scaling.factor": "NaN",
+    "rope.scaling.original_context_length": "a number above 2^31 is none",
+    "general.file_type": "a number above 2^31 is none",
+    "tokenizer.chat_template": "a number is no template",
+    "tokenizer.ggml.bos_token_id": "an assistant reads no text, so it loads without; its target would not read any",
+    "tokenizer.ggml.token_type_count": "a number above 2^31 is none",
+}
 
 
 def values(length: int, number: int) -> dict[str, Value | None]:
@@ -72,7 +116,10 @@ def mutated(part: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
         usual = keys.get(name)
         sample = (usual.integer() if usual is not None else None) or 1
         length = len(WORDS) if key.form.length == "tokens" else HYPERS[part].layers
-        for what, value in values(length, sample).items():
+        chosen = values(length, sample)
+        few = not key.needed and key.form.scalar is not None and not key.form.items
+        for what in FEW if few else chosen:
+            value = chosen[what]
             path = folder / f"{number}-{what}.gguf"
             path.write_bytes(encode_header(edited(keys, {name: value}), plans) + data)
             yield name, what, path
@@ -81,6 +128,24 @@ def mutated(part: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
 def is_sound(path: Path, part: str) -> bool:
     try:
         with open_side(path, part) as side:
-            return not check_file(side, "target-finite", "assistant-finite").errors
+            alone = check_file(side, "target-finite", "assistant-finite")
+            pair = Pair(target=side, assistant=side)  # what is only asked of two files, and judges one
+            needed = [vocabulary_checks.tokenizer_model, *([attachment.donor_layers] if part == "target" else [])]
+            return not alone.errors and all(check(pair).status is not Status.ERROR for check in needed)
     except GGUFError:
         return False
+
+
+@pytest.mark.parametrize("part", HYPERS)
+def test_verdicts_are_the_loaders(part, tmp_path):
+    cases = list(mutated(part, tmp_path))
+    assert {name for name, _, _ in cases} == set(keys_of(part))
+    sound = [is_sound(path, part) for _, _, path in cases]
+    usable = next(in_child("load_many:usable", [str(path) for _, _, path in cases], part == "target"))
+    assert any(sound)
+    assert not all(sound)
+    verdicts = list(zip(cases, sound, usable, strict=True))
+    assert [(name, what) for (name, what, _), ours, theirs in verdicts if ours and not theirs] == []
+    prefix = f"{DIALECTS[part].architecture}."
+    refused = [(name.removeprefix(prefix), what) for (name, what, _), ours, theirs in verdicts if theirs and not ours]
+    assert [case for case in refused if case[0] not in STRICTER] == []
