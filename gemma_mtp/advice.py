@@ -37,3 +37,5 @@ def into_mainline(place: str | Path, dialect: str | None = None) -> str:
 #: For a file whose content is wrong: nothing but its source helps.
 RECONVERT = f"convert Google's checkpoint with {ours('convert', CHECKPOINT)}, or download the file again"
 OTHER_ASSISTANT = "use the assistant that belongs to this target: same size, same release"
+#: For a folder that holds an adapter, where a whole model is needed.
+LORA_REMEDY = "merge it into its base model (peft: merge_and_unload), save that, and convert the result"

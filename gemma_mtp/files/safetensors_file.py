@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import SafetensorsError
 from gemma_mtp.files.mapped import Done, MappedFile
-from gemma_mtp.files.mistaken import LORA_REMEDY, mistaken
+from gemma_mtp.files.signature import SAFETENSORS, recognized_file
 from gemma_mtp.files.text import read_json
 
 #: Endings of files with weights, in the forms that transformers loads.
@@ -105,8 +106,8 @@ def read_header(path: Path) -> list[StoredTensor]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = parse_header(file.read(length))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        if other := mistaken(path):
-            raise SafetensorsError(f"this is {other.what}", where=path, hint=other.remedy) from error
+        if other := recognized_file(path, SAFETENSORS):
+            raise SafetensorsError(f"this is {other.what}", where=path, hint=other.hint) from error
         raise SafetensorsError(
             f"not a whole safetensors file: {error}", where=path, hint="download it again"
         ) from error

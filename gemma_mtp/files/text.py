@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from gemma_mtp.errors import BadFileError, GemmaMtpError
-from gemma_mtp.files.mistaken import told_by
+from gemma_mtp.files.signature import HEAD, JSON, MARK, TEXT, recognized
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,7 +37,6 @@ BY_HAND = 256 << 10
 #: How deep lists and objects may stand in each other, and how many values a text of YAML may come to, with its aliases.
 DEPTH, VALUES = 64, 100_000
 
-MARK = b"\xef\xbb\xbf"
 #: First bytes -> an encoding that is not ours. UTF-32's begins like UTF-16's, so it stands first.
 OTHER_ENCODINGS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 #: What a path may lead to beside a file.
@@ -192,8 +191,9 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes, name: str, where: st
     except RecursionError:
         raise error(f"its values stand more than {DEPTH} deep in each other", where=where) from None
     except (ValueError, TypeError, OverflowError, yaml.YAMLError) as problem:  # TOMLDecodeError is a ValueError
-        if other := told_by(text[:64].encode("utf-8", "replace") if isinstance(text, str) else text):
-            raise error(f"is {other.what}", where=where, hint=other.remedy) from problem
+        head = text[:HEAD].encode("utf-8", "replace") if isinstance(text, str) else text[:HEAD]
+        if other := recognized(head, JSON, TEXT):
+            raise error(f"is {other.what}", where=where, hint=other.hint) from problem
         raise error(f"is not {name}: {' '.join(str(problem).split())[:300]}", where=where) from problem
 
 
