@@ -28,11 +28,13 @@ class ChatTemplate:
             )
         self._model, self._source, self._renderer = model, source, Renderer()
 
-    def render(self, messages: list[dict[str, str]], *, thinking: bool = False) -> list[int]:
+    def render(
+        self, messages: list[dict[str, str]], *, thinking: bool = False, open_turn: bool = True
+    ) -> list[int]:
         """Token ids of the conversation, up to where the model's answer begins.
 
         messages: {"role": "system" | "user" | "assistant", "content": text}. thinking: the template's
-        `enable_thinking`. Raises BadFileError (it is no Jinja template, fails, or takes more than it may).
+        `enable_thinking`. open_turn: whether the model speaks next. Raises BadFileError (it is no Jinja template, fails, or takes more than it may).
         """
         model = self._model
         try:
@@ -41,7 +43,7 @@ class ChatTemplate:
                 messages=messages,
                 tools=None,  # transformers defines both in any case
                 documents=None,
-                add_generation_prompt=True,
+                add_generation_prompt=open_turn,
                 enable_thinking=thinking,
                 **model.special_texts(),
             )
