@@ -27,22 +27,23 @@ class Feed:
         """The rows of `tokens` as the target feeds them: float32 [..., width]."""
         unique, inverse = np.unique(tokens, return_inverse=True)
         rows = self._target.rows(EMBEDDING, unique)
-        rows *= np.float32(rows.shape[1] ** 0.5)
-        return rows[inverse.reshape(tokens.shape)]
+        fed: Array = rows * np.float32(rows.shape[1] ** 0.5)
+        return np.asarray(fed[inverse.reshape(tokens.shape)])
 
     def batch(self, places: Sequence[Place], chain: int, first: int = FIRST) -> Batch:
-        """Pieces side by side. Rounds are valid from `first`, or from where a piece begins to count."""
+        """Pieces side by side, with room for a chain behind the longest.
+
+        Training rounds are valid from `first`, or from where a piece begins to count, as long as the target has said
+        something about each of their steps.
+        """
         loaded = [self.signals.load(place) for place in places]
-        length = max(place.length for place in places)
+        length = max(place.length for place in places) + chain
         arrays = {name: _stacked([one[name] for one in loaded], length) for name in loaded[0]}
         valid = np.zeros((len(places), length), bool)
         for row, place in zip(valid, places, strict=True):
             row[max(first, place.begin) : max(0, place.length - chain)] = True
         tensors = {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
-        cache = {
-            kind: (_by_head(tensors[f"{kind}_k"]), _by_head(tensors[f"{kind}_v"]))
-            for kind in KINDS
-        }
+        cache = {kind: (_by_head(tensors[f"{kind}_k"]), _by_head(tensors[f"{kind}_v"])) for kind in KINDS}
         return Batch(
             tokens=tensors["tokens"].long(),
             rows=torch.from_numpy(self.embedded(arrays["tokens"])).to(self._device),

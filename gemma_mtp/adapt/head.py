@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from gemma_mtp.adapt.rounds import Tensor
+from gemma_mtp.adapt.rounds import Tensor, no_gradients
 
 #: Elements of a chunk of logits.
 CHUNK = 32 << 20
 
 
-class _Imitation(torch.autograd.Function):
+class _Imitation(torch.autograd.Function):  # type: ignore[misc]
     """Cross-entropy of the head's distribution to `wanted`, summed over rows with `weights`."""
 
     @staticmethod
@@ -54,10 +54,25 @@ def imitation(y: Tensor, head: Tensor, ids: Tensor, logs: Tensor, weights: Tenso
     return total
 
 
-@torch.no_grad()
+@no_gradients
 def choices(y: Tensor, head: Tensor) -> Tensor:
     """The best token for each row of y [..., hidden]."""
     flat = y.flatten(0, -2)
     step = max(1, CHUNK // len(head))
     parts = [(flat[start : start + step] @ head.T).argmax(-1) for start in range(0, len(flat), step)]
     return torch.cat(parts).view(y.shape[:-1]) if parts else torch.empty(y.shape[:-1], dtype=torch.long)
+
+
+@no_gradients
+def overlaps(y: Tensor, head: Tensor, ids: Tensor, logs: Tensor) -> Tensor:
+    """The part that two distributions share, of the target's best tokens: what is accepted of a draft at temperature 1.
+
+    y: [rows, hidden]. ids, logs: [rows, k]. Returns [rows]; what the target gives other tokens is not counted.
+    """
+    step = max(1, CHUNK // len(head))
+    parts = []
+    for start in range(0, len(y), step):
+        rows = slice(start, start + step)
+        said = torch.softmax((y[rows] @ head.T).float(), -1).gather(-1, ids[rows])
+        parts.append(torch.minimum(said, logs[rows].exp()).sum(-1))
+    return torch.cat(parts) if parts else torch.empty(0)

@@ -42,7 +42,8 @@ class Lesson:
 
     tokens: the budget, held-out texts included; share: of it for these. top: best tokens kept of each distribution.
     length: of a piece, in tokens. answer: the longest answer. openings, opening, continuation: how many held-out
-    beginnings, of how many tokens, are continued, by how many. parallel: texts written side by side.
+    beginnings, of how many tokens, are continued, by how many. parallel: texts written side by side. minutes: that
+    answers may be written, None: without limit.
     """
 
     target: Path
@@ -60,8 +61,15 @@ class Lesson:
     continuation: int = 128
     parallel: int = 8
     via: str = AUTO
+    minutes: float | None = None
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What recordings must have in common to go into one folder."""
+        names = ("top", "length", "answer", "openings", "opening", "continuation", "parallel")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from time import monotonic
 
 from gemma_mtp.adapt.lesson import TEMPERATURE, Lesson, Progress
 from gemma_mtp.adapt.signals import ANSWER, GREEDY, SAMPLED, TEXT, Journal, Piece
@@ -38,6 +39,7 @@ class Planner:
         self._journal = Journal(lesson.folder)
         self._template: ChatTemplate | None = None
         self._pieces: list[Piece] = []
+        self._start = monotonic()
         self.written = self.dropped = 0
 
     def prepare(self) -> Iterator[Progress]:
@@ -59,6 +61,13 @@ class Planner:
     def pieces(self) -> list[Piece]:
         return self._pieces
 
+    def beginnings(self) -> tuple[tuple[int, ...], ...]:
+        """Prompts to measure on, from held-out documents, with nothing written."""
+        for number, document in enumerate(self._lesson.documents):
+            if not document.messages:
+                self._pieces += self._cut(number, document)
+        return tuple(opening for _, opening in self._openings())
+
     def _cut(self, number: int, document: Document) -> list[Piece]:
         """A text in pieces that each begin as a prompt does; the last may be too short to keep."""
         tokens = self._tokens(document, open_turn=False)
@@ -78,7 +87,7 @@ class Planner:
     def _answers(self, asked: Sequence[tuple[int, Document]], room: int, total: int) -> Iterator[Progress]:
         """Answers to questions, some side by side, until the room is used. A training answer that loops is dropped."""
         lesson, waiting, used = self._lesson, iter(asked), 0
-        while used < room and (group := list(islice(waiting, lesson.parallel))):
+        while used < room and not self._late() and (group := list(islice(waiting, lesson.parallel))):
             texts = []
             for number, document in group:
                 prompt = self._tokens(document, open_turn=True)[: lesson.length // 2]
@@ -135,6 +144,10 @@ class Planner:
                 stretches += [(piece.document, first + body[start : start + step]) for start in starts]
         whole = _spread(questions, lesson.openings)
         return whole + _spread(stretches, lesson.openings - len(whole))
+
+    def _late(self) -> bool:
+        """Whether the time for writing answers is over."""
+        return self._lesson.minutes is not None and monotonic() - self._start > 60 * self._lesson.minutes
 
     def _sampler(self, prompt: Sequence[int], temperature: float, number: int, ends: bool) -> Sampler:
         banned = () if ends else self._model.end_tokens()

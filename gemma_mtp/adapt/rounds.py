@@ -8,15 +8,24 @@ are the target's own. So teacher forcing is what happens in use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 
-Tensor = torch.Tensor
+#: torch.Tensor, of which no types are known where torch is not installed.
+Tensor = Any
+P = ParamSpec("P")
+Result = TypeVar("Result")
 #: kind -> keys and values, each [texts, heads, length, width].
 Cache = dict[str, tuple[Tensor, Tensor]]
+
+
+def no_gradients(function: Callable[P, Result]) -> Callable[P, Result]:
+    """The function under torch.no_grad, with its types."""
+    wrapped: Callable[P, Result] = torch.no_grad()(function)
+    return wrapped
 
 
 @dataclass

@@ -86,9 +86,7 @@ class Recorder:
     def __init__(self, model: Model, lesson: Lesson):
         """Raises LlamaError: this llama.cpp gives keys and values in neither way."""
         self._model, self._lesson = model, lesson
-        names = {
-            f"{node}-{donor.layer}": donor.width for donor in lesson.donors.values() for node in NODES.values()
-        }
+        names = {f"{node}-{donor.layer}": donor.width for donor in lesson.donors.values() for node in NODES.values()}
         self._tap = Tap(names)
         self.via = lesson.via
         if self.via == AUTO:

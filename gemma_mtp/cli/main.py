@@ -25,6 +25,8 @@ COMMANDS = (
     "run",
     "bench",
     "serve",
+    "adapt",
+    "imatrix",
     "push",
     "make",
     "demo",

@@ -28,9 +28,7 @@ class ChatTemplate:
             )
         self._model, self._source, self._renderer = model, source, Renderer()
 
-    def render(
-        self, messages: list[dict[str, str]], *, thinking: bool = False, open_turn: bool = True
-    ) -> list[int]:
+    def render(self, messages: list[dict[str, str]], *, thinking: bool = False, open_turn: bool = True) -> list[int]:
         """Token ids of the conversation, up to where the model's answer begins.
 
         messages: {"role": "system" | "user" | "assistant", "content": text}. thinking: the template's

@@ -152,7 +152,7 @@ def _rows(reader: _State, cells: int) -> Array:
 def _columns(reader: _State, cells: int) -> Array:
     reader.require("the cache's type", reader.number("i"), 1)
     reader.require("an element's size", reader.number("I"), 2)
-    return reader.halves(reader.number("I"), cells).T
+    return np.asarray(reader.halves(reader.number("I"), cells).T)
 
 
 class Together:

@@ -87,7 +87,9 @@ def test_an_empty_file_and_an_empty_folder_are_refused(tmp_path: Path):
 
 def test_held_out_by_document_not_by_turn():
     talks = [
-        Document("f", messages=(("user", f"question {i}"), ("assistant", str(turn)))) for i in range(20) for turn in (1, 2)
+        Document("f", messages=(("user", f"question {i}"), ("assistant", str(turn))))
+        for i in range(20)
+        for turn in (1, 2)
     ]
     split = hold_out(talks, 0.1, seed=1)
     held = {document.family for document in split if document.held}
