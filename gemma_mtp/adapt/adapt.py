@@ -17,6 +17,7 @@ from gemma_mtp.adapt.measuring import Course, Measured
 from gemma_mtp.adapt.signals import SAMPLED, Signals, begin_folder, open_signals
 from gemma_mtp.adapt.texts import Document, hold_out, read_documents
 from gemma_mtp.adapt.weights import Weights, open_weights
+from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import BadFileError, GemmaMtpError, MissingExtra, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
@@ -124,7 +125,7 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
             raise NoGain(
                 "held-out acceptance did not rise, and no file was written",
                 where=job.assistant,
-                hint=f"training ended because {outcome.ended}; more or other texts may help, or there is nothing to repair",
+                hint=f"training ended as {outcome.ended}; more or other texts may help, or nothing is to be repaired",
             )
         keys = _keys(job, signals, target, assistant, stock, outcome)
         writing.write_gguf(assistant, network, place / "adapted.gguf", keys)
@@ -135,8 +136,8 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
         mean, error = measuring.compared(before, after)
         if not measuring.certain(before, after):
             raise NoGain(
-                f"in the runtime's own loop the gain is {mean:+.3f} tokens a round with a standard error of {error:.3f}: "
-                "no more than noise, and no file was written",
+                f"in the runtime's own loop the gain is {mean:+.3f} tokens a round with a standard error of "
+                f"{error:.3f}: no more than noise, and no file was written",
                 where=job.assistant,
                 hint="more or other texts may help, or there is nothing to repair",
             )
@@ -267,10 +268,13 @@ def _digest(documents: Sequence[Document]) -> str:
 def _trained(
     job: Job, signals: Signals, target: Weights, assistant: Weights, tell: Tell, start: float
 ) -> tuple[Network, Outcome]:
+    import torch
+
     from gemma_mtp.adapt.batches import Feed
     from gemma_mtp.adapt.network import build
     from gemma_mtp.adapt.train import train
 
+    torch.set_num_threads(job.context.threads or decoding_threads())
     recipe = job.recipe
     if job.minutes is not None:
         left = job.minutes - (monotonic() - start) / 60

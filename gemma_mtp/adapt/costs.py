@@ -41,8 +41,8 @@ def token_bytes(width: int, donors: dict[str, Donor], top: int) -> int:
 
 @dataclass(frozen=True)
 class Costs:
-    """disk: bytes of the signals. memory: bytes that training takes. flops: of all of it. minutes: at `speed`, operations
-    a second."""
+    """disk: bytes of the signals. memory: bytes that training takes. flops: of all of it. minutes: at `speed`,
+    operations a second."""
 
     tokens: int
     disk: int

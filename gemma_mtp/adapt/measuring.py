@@ -146,18 +146,19 @@ def verdict(measured: Sequence[Measured], original: Measured | None) -> list[str
         )
     if original is None:
         said.append(
-            "Whether that is less than it could be is not known: --original ORIGINAL.gguf (the model that the assistant "
-            "was made for) tells what is lost"
+            "Whether that is less than it could be is not known: --original ORIGINAL.gguf (the model that the "
+            "assistant was made for) tells what is lost"
         )
         return said
     mean, error = compared(stock, original)
     if is_certain(mean, error) and mean > 0.05:
         said.append(
-            f"On the original target it gives {mean:.2f} tokens a round more (standard error {error:.2f}): adapting can pay"
+            f"On the original target it gives {mean:.2f} tokens a round more (standard error {error:.2f}): adapting "
+            "can pay"
         )
     else:
         said.append(
-            f"The difference to the original target is {mean:+.2f} tokens a round (standard error {error:.2f}): nothing "
-            "is lost that adapting could repair"
+            f"The difference to the original target is {mean:+.2f} tokens a round (standard error {error:.2f}): "
+            "nothing is lost that adapting could repair"
         )
     return said

@@ -15,7 +15,7 @@ from gemma_mtp.adapt.batches import FIRST, Feed
 from gemma_mtp.adapt.figures import CHAIN, Counts, Score, total
 from gemma_mtp.adapt.head import choices, overlaps
 from gemma_mtp.adapt.network import Network
-from gemma_mtp.adapt.rounds import Batch, Tensor, no_gradients, rounds, steps_of, walk
+from gemma_mtp.adapt.rounds import Batch, Tensor, accepted_lengths, no_gradients, rounds, steps_of, walk
 from gemma_mtp.adapt.signals import ANSWER, GREEDY, SAMPLED, TEXT, Place
 
 #: Tokens that are looked at together.
@@ -70,10 +70,10 @@ def replayed(network: Network, feed: Feed, places: Sequence[Place], chain: int =
         for row, place in enumerate(group):
             said = batch.tokens[row]
             right = [
-                (drafts[step, row] == said[first + step + 1 : first + step + 1 + drafts.shape[2]]).long()
+                drafts[step, row] == said[first + step + 1 : first + step + 1 + drafts.shape[2]]
                 for step in range(chain)
             ]
-            lengths = torch.stack(right).cumprod(0).sum(0)[place.begin - first :].tolist()
+            lengths = accepted_lengths(right)[place.begin - first :].tolist()
             found[place] = _walked(lengths, place, chain)
     return [found[place] for place in places]
 

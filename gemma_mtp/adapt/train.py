@@ -35,8 +35,8 @@ CANDIDATES = 16_384
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. rate: None: by the size of the body. epochs: over the training pieces. batch: tokens of a step, None:
-    by the number of tokens. minutes: None: without limit. candidates: of the head; None: by device, 0: all."""
+    """How to train. rate: None: by the size of the body. epochs: over the training pieces. batch: tokens of a step,
+    None: by the number of tokens. minutes: None: without limit. candidates: of the head; None: by device, 0: all."""
 
     train: str = "body"
     rate: float | None = None

@@ -42,7 +42,7 @@ def bfloat16(numbers: Array) -> Array:
 
 @contextmanager
 def workplace(beside: Path) -> Iterator[Path]:
-    """A hidden folder on the disk of `beside`, which is gone afterwards. Files that are finished are moved out of it."""
+    """A hidden folder on the disk of `beside`, gone afterwards. Files that are finished are moved out of it."""
     folder = Path(mkdtemp(prefix=".gemma-mtp-adapt-", dir=beside))
     try:
         yield folder

@@ -11,7 +11,7 @@ from rich.table import Table
 from gemma_mtp.adapt.figures import Counts, total
 from gemma_mtp.adapt.measuring import MANY_LOOPS, WAYS, Measured
 from gemma_mtp.advice import quoted
-from gemma_mtp.cli.output import human_size, line, notes, print_in_full, print_note, results
+from gemma_mtp.cli.output import human_size, line, print_in_full, print_note, results
 
 if TYPE_CHECKING:
     from gemma_mtp.adapt.adapt import Job, Report, Told
@@ -89,8 +89,8 @@ def print_estimate(costs: Costs, how: str) -> None:
     """What adapting would take."""
     results.print(
         line(
-            f"{costs.tokens:,} tokens: {human_size(costs.disk)} of signals on disk, {human_size(costs.memory)} of memory "
-            f"and {costs.flops / 1e15:,.3f} PFLOP to train"
+            f"{costs.tokens:,} tokens: {human_size(costs.disk)} of signals on disk, {human_size(costs.memory)} of "
+            f"memory and {costs.flops / 1e15:,.3f} PFLOP to train"
         )
     )
     results.print(line(f"training: about {costs.minutes:,.1f} minutes here ({how})"))

@@ -26,8 +26,8 @@ def imatrix(
 ) -> None:
     """Measure which columns of an assistant's weights matter while it drafts, for `quantize --imatrix`.
 
-    llama-imatrix cannot do this: an assistant does not run alone. The file has llama.cpp's form, and llama-quantize takes
-    it too.
+    llama-imatrix cannot do this: an assistant does not run alone. The file has llama.cpp's form, and llama-quantize
+    takes it too.
 
     Examples:
 

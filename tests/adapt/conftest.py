@@ -9,9 +9,9 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "reference")]
 
-from lessons import DOCUMENTS, recorded
+from lessons import DOCUMENTS, recorded  # noqa: E402
 
-from gemma_mtp.adapt.signals import Signals
+from gemma_mtp.adapt.signals import Signals  # noqa: E402
 
 
 @pytest.fixture(scope="session")

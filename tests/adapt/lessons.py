@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 import json as json_module
 import string as string_module
+import textwrap
 from pathlib import Path
 from types import ModuleType
 

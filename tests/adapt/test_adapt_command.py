@@ -25,7 +25,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile  # noqa: E402
 from gemma_mtp.quantize import read_imatrix  # noqa: E402
 from gemma_mtp.validate import verify_pair  # noqa: E402
 
-SMALL = ["--length", "200", "--openings", "4", "--continuation", "40", "-t", "1"]
+SMALL = ["--length", "200", "--openings", "6", "--continuation", "24", "-t", "1"]
 
 
 def run(*words: object) -> int:
@@ -41,7 +41,7 @@ def misfit(assistant_gguf, tmp_path_factory: pytest.TempPathFactory) -> Path:
         network = build(weights)
         torch.manual_seed(2)
         weight = network.weights["nextn.pre_projection.weight"]
-        weight += 1.0 * weight.std() * torch.randn_like(weight)
+        weight += 2.5 * weight.std() * torch.randn_like(weight)
         network.train(SETS["body"])
         write_gguf(weights, network, path, {})
     return path
@@ -59,7 +59,7 @@ def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory
     """What `adapt` makes of it, with a Q8_0 target, in two types, and its report."""
     folder = tmp_path_factory.mktemp("adapted")
     words = ["adapt", target_gguf("Q8_0"), misfit, "--text", texts, "-o", folder, "--type", "Q8_0", "--type", "Q4_0"]
-    words += ["--tokens", "4k", "--epochs", "3", "--held-out", "0.2", "--signals", folder / "signals", "--json", *SMALL]
+    words += ["--tokens", "3k", "--epochs", "2", "--held-out", "0.2", "--signals", folder / "signals", "--json", *SMALL]
     out = subprocess.run([sys.executable, "-m", "gemma_mtp", *map(str, words)], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     return folder, json.loads(out.stdout)
@@ -102,7 +102,7 @@ def test_the_head_keeps_its_bytes(adapted, misfit, tmp_path: Path, texts, target
         assert old.data(old.tensors[name]).tobytes() == new.data(new.tensors[name]).tobytes()
 
 
-def test_signals_with_shuffled_labels_teach_nothing(adapted, misfit, tmp_path: Path, target_gguf, capfd, assistant_gguf):
+def test_signals_with_shuffled_labels_teach_nothing(adapted, tmp_path: Path, target_gguf, capfd, assistant_gguf):
     """The target's words in any order: the loop is no better than before, so there is no file, and exit code 1."""
     source, folder = adapted[0] / "signals", tmp_path / "signals"
     folder.mkdir()

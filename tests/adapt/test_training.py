@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from lessons import DOCUMENTS, recorded
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
