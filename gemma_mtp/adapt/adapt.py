@@ -235,7 +235,8 @@ def record(job: Job, folder: Path, tell: Tell) -> Signals:
             model=job.model,
             **job.lesson,
         )
-        if any(document.messages for document in documents) and not target.side.text("tokenizer.chat_template"):
+        talks = any(len(document.messages) > 1 for document in documents)
+        if talks and not target.side.text("tokenizer.chat_template"):
             raise UsageError(
                 "this target has no chat template, and conversations were given",
                 where=job.target,

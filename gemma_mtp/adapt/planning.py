@@ -50,8 +50,8 @@ class Planner:
             mine = [(number, document) for number, document in numbered if document.held is held]
             used = 0
             for number, document in mine:
-                if document.answered and used < most:
-                    pieces = self._cut(number, document)
+                if document.answered and most - used >= SHORTEST:
+                    pieces = within(self._cut(number, document), most - used)
                     self._pieces += pieces
                     used += sum(len(piece.tokens) for piece in pieces)
             asked = [(number, document) for number, document in mine if not document.answered]
@@ -79,6 +79,8 @@ class Planner:
     def _tokens(self, document: Document, open_turn: bool) -> list[int]:
         if not document.messages:
             return self._model.tokenize(document.text, special=False)
+        if len(document.messages) == 1 and not self._model.chat_template():
+            return self._model.tokenize(document.messages[0][1], special=False)  # a base model goes on with it
         if self._template is None:
             self._template = ChatTemplate(self._model)
         messages = [{"role": role, "content": content} for role, content in document.messages]
@@ -166,6 +168,18 @@ class Planner:
 def sampling_of(temperature: float, seed: int) -> Sampling:
     """How the target draws: from its whole distribution."""
     return Sampling(temperature=temperature, top_k=0, top_p=1.0, min_p=0.0, seed=seed)
+
+
+def within(pieces: Sequence[Piece], room: int) -> list[Piece]:
+    """The first pieces that have room together, the last of them cut."""
+    found = []
+    for piece in pieces:
+        kept = piece.tokens[:room]
+        if len(kept) < SHORTEST:
+            break
+        found.append(replace(piece, tokens=kept))
+        room -= len(kept)
+    return found
 
 
 def _spread(items: Sequence[tuple[int, tuple[int, ...]]], count: int) -> list[tuple[int, tuple[int, ...]]]:

@@ -49,8 +49,8 @@ def print_adapted(report: Report, job: Job) -> None:
     speed = outcome.flops * outcome.steps / max(outcome.seconds, 1e-9)
     print_note(
         f"trained: {outcome.trained:,} weights in {outcome.steps:,} steps of {outcome.flops / 1e9:,.1f} GFLOP "
-        f"({outcome.seconds:,.0f} s, {speed / 1e9:,.1f} GFLOP a second, peak memory {human_size(outcome.peak_memory)}); "
-        f"{outcome.ended}"
+        f"({outcome.seconds:,.0f} s, {speed / 1e9:,.1f} GFLOP a second, peak memory "
+        f"{human_size(outcome.peak_memory)}); {outcome.ended}"
     )
     for path in report.files:
         results.print(line(f"written: {path}, {human_size(path.stat().st_size)}"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lessons import DOCUMENTS
+from lessons import DOCUMENTS, lesson_of, recorded
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -18,6 +18,9 @@ from safetensors.numpy import load_file  # noqa: E402
 from safetensors.numpy import save as save_arrays  # noqa: E402
 
 from gemma_mtp.adapt.network import SETS, build  # noqa: E402
+from gemma_mtp.adapt.signals import ANSWER  # noqa: E402
+from gemma_mtp.adapt.teacher import teach  # noqa: E402
+from gemma_mtp.adapt.texts import Document, hold_out  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
 from gemma_mtp.adapt.writing import write_gguf  # noqa: E402
 from gemma_mtp.cli.main import application  # noqa: E402
@@ -58,8 +61,23 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     """What `adapt` makes of it, with a Q8_0 target, in two types, and its report."""
     folder = tmp_path_factory.mktemp("adapted")
-    words = ["adapt", target_gguf("Q8_0"), misfit, "--text", texts, "-o", folder, "--type", "Q8_0", "--type", "Q4_0"]
-    words += ["--tokens", "3k", "--epochs", "2", "--held-out", "0.2", "--signals", folder / "signals", "--json", *SMALL]
+    words = ["adapt", target_gguf("Q8_0"), misfit, "--text", texts, "-o", folder, "--type", "Q8_0"]
+    words += [
+        "--type",
+        "Q4_0",
+        "--type",
+        "BF16",
+        "--tokens",
+        "3k",
+        "--epochs",
+        "2",
+        "--held-out",
+        "0.2",
+        "--signals",
+        folder / "signals",
+        "--json",
+        *SMALL,
+    ]
     out = subprocess.run([sys.executable, "-m", "gemma_mtp", *map(str, words)], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     return folder, json.loads(out.stdout)
@@ -68,7 +86,7 @@ def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory
 def test_gguf_in_gguf_out(adapted, target_gguf, misfit):
     folder, report = adapted
     files = sorted(folder.glob("*.gguf"))
-    assert [path.name for path in files] == ["mtp-target-Q4_0.gguf", "mtp-target-Q8_0.gguf"]
+    assert [path.name for path in files] == [f"mtp-target-{kind}.gguf" for kind in ("BF16", "Q4_0", "Q8_0")]
     assert sorted(path.name for path in folder.iterdir() if path.suffix != ".gguf") == ["signals"]
     replay, loop = report["replay"], report["loop"]
     assert replay["after"]["first"] > replay["before"]["first"] + 0.03
@@ -76,7 +94,7 @@ def test_gguf_in_gguf_out(adapted, target_gguf, misfit):
     assert report["gain"]["tokens_a_round"] > 2 * report["gain"]["standard_error"] > 0
     for path in files:
         assert verify_pair(target_gguf("Q8_0"), path).ok
-    with open_weights(misfit, "assistant") as old, open_weights(files[1], "assistant") as new:
+    with open_weights(misfit, "assistant") as old, open_weights(files[0], "assistant") as new:
         for name in ("blk.0.layer_output_scale.weight", "rope_freqs.weight"):
             assert np.array_equal(old.whole(name), new.whole(name))
         assert not np.array_equal(old.whole("blk.0.attn_norm.weight"), new.whole("blk.0.attn_norm.weight"))
@@ -92,14 +110,27 @@ def test_the_file_tells_where_it_comes_from(adapted, target_gguf):
     assert said["gemma_mtp.adapt.before"][0] < said["gemma_mtp.adapt.after"][0]
 
 
-def test_the_head_keeps_its_bytes(adapted, misfit, tmp_path: Path, texts, target_gguf):
-    """In the type that it has already; the signals are taken from the folder, and nothing is recorded again."""
-    folder, _ = adapted
-    words = ["--signals", folder / "signals", "-o", tmp_path / "x-BF16.gguf", "--type", "BF16", "--epochs", "1", *SMALL]
-    assert run("adapt", target_gguf("Q8_0"), misfit, *words) == 0
-    with GGUFFile(misfit) as old, GGUFFile(tmp_path / "x-BF16.gguf") as new:
+def test_the_head_keeps_its_bytes(adapted, misfit):
+    """In a type that it has already."""
+    with GGUFFile(misfit) as old, GGUFFile(adapted[0] / "mtp-target-BF16.gguf") as new:
         name = "token_embd.weight"
         assert old.data(old.tensors[name]).tobytes() == new.data(new.tensors[name]).tobytes()
+
+
+def test_questions_that_a_base_model_goes_on_with(target_gguf, tmp_path: Path):
+    """Written side by side, from the journal when asked again; answers that loop are dropped and counted."""
+    asked = [
+        Document("q", messages=(("user", f"def {name}(self, path):\n    "),)) for name in ("read", "write", "open", "x")
+    ]
+    documents = tuple(hold_out(asked, 0.25, 1))
+    changes = {"tokens": 400, "answer": 30, "openings": 2, "continuation": 12}
+    signals = recorded(target_gguf("Q8_0"), tmp_path / "s", documents, **changes)
+    written = signals.some(kinds=(ANSWER,))
+    assert {place.held for place in written} == {True, False}
+    assert len(written) + signals.about["dropped"] == 4
+    assert all(place.begin > 4 and place.length - place.begin <= 30 for place in written)
+    *_, again = teach(lesson_of(target_gguf("Q8_0"), tmp_path / "s", documents, **changes))
+    assert again.written == 0
 
 
 def test_signals_with_shuffled_labels_teach_nothing(adapted, tmp_path: Path, target_gguf, capfd, assistant_gguf):
@@ -168,14 +199,16 @@ def test_an_estimate_reads_headers_alone(misfit, target_gguf, capfd):
 def test_wrong_usage(words, told, misfit, texts, target_gguf, tmp_path: Path, capfd, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.gguf").write_text("mine")
-    (tmp_path / "questions.txt").write_text("Why?\nHow?\nWho?\n")
+    talk = [{"role": role, "content": role} for role in ("user", "assistant", "user")]
+    lines = [json.dumps({"messages": talk}), json.dumps({"messages": [{"role": "user", "content": "Why?"}]})]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
     names = {"texts": texts, "there": tmp_path / "there.gguf", "new": tmp_path / "new.gguf"}
-    names["questions"] = tmp_path / "questions.txt"
+    names["questions"] = tmp_path / "questions.jsonl"
     words = [word.format(**names) for word in words]
     assert run("adapt", target_gguf("Q8_0"), misfit, *words, *SMALL) == 2
     assert told in capfd.readouterr().err
     assert (tmp_path / "there.gguf").read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["questions.txt", "there.gguf"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["questions.jsonl", "there.gguf"]
 
 
 def test_an_importance_matrix(assistant_gguf, target_gguf, texts, tmp_path: Path):

@@ -117,3 +117,9 @@ def test_the_best_tokens(vocabulary: int, k: int):
     assert np.array_equal(ids, wanted)
     whole = np.take_along_axis(logits - np.log(np.exp(logits).sum(1, keepdims=True)), wanted, 1)
     assert np.allclose(logs, whole, atol=1e-2)
+
+
+def test_the_budget_is_held(signals: Signals):
+    texts = signals.some(kinds=(TEXT,))
+    assert sum(place.length for place in texts) <= 1500
+    assert sum(place.length for place in texts if place.held) <= 450
