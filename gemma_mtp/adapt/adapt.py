@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gemma_mtp.adapt import measuring, writing
 from gemma_mtp.adapt.lesson import Lesson, Progress, Recorded, donors
 from gemma_mtp.adapt.measuring import Course, Measured
+from gemma_mtp.adapt.origin import Origin
 from gemma_mtp.adapt.signals import SAMPLED, Signals, begin_folder, open_signals
 from gemma_mtp.adapt.texts import Document, hold_out, read_documents
 from gemma_mtp.adapt.weights import Weights, open_weights
@@ -297,22 +298,22 @@ def _keys(
     name = target.side.text("general.name") or job.target.stem
     own = assistant.side.text("general.name") or job.assistant.stem
     before, after = (
-        [score.first, score.greedy.acceptance, score.sampled.acceptance] for score in (outcome.before, outcome.after)
+        (score.first, score.greedy.acceptance, score.sampled.acceptance) for score in (outcome.before, outcome.after)
     )
-    drafts = [outcome.after.positions, outcome.after.greedy.drafted, outcome.after.sampled.drafted]
-    return {
-        "general.name": gv.string(f"{own} adapted to {name}"),
-        **writing.parents(assistant, target),
-        writing.TARGET_NAME: gv.string(name),
-        writing.TARGET_HASH: gv.string(str(signals.about["target"])),
-        writing.ASSISTANT_HASH: gv.string(sha256_of(stock)),
-        writing.TOKENS: gv.u32(signals.tokens),
-        writing.STEPS: gv.u32(outcome.steps),
-        writing.TRAIN: gv.string(job.recipe.train),
-        writing.DRAFTS: gv.array(gv.ValueType.UINT32, drafts),
-        writing.BEFORE: gv.array(gv.ValueType.FLOAT32, before),
-        writing.AFTER: gv.array(gv.ValueType.FLOAT32, after),
-    }
+    origin = Origin(
+        target=name,
+        target_sha256=str(signals.about["target"]),
+        assistant=own,
+        assistant_sha256=sha256_of(stock),
+        tokens=signals.tokens,
+        steps=outcome.steps,
+        train=job.recipe.train,
+        drafts=(outcome.after.positions, outcome.after.greedy.drafted, outcome.after.sampled.drafted),
+        before=before,
+        after=after,
+    )
+    called = {"general.name": gv.string(f"{own} adapted to {name}")}
+    return called | writing.parents(assistant, target) | origin.keys()
 
 
 def _proved(job: Job, signals: Signals, stock: Path, adapted: Path, tell: Tell) -> tuple[Measured, Measured]:

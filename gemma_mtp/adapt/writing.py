@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from gemma_mtp.adapt.network import Network
 
 Array = np.ndarray[Any, Any]
-#: Keys of an adapted assistant; every loader skips them.
-KEY = "gemma_mtp.adapt"
-TARGET_NAME, TARGET_HASH, ASSISTANT_HASH = f"{KEY}.target", f"{KEY}.target.sha256", f"{KEY}.assistant.sha256"
-TOKENS, STEPS, TRAIN = f"{KEY}.tokens", f"{KEY}.steps", f"{KEY}.train"
-DRAFTS, BEFORE, AFTER = f"{KEY}.drafts", f"{KEY}.before", f"{KEY}.after"
-#: What the figures of BEFORE and AFTER are, in their order.
-FIGURES = ("first drafts right on held-out texts", "greedy drafts accepted", "drafts accepted at temperature 0.7")
 
 
 def bfloat16(numbers: Array) -> Array:

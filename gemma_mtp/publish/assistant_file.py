@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gguf.constants import LlamaFileType
 
+from gemma_mtp.adapt.origin import Origin, origin_of
 from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_values import ValueType
@@ -39,7 +40,7 @@ class AssistantFile:
 
     type: its file type or recipe. bits: for each weight, over the whole file. origin: the repo it was converted from;
     empty, as `license` and `revision` (a commit there), if the file does not say. source_hashes: sha256 of the files
-    it was converted from. backbone, vocabulary: 0 if its keys are damaged.
+    it was converted from. adapted: to another target, from what. backbone, vocabulary: 0 if its keys are damaged.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class AssistantFile:
     origin: str
     revision: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
+    adapted: Origin | None = None
 
 
 def read_assistant(path: Path) -> AssistantFile:
@@ -85,6 +87,7 @@ def read_assistant(path: Path) -> AssistantFile:
             origin=_origin(side),
             revision=side.text(provenance.REVISION),
             source_hashes=dict(zip(_texts(side, provenance.FILES), _texts(side, provenance.HASHES), strict=False)),
+            adapted=origin_of(side.metadata),
         )
 
 

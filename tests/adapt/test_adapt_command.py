@@ -25,6 +25,9 @@ from gemma_mtp.adapt.weights import open_weights  # noqa: E402
 from gemma_mtp.adapt.writing import write_gguf  # noqa: E402
 from gemma_mtp.cli.main import application  # noqa: E402
 from gemma_mtp.files.gguf_reader import GGUFFile  # noqa: E402
+from gemma_mtp.publish.assistant_file import read_assistant  # noqa: E402
+from gemma_mtp.publish.card import write_card  # noqa: E402
+from gemma_mtp.publish.facts import Facts  # noqa: E402
 from gemma_mtp.quantize import read_imatrix  # noqa: E402
 from gemma_mtp.validate import verify_pair  # noqa: E402
 
@@ -108,6 +111,12 @@ def test_the_file_tells_where_it_comes_from(adapted, target_gguf):
     assert said["gemma_mtp.adapt.tokens"] == report["tokens"]
     assert len(said["gemma_mtp.adapt.target.sha256"]) == 64
     assert said["gemma_mtp.adapt.before"][0] < said["gemma_mtp.adapt.after"][0]
+    file = read_assistant(folder / "mtp-target-Q8_0.gguf")
+    assert file.adapted
+    card = write_card(Facts("me/repo", [file]), None)
+    assert "## Adapted" in card
+    assert f"{file.adapted.after[0]:.1%}" in card
+    assert said["gemma_mtp.adapt.target.sha256"] in card
 
 
 def test_the_head_keeps_its_bytes(adapted, misfit):
