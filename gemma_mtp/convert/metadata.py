@@ -1,4 +1,4 @@
-"""The `general.*` and model keys of a GGUF, as upstream's converter writes them."""
+"""The `general.*` keys of a GGUF, as upstream's converter writes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import native
 from gemma_mtp.model.config import Hyperparameters, read_json
-from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
-
-
-def architecture(model: Hyperparameters) -> str:
-    return MAINLINE.architecture if model.part == "assistant" else TARGET_ARCHITECTURE
+from gemma_mtp.model.gguf_keys import architecture
 
 
 def general_metadata(
@@ -29,7 +25,7 @@ def general_metadata(
 
     note: is told what was skipped. Raises CheckpointError if one of the files is no text, YAML or JSON.
     """
-    writer = gguf.GGUFWriter(None, architecture(model))
+    writer = gguf.GGUFWriter(None, architecture(model.part))
     for tensor in tensors:
         writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, native(tensor.type), tensor.nbytes)
     total, shared, expert, experts = writer.get_total_parameter_count()
@@ -64,56 +60,3 @@ def _value(item: gguf.gguf_writer.GGUFValue) -> Value:
         kind = item.sub_type or ValueType.get_type(item.value[0])
         return gv.strings(item.value) if kind is ValueType.STRING else gv.array(kind, item.value)
     return gv.string(item.value) if item.type is ValueType.STRING else gv.scalar(item.type, item.value)
-
-
-def model_metadata(model: Hyperparameters) -> dict[str, Value]:
-    """The model's keys in mainline's dialect."""
-    layers = range(model.layers)
-    kv_heads = gv.u32(model.kv_heads_sliding)
-    if model.kv_heads_full is not None:
-        kv_heads = gv.array(ValueType.INT32, [model.kv_heads(layer) for layer in layers])
-    intermediate = gv.u32(model.intermediate)
-    if model.double_wide_mlp:
-        intermediate = gv.array(ValueType.INT32, [model.layer_intermediate(layer) for layer in layers])
-    keys = {
-        "block_count": gv.u32(model.layers),
-        "context_length": gv.u32(model.context),
-        "embedding_length": gv.u32(model.hidden),
-        "feed_forward_length": intermediate,
-        "attention.head_count": gv.u32(model.heads),
-        "attention.head_count_kv": kv_heads,
-        "rope.freq_base": gv.f32(model.rope_base_full),
-        "rope.freq_base_swa": gv.f32(model.rope_base_sliding),
-        "attention.layer_norm_rms_epsilon": gv.f32(model.norm_epsilon),
-        **_expert_keys(model),
-        "attention.key_length": gv.u32(model.head_dim_full),
-        "attention.value_length": gv.u32(model.head_dim_full),
-        **({"final_logit_softcapping": gv.f32(model.logit_softcap)} if model.logit_softcap else {}),
-        "attention.sliding_window": gv.u32(model.sliding_window),
-        "attention.shared_kv_layers": gv.u32(model.shared_kv_layers),
-        "embedding_length_per_layer_input": gv.u32(model.per_layer_input),
-        "attention.sliding_window_pattern": gv.array(ValueType.BOOL, model.sliding),
-        "attention.key_length_swa": gv.u32(model.head_dim_sliding),
-        "attention.value_length_swa": gv.u32(model.head_dim_sliding),
-        "rope.dimension_count": gv.u32(model.head_dim_full),
-        "rope.dimension_count_swa": gv.u32(model.head_dim_sliding),
-        **_assistant_keys(model),
-    }
-    prefix = architecture(model)
-    return {f"{prefix}.{key}": value for key, value in keys.items()}
-
-
-def _expert_keys(model: Hyperparameters) -> dict[str, Value]:
-    if not model.experts:
-        return {}
-    return {
-        "expert_count": gv.u32(model.experts),
-        "expert_used_count": gv.u32(model.experts_used),
-        "expert_feed_forward_length": gv.u32(model.expert_intermediate),
-    }
-
-
-def _assistant_keys(model: Hyperparameters) -> dict[str, Value]:
-    if model.part != "assistant":
-        return {}
-    return {"embedding_length_out": gv.u32(model.backbone), "nextn_predict_layers": gv.u32(model.layers)}

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.config import read_config
 from gemma_mtp.model.dialects import DIALECTS, MAINLINE, Dialect
+from gemma_mtp.model.part import Part
 from gemma_mtp.quantize.engine import Output
 
 
@@ -35,7 +36,7 @@ def respelled_name(source: str, dialect: Dialect) -> str:
     return f"{stem}.gguf" if dialect is MAINLINE else f"{stem}-{dialect.name}.gguf"
 
 
-def gguf_name(part: str, name: str, kind: str, dialect: str = MAINLINE.name) -> str:
+def gguf_name(part: Part, name: str, kind: str, dialect: str = MAINLINE.name) -> str:
     """("assistant", "gemma-4-31B-it-assistant", "Q8_0") -> `mtp-gemma-4-31B-it-Q8_0.gguf`."""
     stem = f"mtp-{target_name(name)}" if part == "assistant" else name
     return f"{stem}-{kind}{'' if dialect == MAINLINE.name else f'-{dialect}'}.gguf"

@@ -18,7 +18,7 @@ import numpy as np
 from gemma_mtp.convert.centroids import CentroidHead
 from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
 from gemma_mtp.convert.experts import SourceTensor
-from gemma_mtp.convert.metadata import general_metadata, model_metadata
+from gemma_mtp.convert.metadata import general_metadata
 from gemma_mtp.convert.provenance import NOWHERE, Origin, Provenance
 from gemma_mtp.convert.soundness import require_sound_plan
 from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
@@ -31,6 +31,8 @@ from gemma_mtp.files.mapped import Done
 from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
+from gemma_mtp.model.gguf_keys import written_keys
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROPE_FREQS, Slot
 from gemma_mtp.quantize.engine import Output
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
@@ -79,7 +81,7 @@ def convert_checkpoint(
     for output in outputs:
         check_output(output.path, force)
     checkpoint = open_checkpoint(source)
-    if checkpoint.model.part == "target" and dialect is not MAINLINE:
+    if checkpoint.model.part is Part.TARGET and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
     with ExitStack() as stack:
         provenance = stack.enter_context(Provenance(origin, source, checkpoint.store.files))
@@ -131,7 +133,7 @@ def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance) -> _Plan:
     model = checkpoint.model
     factors = np.array(model.rope_factors(), "<f4")
     plan = _Plan(
-        metadata=model_metadata(model),
+        metadata=written_keys(model),
         rope_factors=NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.data.cast("B")),
         tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name not in HEAD_ROLES},
         head=_centroid_head(checkpoint),

@@ -14,6 +14,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect, dialect_of
+from gemma_mtp.model.part import Part
 
 
 def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool = False) -> Conversion:
@@ -36,7 +37,7 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
         except BadFileError as error:
             raise BadFileError(error.what, where=source, hint=error.hint) from error
         plans = [tensor.plan for tensor in tensors]
-        require_sound_plan("assistant", output, metadata, plans)
+        require_sound_plan(Part.ASSISTANT, output, metadata, plans)
         if _is_the_same(file, metadata, tensors):
             raise UsageError(
                 f"the file is {dialect.name} already: there is nothing to convert",

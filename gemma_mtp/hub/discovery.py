@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.model.dialects import DIALECTS, MAINLINE
+from gemma_mtp.model.part import Part
 
 DRAFTER_PREFIX = "mtp-"
 #: What a file's name must not contain to count as a model; each marks a companion of its own kind.
@@ -83,14 +84,14 @@ def pick_drafter(names: Iterable[str], tag: str | None) -> str | None:
     return next((name for name in drafters if f"-{tag.upper()}." in name.upper()), None)
 
 
-def pick_gguf(repo: str, names: Sequence[str], tag: str | None, part: str) -> str:
+def pick_gguf(repo: str, names: Sequence[str], tag: str | None, part: Part) -> str:
     """The file of `repo` that is the `part` (target or assistant) of this type.
 
     Raises UsageError with the types there are.
     """
-    found = pick_drafter(names, tag) if part == "assistant" else pick_model(names, tag)
+    found = pick_drafter(names, tag) if part is Part.ASSISTANT else pick_model(names, tag)
     # A repo of assistants may follow other conventions for its names; then the type alone decides.
-    found = found or (pick_model(names, tag) if part == "assistant" else None)
+    found = found or (pick_model(names, tag) if part is Part.ASSISTANT else None)
     if found:
         return found
     there = [name for name in names if name.endswith(".gguf")]

@@ -14,7 +14,7 @@ from gemma_mtp.hub.remote import find_remote_gguf
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.make.manifest import Stamp
 from gemma_mtp.model.config import read_config
-from gemma_mtp.validate.keys import ASSISTANT
+from gemma_mtp.model.part import Part
 from gemma_mtp.validate.places import open_side
 
 #: The stamps, by path, that were taken when the assistant of this name was last made.
@@ -60,7 +60,7 @@ def look_at(source: str, known: Known, name: str | None = None) -> Material:
     if place.path.is_file():
         return _local_gguf(place, place.path, known, name)
     folder = place.path.resolve()
-    if read_config(folder).part != ASSISTANT:
+    if read_config(folder).part != Part.ASSISTANT:
         raise BadFileError("this is a target; make is for assistants", where=folder, hint="gemma-mtp convert does that")
     paths = [path for path in sorted(folder.iterdir()) if is_checkpoint_file(path.name)]
     name = name or folder.name
@@ -73,7 +73,7 @@ def look_at(source: str, known: Known, name: str | None = None) -> Material:
 def _on_the_hub(place: Source, name: str | None) -> Material:
     assert place.repo is not None
     if place.file is not None or place.quant is not None:
-        files = find_remote_gguf(place, ASSISTANT)
+        files = find_remote_gguf(place, Part.ASSISTANT)
         if len(files) != 1:
             raise UsageError("this GGUF is split; make needs a single file", where=str(place))
         (file,) = files
@@ -97,7 +97,7 @@ def _gguf_name(file: str) -> str:
 
 
 def _dialect(place: str | Path) -> str:
-    with open_side(place, ASSISTANT) as side:
-        if side.actual_part != ASSISTANT or side.dialect is None:
+    with open_side(place, Part.ASSISTANT) as side:
+        if side.actual_part != Part.ASSISTANT or side.dialect is None:
             raise BadFileError("this is no assistant; make is for assistants", where=str(place))
         return side.dialect.name

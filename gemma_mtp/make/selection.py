@@ -14,6 +14,7 @@ from gemma_mtp.hub.client import hub, retried
 from gemma_mtp.hub.problems import explained
 from gemma_mtp.make.job import Job
 from gemma_mtp.model.config import ARCHITECTURES
+from gemma_mtp.model.part import Part
 from gemma_mtp.publish.collection import Shelf
 
 #: What an assistant's repo is called where its listing does not tell the architecture.
@@ -83,7 +84,7 @@ def is_assistant(model: ModelInfo) -> bool:
     """By the architecture in its config where the Hub knows it, else by its name."""
     config = model.config or {}
     if "architectures" in config:
-        return "assistant" in {ARCHITECTURES.get(name) for name in config["architectures"] or ()}
+        return Part.ASSISTANT in {ARCHITECTURES.get(name) for name in config["architectures"] or ()}
     return fnmatchcase(model.id.split("/")[1].lower(), NAMED_LIKE)
 
 

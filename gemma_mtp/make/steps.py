@@ -17,8 +17,8 @@ from gemma_mtp.convert import gguf_name
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.material import Material
+from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FileType, find_kind
-from gemma_mtp.validate.keys import ASSISTANT
 
 #: The order in which actions are taken. `push` has no step: it asks the Hub itself what is done.
 ACTIONS = ("convert", "quantize", "respell", "verify")
@@ -91,7 +91,7 @@ def is_float(kind: str) -> bool:
 
 
 def _name(material: Material, kind: str, dialect: str) -> str:
-    return gguf_name(ASSISTANT, material.name, kind, dialect)
+    return gguf_name(Part.ASSISTANT, material.name, kind, dialect)
 
 
 def _step(action: str, file: str, inputs: tuple[str, ...], **settings: str) -> Step:

@@ -17,9 +17,9 @@ from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub.discovery import DrafterName, parse_drafter_name
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.quantize.plan import RECIPE_KEY
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.places import open_side
 from gemma_mtp.validate.side import Side
 
@@ -62,10 +62,12 @@ def read_assistant(path: Path) -> AssistantFile:
 
     Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
     """
-    with open_side(path, ASSISTANT) as side:
+    with open_side(path, Part.ASSISTANT) as side:
         dialect = side.dialect
-        if side.actual_part != ASSISTANT or dialect is None:
-            what = "a Gemma 4 target" if side.actual_part == TARGET else f"a {side.architecture or 'nameless'} model"
+        if side.actual_part != Part.ASSISTANT or dialect is None:
+            what = (
+                "a Gemma 4 target" if side.actual_part == Part.TARGET else f"a {side.architecture or 'nameless'} model"
+            )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
         name, kind = parse_drafter_name(path.name), _kind(side)
         _require_honest_name(path, name, kind, dialect)

@@ -20,7 +20,8 @@ from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import ValueType, i32, scalar
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.source import Source, parse_source
-from gemma_mtp.validate.keys import describe
+from gemma_mtp.model.gguf_keys import describe
+from gemma_mtp.model.part import Part
 from gemma_mtp.validate.side import ReadData, Side
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ ROPE_FREQS = "rope_freqs.weight"
 
 
 @contextmanager
-def open_side(place: str | Path, part: str) -> Iterator[Side]:
+def open_side(place: str | Path, part: Part) -> Iterator[Side]:
     """The model at `place` as one side of a pair; its data can be read inside of the context only.
 
     part: "target" or "assistant". Raises what the reader of the place raises: see `verify_pair`.
@@ -150,7 +151,7 @@ def _check_number(place: str, header: GGUFHeader, index: int) -> None:
         )
 
 
-def _remote_side(source: Source, part: str) -> Side:
+def _remote_side(source: Source, part: Part) -> Side:
     """A GGUF on the Hub by its header, or a repo that holds a checkpoint, if no file or type is named."""
     from gemma_mtp.hub.download import is_checkpoint, list_repo
     from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
@@ -170,7 +171,7 @@ def bytes_read(place: str, got: int, size: int, requests: int) -> str:
     return f"{place}: {got:,} of {size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
 
 
-def _remote_checkpoint_side(source: Source, listing: Listing, part: str) -> Side:
+def _remote_checkpoint_side(source: Source, listing: Listing, part: Part) -> Side:
     from gemma_mtp.convert.checkpoint import place_tensors
     from gemma_mtp.hub.remote_checkpoint import read_remote_checkpoint
     from gemma_mtp.model.config import read_config
@@ -184,7 +185,7 @@ def _remote_checkpoint_side(source: Source, listing: Listing, part: str) -> Side
     return Side(place, part, header, None, f"{note} (a checkpoint, seen as the GGUF it converts to)")
 
 
-def _checkpoint_side(folder: Path, part: str) -> Side:
+def _checkpoint_side(folder: Path, part: Part) -> Side:
     from gemma_mtp.convert.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
@@ -209,10 +210,11 @@ def _converted_header(
 
     stored: its tensors by slot. folder: where its config, tokenizer and card are. name: the model's.
     """
-    from gemma_mtp.convert.metadata import general_metadata, model_metadata
+    from gemma_mtp.convert.metadata import general_metadata
     from gemma_mtp.convert.pipeline import HEAD_ROLES, source_type
     from gemma_mtp.convert.tokenizer import tokenizer_metadata
     from gemma_mtp.files.gguf_writer import TensorPlan
+    from gemma_mtp.model.gguf_keys import written_keys
 
     plans = [TensorPlan(ROPE_FREQS, (len(model.rope_factors()),), GGMLType.F32)]
     for slot, tensor in stored.items():
@@ -221,7 +223,7 @@ def _converted_header(
             plans.append(TensorPlan(slot.mainline_name, tensor.shape, kind))
     metadata = {
         **general_metadata(model, folder, name, plans),
-        **model_metadata(model),
+        **written_keys(model),
         **tokenizer_metadata(folder, model.vocabulary),
     }
     tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}

@@ -14,8 +14,9 @@ from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dialect_of
+from gemma_mtp.model.gguf_keys import ModelKeys, common_faults, hyperparameters, read_keys, spelled
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import Slot
-from gemma_mtp.validate.keys import ASSISTANT, TARGET, ModelKeys, common_faults, hyperparameters, read_keys, spelled
 
 #: A target is spelled as mainline spells everything.
 TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtimes="llama.cpp since April 2026")
@@ -38,7 +39,7 @@ class Side:
     """
 
     place: str
-    part: str
+    part: Part
     header: GGUFHeader
     read: ReadData | None = field(default=None, compare=False)
     note: str = ""
@@ -78,7 +79,7 @@ class Side:
         """What the file is, whatever it is meant as."""
         if self.dialect is None:
             return None
-        return TARGET if self.dialect is TARGET_DIALECT else ASSISTANT
+        return Part.TARGET if self.dialect is TARGET_DIALECT else Part.ASSISTANT
 
     @cached_property
     def keys(self) -> ModelKeys:
@@ -117,7 +118,7 @@ class Side:
         if tokens is None or not tokens.is_array_of(ValueType.STRING):
             return f"{TOKENS} is missing or no array of strings"
         found = hyperparameters(self.keys, self.part, tokens.count, values_are_keys=False)
-        if isinstance(found, str) or self.part == ASSISTANT:
+        if isinstance(found, str) or self.part == Part.ASSISTANT:
             return found
         full = [layer for layer in range(found.layers) if not found.sliding[layer] and not found.shares_kv(layer)]
         without_values = bool(full) and not any(f"blk.{layer}.attn_v.weight" in self.tensors for layer in full)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROPE_FREQS, Role, Slot, slots
-from gemma_mtp.validate.keys import TARGET
 from gemma_mtp.validate.side import Side
 
 #: Optional factors that llama.cpp looks for beside a weight (NVFP4 files have them).
@@ -61,7 +61,7 @@ def expected(side: Side) -> Expected:
             allowed[name] = slot
             if slot.role is ROPE_FREQS or slot.needed(model):
                 needed[name] = slot
-    if side.part == TARGET:
+    if side.part == Part.TARGET:
         allowed[Slot(UNTIED_OUTPUT, None).mainline_name] = Slot(UNTIED_OUTPUT, None)
         for layer in range(model.layers):
             for alternative in ALTERNATIVES:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import parse_source
+from gemma_mtp.model.part import Part
 from gemma_mtp.mtp_runtime.settings import ContextSettings
 from gemma_mtp.validate.checks import CHECKS, Check, of_file
 from gemma_mtp.validate.checks.hosts import known_problems
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.memory import pair_memory
 from gemma_mtp.validate.pair import Pair, Published
 from gemma_mtp.validate.places import open_side
@@ -47,8 +47,8 @@ def verify_pair(
     """
     with ExitStack() as stack:
         pair = Pair(
-            target=stack.enter_context(open_side(target, TARGET)),
-            assistant=stack.enter_context(open_side(assistant, ASSISTANT)),
+            target=stack.enter_context(open_side(target, Part.TARGET)),
+            assistant=stack.enter_context(open_side(assistant, Part.ASSISTANT)),
             deep=deep,
             host=host or Host(),
             context=context or ContextSettings(),

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from gemma_mtp.advice import into_mainline
 from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import Slot
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
 from gemma_mtp.validate.host import IK_LLAMA, Host
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.tensor_names import expected, surplus
@@ -37,7 +37,7 @@ def layout(side: Side) -> Finding:
         return ok()
     return error(
         f"in the {side.part} {side.header.disorder}; llama.cpp stops with `failed to read tensor data`",
-        f"{into_mainline(side.place)} writes them in order" if side.part == ASSISTANT else RECONVERT,
+        f"{into_mainline(side.place)} writes them in order" if side.part == Part.ASSISTANT else RECONVERT,
         **{side.part: "out of order"},
     )
 
@@ -45,7 +45,7 @@ def layout(side: Side) -> Finding:
 def present(side: Side) -> Finding:
     """Every tensor that the model has is in the file."""
     wanted = expected(side).needed
-    if side.part == TARGET:  # llama.cpp goes on without a target's layer scales: a check of its own
+    if side.part == Part.TARGET:  # llama.cpp goes on without a target's layer scales: a check of its own
         wanted = {name: slot for name, slot in wanted.items() if slot.role.name != LAYER_SCALE}
     missing = [name for name in wanted if name not in side.tensors]
     values = {side.part: f"{len(side.tensors)} tensors"}

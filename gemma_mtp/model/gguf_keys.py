@@ -1,6 +1,6 @@
-"""A GGUF's keys -> `Hyperparameters`, with a sentence for each key that is missing or wrong.
+"""`Hyperparameters` <-> a GGUF's keys, both ways by the table of `gemma_mtp.model.keys`.
 
-Which keys there are, and what they may hold, is the table of `gemma_mtp.model.keys`.
+Reading has a sentence for each key that is missing or wrong.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, Dialect
+from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, MAINLINE, TARGET_ARCHITECTURE, Dialect
 from gemma_mtp.model.keys import (
-    ASSISTANT,
     COMMON_KEYS,
     LAYERS,
     MODEL_KEYS,
     PRECISIONS,
-    TARGET,
     TENSOR_NAMES,
     TOKENS,
     Form,
     Key,
+    Said,
 )
-
-__all__ = ["ASSISTANT", "TARGET", "ModelKeys", "common_faults", "describe", "hyperparameters", "read_keys", "spelled"]
+from gemma_mtp.model.part import Part
 
 TOKENS_KEY = "tokenizer.ggml.tokens"
 
@@ -35,6 +34,25 @@ def spelled(dialect: Dialect, key: str) -> str | None:
     """The full name of mainline's `key` in a dialect; None if that dialect has no such key."""
     name = dialect.keys.get(key, key)
     return None if name is None else f"{dialect.architecture}.{name}"
+
+
+def architecture(part: Part) -> str:
+    """What mainline calls a model's architecture."""
+    return MAINLINE.architecture if part is Part.ASSISTANT else TARGET_ARCHITECTURE
+
+
+def written_keys(model: Hyperparameters) -> dict[str, Value]:
+    """The model's keys in mainline's dialect, in upstream's order. Those of a centroid head are the head's to write."""
+    prefix = architecture(model.part)
+    said = ((key, key.of(model)) for key in MODEL_KEYS if model.part in key.parts)
+    return {f"{prefix}.{key.name}": _encoded(value, key.form) for key, value in said if value is not None}
+
+
+def _encoded(value: Said, form: Form) -> Value:
+    if isinstance(value, tuple):
+        return gv.array(ValueType.BOOL if ValueType.BOOL in form.items else ValueType.INT32, value)
+    assert form.scalar is not None
+    return gv.string(value) if isinstance(value, str) else gv.scalar(form.scalar, value or 0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class ModelKeys:
     faults: tuple[str, ...]
 
 
-def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: str) -> ModelKeys:
+def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: Part) -> ModelKeys:
     """The keys of the model. Those of its tokenizer and of the file: `common_faults`."""
     values: dict[str, Any] = {}
     faults: list[str] = []
@@ -139,7 +157,7 @@ def describe(value: Value) -> str:
     return f"{value.type.name} {str(value.decode())[:40]!r}"
 
 
-def hyperparameters(keys: ModelKeys, part: str, vocabulary: int, values_are_keys: bool) -> Hyperparameters | str:
+def hyperparameters(keys: ModelKeys, part: Part, vocabulary: int, values_are_keys: bool) -> Hyperparameters | str:
     """The model that the keys describe, or why they describe none.
 
     vocabulary: the number of tokens. values_are_keys: whether the full layers come without values, which is written in
@@ -172,7 +190,7 @@ def hyperparameters(keys: ModelKeys, part: str, vocabulary: int, values_are_keys
         rope_base_full=key["rope.freq_base"],
         rotary_share_full=math.nan,
         vocabulary=vocabulary,
-        logit_softcap=None,
+        logit_softcap=key.get("final_logit_softcapping"),
         shared_kv_layers=_shared_layers(key, part),
         per_layer_input=key.get("embedding_length_per_layer_input", 0),
         double_wide_mlp=len(set(widths)) > 1,
@@ -186,11 +204,11 @@ def hyperparameters(keys: ModelKeys, part: str, vocabulary: int, values_are_keys
     )
 
 
-def _shared_layers(key: Mapping[str, Any], part: str) -> int:
-    return int(key["block_count"] if part == ASSISTANT else key["attention.shared_kv_layers"])
+def _shared_layers(key: Mapping[str, Any], part: Part) -> int:
+    return int(key["block_count"] if part is Part.ASSISTANT else key["attention.shared_kv_layers"])
 
 
-def _contradiction(key: Mapping[str, Any], part: str) -> str | None:
+def _contradiction(key: Mapping[str, Any], part: Part) -> str | None:
     """What two keys, each of them right, say against each other."""
     layers, sliding = key["block_count"], key["attention.sliding_window_pattern"]
     if _by_kind(per_layer(key["attention.head_count_kv"], layers), sliding) is None:
@@ -206,13 +224,13 @@ def _contradiction(key: Mapping[str, Any], part: str) -> str | None:
     return _contradicting_widths(key, part) or _contradicting_experts(key)
 
 
-def _contradicting_widths(key: Mapping[str, Any], part: str) -> str | None:
+def _contradicting_widths(key: Mapping[str, Any], part: Part) -> str | None:
     layers, shared = key["block_count"], _shared_layers(key, part)
-    if shared > layers or (part == TARGET and shared > layers - 2):
+    if shared > layers or (part is Part.TARGET and shared > layers - 2):
         return f"attention.shared_kv_layers is {shared} of {layers} layers; two at least must have their own keys"
     widths = per_layer(key["feed_forward_length"], layers)
     own, sharing = set(widths[: layers - shared]), set(widths[layers - shared :])
-    double = part == TARGET and bool(own) and bool(sharing) and sharing == {2 * width for width in own}
+    double = part is Part.TARGET and bool(own) and bool(sharing) and sharing == {2 * width for width in own}
     if len(own | sharing) > 1 and not (double and len(own) == 1):
         return "feed_forward_length differs between layers"
     return None
