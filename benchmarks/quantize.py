@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from full_size import config
 
-from gemma_mtp.convert.metadata import model_metadata
+from gemma_mtp.sources.metadata import model_metadata
 from gemma_mtp.cores import available_cores
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile

@@ -39,11 +39,11 @@ from gemma_mtp.bench.summary import rows
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-from gemma_mtp.mtp_runtime.child import in_child
+from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native.child import in_child
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
-from gemma_mtp.mtp_runtime.settings import ContextSettings
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.native.stats import Statistics
 from gemma_mtp.quantize import quantize_file
 
 PARTS = ("engines", "overhead", "auto")
@@ -95,8 +95,8 @@ def _counts(row: Row) -> tuple[int, int, int]:
 
 def cpp_rounds(pair: Pair, drafts: Sequence[int], plan: dict[str, Any]) -> Iterator[tuple[int, float, float]]:
     """Runs in a child: (draft length, ms of drafting, ms of the rest of an average round), by the server's log."""
-    from gemma_mtp.mtp_runtime import cpp
-    from gemma_mtp.mtp_runtime.settings import ModelSettings
+    from gemma_mtp.native import cpp
+    from gemma_mtp.native.settings import ModelSettings
 
     for draft in drafts:
         loading = cpp.Loading(
@@ -219,7 +219,7 @@ def machine(pair: Pair) -> dict[str, str]:
 
 
 def features_python(_: Pair) -> Iterator[tuple[str, str]]:
-    from gemma_mtp.mtp_runtime import llama
+    from gemma_mtp.native import llama
 
     yield "python", ", ".join(llama.features())
 

@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 from full_size import VOCABULARY, tokenizer
 
-from gemma_mtp.convert.metadata import architecture, model_metadata
-from gemma_mtp.convert.tokenizer import tokenizer_metadata
+from gemma_mtp.sources.metadata import architecture, model_metadata
+from gemma_mtp.sources.tokenizer import tokenizer_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value

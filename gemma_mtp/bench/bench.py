@@ -20,10 +20,10 @@ from gemma_mtp.bench.results import BenchResults, Machine, ModelFile, Settings
 from gemma_mtp.bench.summary import rows
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.files.gguf_reader import GGUFFile
-from gemma_mtp.mtp_runtime import backend, cpp
-from gemma_mtp.mtp_runtime.child import in_child
 from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
-from gemma_mtp.mtp_runtime.settings import ModelSettings
+from gemma_mtp.native import backend, cpp
+from gemma_mtp.native.child import in_child
+from gemma_mtp.native.settings import ModelSettings
 
 
 def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:

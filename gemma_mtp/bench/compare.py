@@ -13,9 +13,9 @@ from gemma_mtp.bench.comparison import Comparison, Visit, compared
 from gemma_mtp.bench.laps import Pair, Task
 from gemma_mtp.bench.measure import ANSWER, there_and_back
 from gemma_mtp.bench.results import PLAIN
-from gemma_mtp.mtp_runtime.child import converse
 from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.child import converse
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quantize_file
 
 #: What is compared where nothing is asked for: llama.cpp's usual types, and the recipes.

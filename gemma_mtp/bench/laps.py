@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gemma_mtp.bench.results import AUTO, PLAIN
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.stats import Statistics
 
 if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.cpp import CppEngine
+    from gemma_mtp.native.cpp import CppEngine
 
 #: Tokens of a warm-up: the first passes read the weights from the disk and find the caches cold.
 WARM_UP = 16
@@ -105,7 +105,7 @@ class CppRunner:
         return Lap(task, result.text, tuple(result.tokens), result.statistics)
 
     def _drafting(self, draft: int) -> CppEngine:
-        from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading
+        from gemma_mtp.native.cpp import CppEngine, Loading
 
         if self._engine is None or draft != self._draft:
             self.close()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from gemma_mtp.bench.laps import FIXED, Lap, Pair, Task
 from gemma_mtp.bench.results import AUTO, PLAIN
-from gemma_mtp.mtp_runtime.child import converse
+from gemma_mtp.native.child import converse
 
 Item = TypeVar("Item")
 

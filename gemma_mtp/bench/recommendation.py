@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, Recommendation, Row, draft_name
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: Under this speed-up drafting isn't worth its memory.
 WORTH_IT = 1.03

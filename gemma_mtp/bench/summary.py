@@ -10,7 +10,7 @@ from statistics import median
 
 from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.results import OVERALL, PLAIN, Row
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.stats import Statistics
 
 #: (engine, category, draft).
 _Key = tuple[str, str, int]

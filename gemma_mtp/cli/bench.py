@@ -78,9 +78,9 @@ def bench(
     from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
     from gemma_mtp.files.atomic import atomic_output, check_output
     from gemma_mtp.hub.source import check_local
-    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
     check_local(target, assistant)
     texts = choose_prompts(prompts, category)

@@ -10,7 +10,7 @@ from gemma_mtp.cli.options import DecodingThreads, Json
 WIDTH = len("failed, extra buffers off")
 
 if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.backend import BackendReport
+    from gemma_mtp.native.backend import BackendReport
 
 
 def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
@@ -24,7 +24,7 @@ def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
         gemma-mtp doctor
     """
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.mtp_runtime import backend
+    from gemma_mtp.native import backend
 
     if not json:  # before anything can go wrong
         print_rows([(name, version) for name, version in backend.versions().items()])

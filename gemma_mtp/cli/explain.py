@@ -9,7 +9,7 @@ import typer
 from gemma_mtp.cli.options import Json
 
 if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.log_reader import Reading
+    from gemma_mtp.native.log_reader import Reading
 
 
 def explain(
@@ -41,7 +41,7 @@ def _read(log: str) -> Reading:
     import sys
 
     from gemma_mtp.errors import BadFileError, UsageError
-    from gemma_mtp.mtp_runtime.log_reader import read_log
+    from gemma_mtp.native.log_reader import read_log
 
     try:
         if log != "-":

@@ -127,9 +127,9 @@ def _compare(
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
     from gemma_mtp.cli.output import byte_progress, step_progress
-    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.quantize.catalogue import parse_kinds
 
     candidates = Candidates(source, tuple(parse_kinds(wanted or USUAL)), *how)

@@ -153,8 +153,8 @@ def run(
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime import session
-    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-    from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 
     check_local(target, assistant)
     if no_draft:

@@ -24,7 +24,7 @@ from gemma_mtp.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.serve.server import Counters, RunningServer
 
 #: What the start says about logprobs, by `RunningServer.logprobs`.
@@ -97,8 +97,8 @@ def serve(
     from gemma_mtp.cli.output import native_log, print_note, print_warning
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hub.source import check_local
-    from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
-    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+    from gemma_mtp.native.cpp import Listening, Loading, package_version
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
     from gemma_mtp.serve.server import bound, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
 

@@ -16,13 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from gemma_mtp.convert.centroids import CentroidHead
-from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
-from gemma_mtp.convert.experts import SourceTensor
-from gemma_mtp.convert.metadata import general_metadata
 from gemma_mtp.convert.provenance import NOWHERE, Origin, Provenance
 from gemma_mtp.convert.soundness import require_sound_plan
 from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
-from gemma_mtp.convert.tokenizer import tokenizer_metadata
 from gemma_mtp.errors import CheckpointError, UsageError
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
@@ -39,6 +35,10 @@ from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.types import FileType
 from gemma_mtp.quantize.writing import write_encoded
+from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint
+from gemma_mtp.sources.experts import SourceTensor
+from gemma_mtp.sources.metadata import general_metadata
+from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
 HEAD_ROLES = ("centroids", "token_ordering")

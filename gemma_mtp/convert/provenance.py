@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp import __version__
-from gemma_mtp.convert.templates import template_files
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.sources.templates import template_files
 
 TOOL = "gemma_mtp.version"
 REPO, REVISION = "gemma_mtp.source.repo", "gemma_mtp.source.revision"

@@ -17,7 +17,7 @@ from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.demo.prompts import PROMPTS
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.quantize import quantize_file
 from gemma_mtp.validate import Report, verify_pair
 

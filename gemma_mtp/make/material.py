@@ -15,7 +15,7 @@ from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.make.manifest import Stamp
 from gemma_mtp.model.config import read_config
 from gemma_mtp.model.part import Part
-from gemma_mtp.validate.places import open_side
+from gemma_mtp.sources.opening import open_model
 
 #: The stamps, by path, that were taken when the assistant of this name was last made.
 Known = Callable[[str], Mapping[str, Stamp]]
@@ -97,7 +97,7 @@ def _gguf_name(file: str) -> str:
 
 
 def _dialect(place: str | Path) -> str:
-    with open_side(place, Part.ASSISTANT) as side:
+    with open_model(place, Part.ASSISTANT) as side:
         if side.actual_part != Part.ASSISTANT or side.dialect is None:
             raise BadFileError("this is no assistant; make is for assistants", where=str(place))
         return side.dialect.name

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
-    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
-    from gemma_mtp.mtp_runtime.stats import Statistics
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+    from gemma_mtp.native.stats import Statistics
 
 __all__ = ["ContextSettings", "Generation", "ModelSettings", "MtpEngine", "Sampling", "Statistics"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
-from gemma_mtp.mtp_runtime.llama import Model
 from gemma_mtp.mtp_runtime.rendering import Renderer
-from gemma_mtp.mtp_runtime.settings import ChatSettings
+from gemma_mtp.native.llama import Model
+from gemma_mtp.native.settings import ChatSettings
 
 
 class ChatTemplate:

@@ -9,8 +9,8 @@ import numpy as np
 
 from gemma_mtp.mtp_runtime.candidates import confidence
 from gemma_mtp.mtp_runtime.control import Control, Fixed, Guess
-from gemma_mtp.mtp_runtime.llama import Context
 from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.native.llama import Context
 
 
 class Draft(NamedTuple):

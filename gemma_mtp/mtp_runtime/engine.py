@@ -15,13 +15,13 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.generate import Step, generate
-from gemma_mtp.mtp_runtime.llama import Context, Model
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
-from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.stats import Statistics, peak_memory
 
 DEFAULT_DRAFT_MAX = 3
 BUSY = "this engine is generating in another thread"
@@ -67,7 +67,7 @@ class MtpEngine:
             raise UsageError(f"draft_max is {draft_max}, at least 0 is needed")
         _check_files(target, assistant)
         if model is None:
-            from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
+            from gemma_mtp.native.backend import settings_for_this_machine
 
             model = settings_for_this_machine()
         context = context or ContextSettings()

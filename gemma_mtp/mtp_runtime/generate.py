@@ -8,8 +8,8 @@ from typing import NamedTuple
 from gemma_mtp.mtp_runtime.control import Control, Round
 from gemma_mtp.mtp_runtime.drafter import NOTHING, Drafter
 from gemma_mtp.mtp_runtime.sampler import Sampler
-from gemma_mtp.mtp_runtime.stats import Statistics
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.stats import Statistics
 
 
 class Step(NamedTuple):

@@ -14,8 +14,8 @@ import numpy as np
 
 from gemma_mtp.mtp_runtime import noise
 from gemma_mtp.mtp_runtime.candidates import Candidates, Penalties, candidates, softmax
-from gemma_mtp.mtp_runtime.settings import Sampling
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.settings import Sampling
+from gemma_mtp.native.stats import Statistics
 
 #: With more candidates than this it pays to look first which of them can win.
 MANY = 1000

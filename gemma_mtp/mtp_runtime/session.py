@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime.child import converse
-from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.child import converse
+from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.stats import Statistics
 
 #: What the child sends when it wants the next message.
 ASKING = None
@@ -145,8 +145,8 @@ def serve(request: Request) -> Generator[str | Result | None, Any, None]:
 
 
 def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
-    from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading, sampling_fields
     from gemma_mtp.mtp_runtime.pairing import read_header
+    from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
 
     loading = Loading(
         request.target,

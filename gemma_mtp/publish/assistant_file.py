@@ -20,8 +20,8 @@ from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.quantize.plan import RECIPE_KEY
-from gemma_mtp.validate.places import open_side
-from gemma_mtp.validate.side import Side
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import open_model
 
 #: Where a GGUF says which checkpoint it was made from, the most direct first.
 ORIGIN_KEYS = (
@@ -62,7 +62,7 @@ def read_assistant(path: Path) -> AssistantFile:
 
     Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
     """
-    with open_side(path, Part.ASSISTANT) as side:
+    with open_model(path, Part.ASSISTANT) as side:
         dialect = side.dialect
         if side.actual_part != Part.ASSISTANT or dialect is None:
             what = (
@@ -90,7 +90,7 @@ def read_assistant(path: Path) -> AssistantFile:
         )
 
 
-def _kind(side: Side) -> str:
+def _kind(side: OpenModel) -> str:
     """The recipe or file type by name, as the file says it."""
     recipe, number = side.text(RECIPE_KEY), side.metadata.get("general.file_type")
     if recipe:
@@ -126,7 +126,7 @@ def _same_kind(a: str, b: str) -> bool:
     return spellings.get(a.upper(), a.upper()) == spellings.get(b.upper(), b.upper())
 
 
-def _origin(side: Side) -> str:
+def _origin(side: OpenModel) -> str:
     """The repo of the checkpoint that this was converted from; empty if the file does not say."""
     for key in ORIGIN_KEYS:
         match = _HUB_REPO.fullmatch(side.text(key))
@@ -135,7 +135,7 @@ def _origin(side: Side) -> str:
     return ""
 
 
-def _texts(side: Side, key: str) -> list[str]:
+def _texts(side: OpenModel, key: str) -> list[str]:
     """An array of texts; empty if it is missing or of another type."""
     value = side.metadata.get(key)
     found = value.decode() if value is not None else None

@@ -30,7 +30,7 @@ CARD = "README.md"
 class PushRequest:
     """What the user asked for.
 
-    collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.validate.places`).
+    collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.sources.opening`).
     bench: the file of `gemma-mtp bench --json`. base_model: the original checkpoint, where the files don't name it.
     reports: of files that were checked just now, against `target` if there is one.
     """

@@ -24,8 +24,8 @@ from urllib.request import urlopen
 
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
-from gemma_mtp.mtp_runtime import cpp
-from gemma_mtp.mtp_runtime.child import converse
+from gemma_mtp.native import cpp
+from gemma_mtp.native.child import converse
 from gemma_mtp.serve.front import CONNECTIONS, Front
 from gemma_mtp.serve.request import Refused, Request
 

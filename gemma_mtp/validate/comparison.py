@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.generate import generate
-from gemma_mtp.mtp_runtime.llama import Context, Model
 from gemma_mtp.mtp_runtime.sampler import Greedy
-from gemma_mtp.mtp_runtime.settings import more_context
-from gemma_mtp.mtp_runtime.stats import Statistics
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.settings import more_context
+from gemma_mtp.native.stats import Statistics
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 
 

@@ -46,7 +46,7 @@ def compare_with_official(job: ReferenceJob) -> Iterator[ReferenceComparison]:
 @contextmanager
 def limited_memory(limit: int | None) -> Iterator[None]:
     """From now on so many bytes for this process, with llama.cpp's log echoed. Raises LlamaError if Python runs out."""
-    from gemma_mtp.mtp_runtime.llama import LOG
+    from gemma_mtp.native.llama import LOG
 
     LOG.echo = STDERR
     _limit_memory(limit)

@@ -14,10 +14,10 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.hub.download import fetch_checkpoint
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.sources.opening import split_parts
 from gemma_mtp.validate.comparison import ReferenceComparison, ReferenceJob
 from gemma_mtp.validate.findings import Finding, Report, Result, error, ok, skipped, warning
-from gemma_mtp.validate.places import split_parts
 from gemma_mtp.validate.run import TIE, RunOptions, Told, answers, make_job, silent
 
 PROBE = "gemma_mtp.validate.probe:compare_with_official"

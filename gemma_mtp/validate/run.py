@@ -10,11 +10,11 @@ from typing import Any
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
 from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.hub.source import parse_source
-from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-from gemma_mtp.mtp_runtime.causes import LESS_MEMORY
-from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native.causes import LESS_MEMORY
+from gemma_mtp.native.child import NativeCrash, in_child
+from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
 

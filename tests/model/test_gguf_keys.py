@@ -47,7 +47,7 @@ def models(draw: st.DrawFn) -> Hyperparameters:
         logit_softcap=draw(st.none() | REALS),
         shared_kv_layers=shared,
         per_layer_input=draw(st.integers(0, 512)),
-        double_wide_mlp=is_target and 0 < shared and draw(st.booleans()),
+        double_wide_mlp=is_target and shared > 0 and draw(st.booleans()),
         values_are_keys=draw(st.booleans()),
         experts=experts,
         experts_used=draw(st.integers(1, experts)) if experts else 0,

@@ -13,8 +13,8 @@ from pair_files import SETTINGS, GGUFFactory
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.mtp_runtime.chat import ChatTemplate, Conversation
-from gemma_mtp.mtp_runtime.llama import Model
-from gemma_mtp.mtp_runtime.settings import ChatSettings
+from gemma_mtp.native.llama import Model
+from gemma_mtp.native.settings import ChatSettings
 
 OPTIONS = {"max_tokens": 20, "draft_max": 3, "ignore_end": True}
 MESSAGES = ["class Stack:\n    def push(self,", "and def pop(self):", "x = 1"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from gemma_mtp.errors import BadFileError, LlamaError, UsageError
-from gemma_mtp.mtp_runtime.child import in_child
-from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading, sampling_fields
 from gemma_mtp.mtp_runtime.session import Request, run
-from gemma_mtp.mtp_runtime.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.child import in_child
+from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
+from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 
 PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
 CONTEXT = ContextSettings(512, threads=1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from gemma_mtp.convert.metadata import model_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType
@@ -19,6 +18,7 @@ from gemma_mtp.model.dialects import ATOMIC, MAINLINE
 from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import RECIPES, plan_types
 from gemma_mtp.quantize.names import role_of
+from gemma_mtp.sources.metadata import model_metadata
 
 GOLDEN = Path(__file__).with_suffix(".txt")
 KINDS = ("Q8_0", "Q4_K_M", "Q4_0", *RECIPES)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gemma_mtp.convert.metadata import model_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
 from gemma_mtp.model.roles import slots
+from gemma_mtp.sources.metadata import model_metadata
 
 ROWS, EXPERTS_STORED = 2, 3
 

@@ -14,7 +14,7 @@ from drafting_prompts import PROMPTS
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.validate.comparison import Job
 from gemma_mtp.validate.decoding import opened
 from gemma_mtp.validate.official import OfficialDrafter, compare_rounds, rounds_of

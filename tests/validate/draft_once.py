@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gemma_mtp.mtp_runtime.drafter import Drafter
-from gemma_mtp.mtp_runtime.llama import Context, Model
 from gemma_mtp.mtp_runtime.sampler import Greedy
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 SETTINGS = ContextSettings(size=256, batch=64, outputs=4, threads=1)
 MODEL = ModelSettings(extra_buffers=False)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gemma_mtp.convert.metadata import architecture, model_metadata
 from gemma_mtp.convert.spelling import spelled_metadata, spelled_name
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
@@ -17,6 +16,7 @@ from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
+from gemma_mtp.sources.metadata import architecture, model_metadata
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>"]
 LETTERS = ["a", "b", "c", "▁", "\n", "ab", "bc", "abc"]

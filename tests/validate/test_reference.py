@@ -12,7 +12,7 @@ from test_verify_cli import command
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.validate import Status, reference, verify_pair
 from gemma_mtp.validate.comparison import ReferenceComparison
 from gemma_mtp.validate.reference import judged, with_reference

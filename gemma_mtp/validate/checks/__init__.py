@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gemma_mtp.model.part import Part
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks import (
     attachment,
     content,
@@ -20,7 +21,6 @@ from gemma_mtp.validate.checks import (
 )
 from gemma_mtp.validate.findings import Finding
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import Side
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Check:
         return " ".join((self.run.__doc__ or "").split())
 
 
-def of_target(check: Callable[[Side], Finding]) -> Callable[[Pair], Finding]:
+def of_target(check: Callable[[OpenModel], Finding]) -> Callable[[Pair], Finding]:
     """A check of one file, made of the target."""
 
     def run(pair: Pair) -> Finding:
@@ -52,7 +52,7 @@ def of_target(check: Callable[[Side], Finding]) -> Callable[[Pair], Finding]:
     return run
 
 
-def of_assistant(check: Callable[[Side], Finding]) -> Callable[[Pair], Finding]:
+def of_assistant(check: Callable[[OpenModel], Finding]) -> Callable[[Pair], Finding]:
     """A check of one file, made of the assistant."""
 
     def run(pair: Pair) -> Finding:

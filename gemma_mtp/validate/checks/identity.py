@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gemma_mtp import advice
 from gemma_mtp.model.part import Part
+from gemma_mtp.sources.model import TQ3_KEY, OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import TQ3_KEY, Side
 
 RECONVERT = advice.RECONVERT
 
@@ -24,7 +24,7 @@ def two_files(pair: Pair) -> Finding:
     return ok(f"{target.header.size:,} bytes", f"{assistant.header.size:,} bytes")
 
 
-def _same_content(target: Side, assistant: Side) -> bool:
+def _same_content(target: OpenModel, assistant: OpenModel) -> bool:
     one, other = target.header, assistant.header
     same_header = (one.size, one.tensors) == (other.size, other.tensors) and one.metadata == other.metadata
     if not same_header or target.read is None or assistant.read is None:
@@ -61,11 +61,11 @@ def parts(pair: Pair) -> Finding:
     return ok(*values)
 
 
-def _kind(side: Side) -> str:
+def _kind(side: OpenModel) -> str:
     return f"{side.architecture or 'no architecture'}{f' ({side.actual_part})' if side.actual_part else ''}"
 
 
-def _why_unknown(side: Side) -> str:
+def _why_unknown(side: OpenModel) -> str:
     if TQ3_KEY in side.metadata:
         is_it = "is in" if side.part == Part.ASSISTANT else "is an assistant in"
         return f"the {side.part} {is_it} the form of the tq3 fork, which other runtimes take for a target"
@@ -74,7 +74,7 @@ def _why_unknown(side: Side) -> str:
     return f"the {side.part} is a {side.architecture} model; MTP assistants exist for Gemma 4 (gemma4) alone"
 
 
-def _remedy_unknown(side: Side) -> str:
+def _remedy_unknown(side: OpenModel) -> str:
     if side.part == Part.ASSISTANT or TQ3_KEY in side.metadata:
         return RECONVERT
     return "name a GGUF of Gemma 4's text model"

@@ -14,10 +14,10 @@ from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.roles import Slot
 from gemma_mtp.quantize.types import FILE_TYPES, FileType
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.attachment import SIZES
 from gemma_mtp.validate.findings import Finding, note, ok, skipped, warning
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.tensor_names import UNTIED_OUTPUT
 
 NAME_KEYS = ("general.name", "general.basename", "general.finetune", "general.base_model.0.name")
@@ -40,7 +40,7 @@ SELF = re.compile(r"general\.(name|basename|finetune|description|repo_url|base_m
 MAKERS = re.compile(r"general\.base_model\.\d+\.organization")
 
 
-def _names(side: Side) -> str:
+def _names(side: OpenModel) -> str:
     return " ".join([*(side.text(key) for key in NAME_KEYS), PurePosixPath(side.place).name])
 
 
@@ -85,7 +85,7 @@ def fine_tune(pair: Pair) -> Finding:
     return ok(name)
 
 
-def _sign_of_change(side: Side) -> str:
+def _sign_of_change(side: OpenModel) -> str:
     """What says that a model is not as it was released; empty if nothing does."""
     tags = side.metadata.get("general.tags")
     said: list[str] = [
@@ -104,7 +104,7 @@ def _sign_of_change(side: Side) -> str:
     return "a head of its own, output.weight" if Slot(UNTIED_OUTPUT, None).mainline_name in side.tensors else ""
 
 
-def _texts(side: Side, keys: re.Pattern[str]) -> list[str]:
+def _texts(side: OpenModel, keys: re.Pattern[str]) -> list[str]:
     return [text for key in side.metadata if keys.fullmatch(key) and (text := side.text(key))]
 
 
@@ -136,7 +136,7 @@ def old_mix(pair: Pair) -> Finding:
     )
 
 
-def _planned(side: Side, mix: FileType, names: list[str]) -> set[GGMLType]:
+def _planned(side: OpenModel, mix: FileType, names: list[str]) -> set[GGMLType]:
     """The types that `names` have in a file of this mix that is made today; empty if none can be made."""
     from gemma_mtp.quantize.plan import plan_types
 

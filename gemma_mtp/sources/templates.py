@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gemma_mtp.convert.card import Note
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.text import read_text, shown
 from gemma_mtp.model.config import read_json
+from gemma_mtp.sources.card import Note
 
 FILE, FOLDER, LEGACY, CONFIG = (
     "chat_template.jinja",

@@ -30,7 +30,7 @@ ReadData = Callable[[TensorInfo, int, int], "np.ndarray[Any, Any]"]
 
 
 @dataclass(frozen=True)
-class Side:
+class OpenModel:
     """A model of the pair.
 
     place: the path or address it came from. part: what it is meant as, `target` or `assistant`.

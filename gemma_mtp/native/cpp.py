@@ -19,11 +19,11 @@ from typing import Any
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.child import telling
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.session import Result
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings, Sampling
-from gemma_mtp.mtp_runtime.stats import Statistics, peak_memory
+from gemma_mtp.native.child import telling
+from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.stats import Statistics, peak_memory
 
 PACKAGE = "xllamacpp"
 #: Verbosity of llama.cpp's log: errors alone, or what happens too.

@@ -28,8 +28,8 @@ from llama_cpp._ctypes_extensions import load_shared_library
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
-from gemma_mtp.mtp_runtime.child import ECHO
-from gemma_mtp.mtp_runtime.settings import (
+from gemma_mtp.native.child import ECHO
+from gemma_mtp.native.settings import (
     CACHE_TYPES,
     FLASH_ATTENTION,
     ContextSettings,

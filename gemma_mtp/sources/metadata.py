@@ -8,7 +8,6 @@ from pathlib import Path
 import gguf
 from gguf.metadata import Metadata
 
-from gemma_mtp.convert.card import Note, read_card, read_sampling
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
@@ -16,6 +15,7 @@ from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import native
 from gemma_mtp.model.config import Hyperparameters, read_json
 from gemma_mtp.model.gguf_keys import architecture
+from gemma_mtp.sources.card import Note, read_card, read_sampling
 
 
 def general_metadata(

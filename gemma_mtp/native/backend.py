@@ -28,9 +28,9 @@ from gemma_mtp.advice import quoted
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError
 from gemma_mtp.files.text import read_json
-from gemma_mtp.mtp_runtime.causes import explain
-from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.causes import explain
+from gemma_mtp.native.child import NativeCrash, in_child
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 PACKAGE = "llama-cpp-python"
 SURVEY = f"{__name__}:survey"
@@ -187,10 +187,10 @@ def _attempt(path: Path, extra_buffers: bool, threads: int | None, facts: dict[s
 def survey(path: Path, extra_buffers: bool, threads: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Runs in the child: (what comes next, facts found so far), before each step. Raises LlamaError."""
     try:
-        from gemma_mtp.mtp_runtime import llama
+        from gemma_mtp.native import llama
     except (OSError, ImportError, AttributeError, RuntimeError) as error:
         raise EnvironmentProblem(f"{PACKAGE} cannot be loaded: {error}") from error
-    from gemma_mtp.mtp_runtime.probe_model import write_probe_model
+    from gemma_mtp.native.probe_model import write_probe_model
 
     facts = {
         "library": str(llama.library_path()),
@@ -211,7 +211,7 @@ def _check_batch(model: Any, settings: ContextSettings, count: int) -> None:
     """Decode `count` tokens in one batch and one by one; the last rows must agree. Raises LlamaError."""
     import numpy as np
 
-    from gemma_mtp.mtp_runtime.llama import Context
+    from gemma_mtp.native.llama import Context
 
     tokens = [(37 * index) % model.vocabulary for index in range(count)]
     with Context(model, settings) as together, Context(model, settings) as single:

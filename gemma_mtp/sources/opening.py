@@ -22,14 +22,14 @@ from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.model.gguf_keys import describe
 from gemma_mtp.model.part import Part
-from gemma_mtp.validate.side import ReadData, Side
+from gemma_mtp.sources.model import OpenModel, ReadData
 
 if TYPE_CHECKING:
-    from gemma_mtp.convert.checkpoint import Checkpoint
-    from gemma_mtp.convert.experts import SourceTensor
     from gemma_mtp.hub.download import Listing
     from gemma_mtp.model.config import Hyperparameters
     from gemma_mtp.model.roles import Slot
+    from gemma_mtp.sources.checkpoint import Checkpoint
+    from gemma_mtp.sources.experts import SourceTensor
 
 #: The name of a part of a split GGUF, as llama.cpp writes and demands it.
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -37,7 +37,7 @@ ROPE_FREQS = "rope_freqs.weight"
 
 
 @contextmanager
-def open_side(place: str | Path, part: Part) -> Iterator[Side]:
+def open_model(place: str | Path, part: Part) -> Iterator[OpenModel]:
     """The model at `place` as one side of a pair; its data can be read inside of the context only.
 
     part: "target" or "assistant". Raises what the reader of the place raises: see `verify_pair`.
@@ -51,7 +51,7 @@ def open_side(place: str | Path, part: Part) -> Iterator[Side]:
         with ExitStack() as stack:
             files = split_parts(source.path)
             header, read = merge(str(source.path), [_open_file(stack, path) for path in files])
-            yield Side(str(source.path), part, header, read, files=tuple(files))
+            yield OpenModel(str(source.path), part, header, read, files=tuple(files))
 
 
 def _open_file(stack: ExitStack, path: Path) -> tuple[GGUFHeader, ReadData]:
@@ -151,7 +151,7 @@ def _check_number(place: str, header: GGUFHeader, index: int) -> None:
         )
 
 
-def _remote_side(source: Source, part: Part) -> Side:
+def _remote_side(source: Source, part: Part) -> OpenModel:
     """A GGUF on the Hub by its header, or a repo that holds a checkpoint, if no file or type is named."""
     from gemma_mtp.hub.download import is_checkpoint, list_repo
     from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
@@ -163,7 +163,7 @@ def _remote_side(source: Source, part: Part) -> Side:
     place = str(found[0].source)
     header, _ = merge(place, [(remote.header, None) for remote in found])
     got, requests = sum(remote.bytes_read for remote in found), sum(remote.requests for remote in found)
-    return Side(place, part, header, None, bytes_read(place, got, header.size, requests))
+    return OpenModel(place, part, header, None, bytes_read(place, got, header.size, requests))
 
 
 def bytes_read(place: str, got: int, size: int, requests: int) -> str:
@@ -171,10 +171,10 @@ def bytes_read(place: str, got: int, size: int, requests: int) -> str:
     return f"{place}: {got:,} of {size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
 
 
-def _remote_checkpoint_side(source: Source, listing: Listing, part: Part) -> Side:
-    from gemma_mtp.convert.checkpoint import place_tensors
+def _remote_checkpoint_side(source: Source, listing: Listing, part: Part) -> OpenModel:
     from gemma_mtp.hub.remote_checkpoint import read_remote_checkpoint
     from gemma_mtp.model.config import read_config
+    from gemma_mtp.sources.checkpoint import place_tensors
 
     remote = read_remote_checkpoint(source, listing)
     place = str(remote.source)
@@ -182,17 +182,17 @@ def _remote_checkpoint_side(source: Source, listing: Listing, part: Part) -> Sid
     tensors, _ = place_tensors(model, remote.folder, remote.tensors)
     note = bytes_read(place, remote.bytes_read, remote.size, remote.requests)
     header = _converted_header(model, tensors, remote.folder, listing.repo.split("/")[1])
-    return Side(place, part, header, None, f"{note} (a checkpoint, seen as the GGUF it converts to)")
+    return OpenModel(place, part, header, None, f"{note} (a checkpoint, seen as the GGUF it converts to)")
 
 
-def _checkpoint_side(folder: Path, part: Part) -> Side:
-    from gemma_mtp.convert.checkpoint import open_checkpoint
+def _checkpoint_side(folder: Path, part: Part) -> OpenModel:
+    from gemma_mtp.sources.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
     header = _converted_header(checkpoint.model, checkpoint.tensors, folder, _model_name(folder))
     read = _reader_of(checkpoint)
     note = f"{folder}: a checkpoint, seen as the GGUF it converts to"
-    return Side(str(folder), part, header, read, note, tuple(checkpoint.store.files))
+    return OpenModel(str(folder), part, header, read, note, tuple(checkpoint.store.files))
 
 
 def _model_name(folder: Path) -> str:
@@ -210,11 +210,11 @@ def _converted_header(
 
     stored: its tensors by slot. folder: where its config, tokenizer and card are. name: the model's.
     """
-    from gemma_mtp.convert.metadata import general_metadata
     from gemma_mtp.convert.pipeline import HEAD_ROLES, source_type
-    from gemma_mtp.convert.tokenizer import tokenizer_metadata
     from gemma_mtp.files.gguf_writer import TensorPlan
     from gemma_mtp.model.gguf_keys import written_keys
+    from gemma_mtp.sources.metadata import general_metadata
+    from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
     plans = [TensorPlan(ROPE_FREQS, (len(model.rope_factors()),), GGMLType.F32)]
     for slot, tensor in stored.items():

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
-from gemma_mtp.mtp_runtime.causes import explain, said_so
+from gemma_mtp.native.causes import explain, said_so
 
 #: Target and assistant that a child works with, where there are any: what advice about its failures names.
 Files = tuple[str | Path | None, str | Path | None]

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from gemma_mtp.convert.card import GENERATION, Note, read_generation_config
-from gemma_mtp.convert.templates import chat_templates
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.text import shown
 from gemma_mtp.model.config import read_json
+from gemma_mtp.sources.card import GENERATION, Note, read_generation_config
+from gemma_mtp.sources.templates import chat_templates
 
 NORMAL, CONTROL, USER_DEFINED, BYTE = 1, 3, 4, 6
 

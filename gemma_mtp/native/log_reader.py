@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from gemma_mtp.mtp_runtime.causes import Cause, meaning
+from gemma_mtp.native.causes import Cause, meaning
 
 #: Characters that are looked at together, and how many of a piece's end are looked at again with the next one.
 PIECE, OVERLAP = 65_536, 512

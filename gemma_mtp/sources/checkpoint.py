@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.convert.experts import SourceTensor, fuse_experts
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files.mistaken import LORA_REMEDY
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.model.config import Hyperparameters, read_config
 from gemma_mtp.model.roles import EMBEDDING, Slot, slots
+from gemma_mtp.sources.experts import SourceTensor, fuse_experts
 
 #: Where a text model stands inside of a multimodal one, in any place of a name: upstream's converter takes it out
 #: (conversion/base.py, `filter_tensors`). What is left begins with `model.` or without.
