@@ -26,7 +26,7 @@ from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model import dialects
 from gemma_mtp.model.config import DEFAULTS, proportional_rope_factors
 from gemma_mtp.model.dialects import ALIASES, COUNT_SPELLINGS, DIALECTS, HEAD_SPELLINGS, MAINLINE, ORDERED, Dialect
-from gemma_mtp.model.roles import ROPE_FREQS
+from gemma_mtp.model.roles import ROPE_FREQS_NAME
 
 ARCHITECTURE = "general.architecture"
 
@@ -146,9 +146,6 @@ def unspell(metadata: Mapping[str, Value], tensors: Mapping[str, NamedTensor], d
         by_role = {ROPE_FREQS_NAME: _rope_freqs(plain), **by_role}
     renamed = [replace(tensor, plan=replace(tensor.plan, name=name)) for name, tensor in by_role.items()]
     return Assistant(plain, renamed, head, notes)
-
-
-ROPE_FREQS_NAME = f"{ROPE_FREQS.name}.weight"
 
 
 def _required(metadata: Mapping[str, Value], key: str) -> Value:

@@ -88,7 +88,7 @@ class Source:
         return f"{self.repo}{revision}" + (f":{self.quant}" if self.quant else "")
 
 
-def parse_source(text: str | Path) -> Source:
+def parse_source(text: str | PathLike[str]) -> Source:
     """The place that a command's argument names; see the module's docstring for the grammar.
 
     Raises UsageError (not of the grammar) and BadFileError (a path, but nothing is there).

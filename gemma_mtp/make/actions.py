@@ -10,9 +10,9 @@ from pathlib import Path
 from gemma_mtp.convert import Origin, Output, convert_checkpoint, convert_dialect, dialect_named
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
-from gemma_mtp.hub.client import Progress
 from gemma_mtp.make.schedule import Schedule
 from gemma_mtp.make.steps import IMATRIX, SOURCE, Step
+from gemma_mtp.progress import Progress
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.publish.checks import check_files
 from gemma_mtp.quantize import quantize_file, read_imatrix

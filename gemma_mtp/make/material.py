@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.hub.client import Progress
-from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.hub.download import checkpoint_files, fetch_checkpoint, fetch_file, is_checkpoint_file, look_up
 from gemma_mtp.hub.remote import find_remote_gguf
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.make.manifest import Stamp
 from gemma_mtp.model.config import read_config
+from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.model.part import Part
+from gemma_mtp.progress import Progress
 from gemma_mtp.sources.opening import open_model
 
 #: The stamps, by path, that were taken when the assistant of this name was last made.
@@ -93,7 +93,7 @@ def _local_gguf(place: Source, path: Path, known: Known, name: str | None) -> Ma
 
 
 def _gguf_name(file: str) -> str:
-    return f"{parse_drafter_name(file.rsplit('/', 1)[-1]).target}-assistant"
+    return parse_published(file.rsplit("/", 1)[-1]).checkpoint
 
 
 def _dialect(place: str | Path) -> str:

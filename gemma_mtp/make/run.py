@@ -8,11 +8,11 @@ from pathlib import Path
 from time import perf_counter
 
 from gemma_mtp.files.atomic import translate_os_errors
-from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.make.actions import ACTIONS, Workshop
 from gemma_mtp.make.manifest import Record, Stamp
 from gemma_mtp.make.schedule import Schedule
 from gemma_mtp.make.steps import Step
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish import Outcome, Plan, PushRequest, plan_push, push, require_login
 from gemma_mtp.validate import Report
 
@@ -50,7 +50,7 @@ def make(
     plan: Schedule,
     *,
     threads: int | None = None,
-    progress: Progress = silent_progress,
+    progress: Progress = silent,
     tell: Callable[[StepResult], None] = lambda _: None,
     tell_push: Callable[[Plan], None] = lambda _: None,
 ) -> Made:

@@ -9,13 +9,13 @@ from pathlib import Path
 from gemma_mtp.bench.results import read_results
 from gemma_mtp.convert import target_name
 from gemma_mtp.errors import UsageError
-from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.hub.download import look_up
 from gemma_mtp.hub.source import check_repo_name, parse_source
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.manifest import Manifest, Record, Stamp
 from gemma_mtp.make.material import Material, look_at
 from gemma_mtp.make.steps import IMATRIX, SOURCE, TARGET, Step, plan_steps, published
+from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.publish.collection import Shelf
 
 #: The hash of an input that is yet to be made.
@@ -117,7 +117,7 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
 def _check_names(job: Job, material: Material) -> None:
     """Raises UsageError for what the Hub or llama.cpp could not take later; BadFileError for other bench results."""
     for name in published(job, material):
-        parse_drafter_name(name)
+        parse_published(name)
     if job.push:
         repo = job.repo_for(material.name)
         check_repo_name(repo)

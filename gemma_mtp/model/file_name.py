@@ -1,7 +1,7 @@
 """The name of a GGUF file, built and parsed: `[mtp-]<model>[-<TYPE>[-<dialect>]].gguf`.
 
-An assistant's name begins with its family's prefix, which is how llama.cpp's `-hf` finds a drafter beside its target; what
-follows is the target's name. A type is the last part, where `-hf repo:TYPE` looks for it.
+An assistant's name begins with its family's prefix, which is how llama.cpp's `-hf` finds a drafter beside its target;
+what follows is the target's name. A type is the last part, where `-hf repo:TYPE` looks for it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class FileName:
 
     @classmethod
     def of_checkpoint(cls, part: Part, name: str) -> FileName:
-        """The name for a checkpoint's GGUF: an assistant called `gemma-4-31B-it-assistant` becomes `mtp-gemma-4-31B-it`."""
+        """The name for a checkpoint's GGUF: of `gemma-4-31B-it-assistant` it is `mtp-gemma-4-31B-it`."""
         return cls(part, name.removesuffix(CHECKPOINT_ENDING) if part is Part.ASSISTANT else name)
 
     @property
@@ -91,3 +91,16 @@ def parse_published(name: str) -> FileName:
     raise UsageError(
         f"this name cannot be published: {why}", where=name, hint=f"name it {PREFIX}<target>-<TYPE>{ENDING}"
     )
+
+
+#: The name of a part of a split GGUF, as llama.cpp writes and demands it (llama.h, `llama_split_path`).
+_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+def split_names(name: str) -> tuple[int, list[str]] | None:
+    """The number of this part of a split GGUF, from 1, and the names of all parts; None for a whole file's name."""
+    match = _SPLIT.fullmatch(name)
+    if match is None:
+        return None
+    count = match["count"]
+    return int(match["number"]), [f"{match['stem']}-{index:05}-of-{count}.gguf" for index in range(1, int(count) + 1)]

@@ -206,6 +206,9 @@ ROLES: dict[str, tuple[Role, ...]] = {
 
 #: In every GGUF but in no checkpoint, because it is computed: see `Hyperparameters.rope_factors`.
 ROPE_FREQS = Role("rope_freqs", "", lambda h, _: (h.head_dim_full // 2,), layered=False, plain=True)
+ROPE_FREQS_NAME = f"{ROPE_FREQS.name}.weight"
+#: The roles of a centroid head, which mainline files carry in their metadata.
+HEAD_ROLES = ("centroids", "token_ordering")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.hashing import sha256_of
-from gemma_mtp.hub.discovery import DrafterName, parse_drafter_name
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.model.file_name import FileName, parse_published
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.quantize.plan import RECIPE_KEY
@@ -43,7 +43,7 @@ class AssistantFile:
     """
 
     path: Path
-    name: DrafterName
+    name: FileName
     dialect: Dialect
     type: str
     bits: float
@@ -69,7 +69,7 @@ def read_assistant(path: Path) -> AssistantFile:
                 "a Gemma 4 target" if side.actual_part == Part.TARGET else f"a {side.architecture or 'nameless'} model"
             )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
-        name, kind = parse_drafter_name(path.name), _kind(side)
+        name, kind = parse_published(path.name), _kind(side)
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
         model = side.model if isinstance(side.model, Hyperparameters) else None
@@ -107,7 +107,7 @@ def _kind(side: OpenModel) -> str:
         return f"file type {value}"
 
 
-def _require_honest_name(path: Path, name: DrafterName, kind: str, dialect: Dialect) -> None:
+def _require_honest_name(path: Path, name: FileName, kind: str, dialect: Dialect) -> None:
     """A name that tells another type or dialect than the file's misleads llama.cpp's choice, and people's."""
     if name.dialect != dialect.name:
         raise UsageError(
@@ -115,7 +115,7 @@ def _require_honest_name(path: Path, name: DrafterName, kind: str, dialect: Dial
             where=path,
             hint=f"end the name in -{dialect.name}.gguf" if name.dialect == "mainline" else "drop the ending",
         )
-    if is_kind(name.type) and kind.lower() != "unknown" and not _same_kind(name.type, kind):
+    if name.type and is_kind(name.type) and kind.lower() != "unknown" and not _same_kind(name.type, kind):
         raise UsageError(
             f"its name says {name.type}, the file is {kind}", where=path, hint="name the file after its type"
         )

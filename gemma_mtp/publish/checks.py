@@ -22,7 +22,7 @@ DIALECT_CHECK = "dialect"
 def require_one_target(files: Sequence[AssistantFile]) -> None:
     if not files:
         raise UsageError("name at least one file")
-    targets = {file.name.target for file in files}
+    targets = {file.name.model for file in files}
     if len(targets) > 1:
         raise UsageError(
             f"these are drafters for {len(targets)} targets: {', '.join(sorted(targets))}",

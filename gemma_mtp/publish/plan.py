@@ -12,9 +12,9 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from gemma_mtp.bench.results import read_results
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, git_hasher
-from gemma_mtp.hub.discovery import DRAFTER_PREFIX, parse_drafter_name
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
+from gemma_mtp.model.file_name import PREFIX, parse_published
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
 from gemma_mtp.publish.bench_table import require_measured
 from gemma_mtp.publish.card import read_card, write_card
@@ -154,9 +154,9 @@ def _other_assistants(listing: Listing | None, files: Sequence[AssistantFile]) -
     others = {
         name: file.etag
         for name, file in (listing.files if listing else {}).items()
-        if name.startswith(DRAFTER_PREFIX) and name.endswith(".gguf") and name not in mine
+        if name.startswith(PREFIX) and name.endswith(".gguf") and name not in mine
     }
-    target = files[0].name.target
+    target = files[0].name.model
     for name in others:
         if _target_named(name) not in (None, target):
             raise UsageError(
@@ -169,13 +169,13 @@ def _other_assistants(listing: Listing | None, files: Sequence[AssistantFile]) -
 
 def _target_named(name: str) -> str | None:
     try:
-        return parse_drafter_name(name).target
+        return parse_published(name).model
     except UsageError:
         return None
 
 
 def _types(files: Sequence[AssistantFile]) -> list[str]:
-    return [file.name.type for file in files]
+    return [str(file.name.type) for file in files]
 
 
 def _types_of_names(names: Mapping[str, Any]) -> list[str]:

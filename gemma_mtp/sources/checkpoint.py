@@ -13,6 +13,7 @@ import numpy as np
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files.mistaken import LORA_REMEDY
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
+from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters, read_config
 from gemma_mtp.model.roles import EMBEDDING, Slot, slots
 from gemma_mtp.sources.experts import SourceTensor, fuse_experts
@@ -99,7 +100,7 @@ def _blocks(store: SafetensorsCheckpoint, tensor: StoredTensor) -> Iterator[np.n
     step = max(1, BLOCK // max(1, tensor.nbytes // max(1, len(data))))
     for start in range(0, len(data), step):
         rows = data[start : start + step]
-        yield (rows.astype("<u4") << 16).view("<f4") if tensor.dtype == "BF16" else rows.astype("<f4")
+        yield widened(rows) if tensor.dtype == "BF16" else rows.astype("<f4")
         done(rows.nbytes)
 
 
@@ -189,3 +190,18 @@ def _complain(
 
 def _some(names: list[str], count: int = 4) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+#: Dtypes of weights that can be converted.
+SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
+
+
+def source_type(tensor: SourceTensor | StoredTensor) -> GGMLType:
+    """The ggml type of a checkpoint's tensor. Raises CheckpointError for what is not plain numbers."""
+    if tensor.dtype not in SOURCE_TYPES:
+        raise CheckpointError(
+            f"tensor {tensor.name} has dtype {tensor.dtype}; F32, F16 and BF16 can be converted",
+            where=tensor.file,
+            hint="start from the original BF16 checkpoint",
+        )
+    return SOURCE_TYPES[tensor.dtype]

@@ -1,12 +1,12 @@
-"""One side of a pair as the checks see it: a GGUF header read as a Gemma 4 target or assistant."""
+"""The one noun of the program: a model that was named and opened, as a GGUF's header read as a target or assistant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,12 @@ from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dial
 from gemma_mtp.model.gguf_keys import ModelKeys, common_faults, hyperparameters, read_keys, spelled
 from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import Slot
+from gemma_mtp.sources.origin import NOWHERE, Origin
+from gemma_mtp.sources.splits import ReadData
+
+if TYPE_CHECKING:
+    from gemma_mtp.hub.source import Source
+    from gemma_mtp.sources.checkpoint import Checkpoint
 
 #: A target is spelled as mainline spells everything.
 TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtimes="llama.cpp since April 2026")
@@ -25,25 +31,32 @@ TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtim
 TQ3_KEY = f"{TARGET_ARCHITECTURE}.assistant.type"
 TOKENS = "tokenizer.ggml.tokens"
 
-#: Gives the bytes from the second to the third argument of a tensor's data, as uint8.
-ReadData = Callable[[TensorInfo, int, int], "np.ndarray[Any, Any]"]
-
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model of the pair.
+    """A model, wherever it stands.
 
-    place: the path or address it came from. part: what it is meant as, `target` or `assistant`.
+    place: the path or address it came from. meant_as: the part that it is meant as; None: what it is.
     read: gives bytes of a tensor; None where only the header is at hand.
     note: what there is to say about how it was read. files: those on this machine that hold its weights.
+    source: what the user named. name: the model's. origin: its place on the Hub. checkpoint: if it is one that is here.
     """
 
     place: str
-    part: Part
+    meant_as: Part | None
     header: GGUFHeader
     read: ReadData | None = field(default=None, compare=False)
     note: str = ""
     files: tuple[Path, ...] = ()
+    source: Source | None = None
+    name: str = ""
+    origin: Origin = NOWHERE
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def part(self) -> Part:
+        """What it is meant as, or what it is; for an assistant where that cannot be told."""
+        return self.meant_as or self.actual_part or Part.ASSISTANT
 
     @property
     def metadata(self) -> Mapping[str, Value]:
@@ -75,7 +88,7 @@ class OpenModel:
         return dialect_of(self.architecture)
 
     @property
-    def actual_part(self) -> str | None:
+    def actual_part(self) -> Part | None:
         """What the file is, whatever it is meant as."""
         if self.dialect is None:
             return None

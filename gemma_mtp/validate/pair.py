@@ -10,7 +10,7 @@ from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.host import Host
 
 if TYPE_CHECKING:
-    from gemma_mtp.hub.client import Progress
+    from gemma_mtp.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from gemma_mtp.advice import CHECKPOINT, ours
 from gemma_mtp.errors import MissingExtra
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import FLOAT_TYPES
-from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.hub.download import fetch_checkpoint
 from gemma_mtp.native.settings import ContextSettings
-from gemma_mtp.sources.opening import split_parts
+from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.splits import split_parts
 from gemma_mtp.validate.comparison import ReferenceComparison, ReferenceJob
 from gemma_mtp.validate.findings import Finding, Report, Result, error, ok, skipped, warning
-from gemma_mtp.validate.run import TIE, RunOptions, Told, answers, make_job, silent
+from gemma_mtp.validate.run import TIE, RunOptions, Told, answers, make_job, untold
 
 PROBE = "gemma_mtp.validate.probe:compare_with_official"
 TITLE = "Drafts beside transformers'"
@@ -35,8 +35,8 @@ def with_reference(
     *,
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
-    progress: Progress = silent_progress,
-    told: Told = silent,
+    progress: Progress = silent,
+    told: Told = untold,
 ) -> Report:
     """The report on a pair of local GGUF files, and how its drafts compare with those of the original `checkpoints`.
 

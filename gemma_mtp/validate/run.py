@@ -32,7 +32,7 @@ LAST_WORDS = 4
 Told = Callable[[str], None]
 
 
-def silent(_: str) -> None:
+def untold(_: str) -> None:
     pass
 
 
@@ -54,7 +54,7 @@ def with_run(
     *,
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
-    told: Told = silent,
+    told: Told = untold,
 ) -> Report:
     """The report on a pair of local GGUF files, and what decoding with them shows. A pair with errors is not loaded.
 

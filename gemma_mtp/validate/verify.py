@@ -21,7 +21,7 @@ from gemma_mtp.validate.memory import pair_memory
 from gemma_mtp.validate.pair import Pair, Published
 
 if TYPE_CHECKING:
-    from gemma_mtp.hub.client import Progress
+    from gemma_mtp.progress import Progress
 
 
 def verify_pair(

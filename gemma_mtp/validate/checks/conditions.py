@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from gemma_mtp.ggml import GGMLType
-from gemma_mtp.hub.discovery import DRAFTER_PREFIX, is_model
+from gemma_mtp.hub.discovery import is_model
+from gemma_mtp.model.file_name import PREFIX
 from gemma_mtp.validate.checks.attachment import SIZES
 from gemma_mtp.validate.host import Host, Version
 from gemma_mtp.validate.pair import Pair
@@ -96,7 +97,7 @@ def drafter_is_named(_: Pair, host: Host) -> bool:
 def is_hidden(pair: Pair, _: Host) -> bool:
     """Whether llama.cpp's search for drafters in a repo misses the assistant's file, by its name or its folder."""
     path = PurePosixPath(pair.assistant.place)
-    return DRAFTER_PREFIX not in path.name or path.parent.name.upper() == "MTP"
+    return PREFIX not in path.name or path.parent.name.upper() == "MTP"
 
 
 def plain_draft(_: Pair, host: Host) -> bool:
