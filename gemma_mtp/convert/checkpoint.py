@@ -39,9 +39,20 @@ class Checkpoint:
     left_out: tuple[str, ...]
 
     def data(self, tensor: SourceTensor) -> np.ndarray[Any, Any]:
-        """The tensor in the dtype of `safetensors_file.DTYPES`: a view, or a copy where parts are joined."""
+        """The tensor in the dtype of `safetensors_file.DTYPES`. Raises as `SafetensorsCheckpoint.data` does."""
         parts = [self.store.data(part) for part in tensor.parts]
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(tensor.shape)
+
+    def stored_bytes(self, tensor: SourceTensor, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The bytes `start` to `stop` of the tensor as it is stored. Raises as `SafetensorsCheckpoint.data` does."""
+        room = np.empty(stop - start, np.uint8)
+        begin = 0
+        for part in tensor.parts:
+            first, last = max(start, begin), min(stop, begin + part.nbytes)
+            if first < last:
+                self.store.span(part).read_into(room[first - start : last - start], first - begin)
+            begin += part.nbytes
+        return room
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

@@ -22,17 +22,17 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
     check_output(output, force)
     with GGUFFile(source) as file:
         spoken = _dialect(file.metadata, source)
-        views = {
-            name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.data(tensor).data)
+        stored = {
+            name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.span(tensor))
             for name, tensor in file.tensors.items()
         }
         try:
-            metadata, tensors = spell(unspell(file.metadata, views, spoken), dialect)
+            metadata, tensors = spell(unspell(file.metadata, stored, spoken), dialect)
         except BadFileError as error:
             raise BadFileError(error.what, where=source, hint=error.hint) from error
         with GGUFWriter(output, metadata, [tensor.plan for tensor in tensors], force=force) as writer:
             for tensor in tensors:
-                writer.write_next([tensor.data])
+                writer.write_next(tensor.pieces())
         return Conversion(spoken.architecture, {output: writer.size})
 
 
