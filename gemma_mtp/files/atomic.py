@@ -92,9 +92,9 @@ def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[Dir
     with _unfinished(path) as (part, raw):
         with DirectFile(raw.fileno(), path, size) as file:
             yield file
-        check_output(path, force)
         with translate_os_errors(path):
-            part.chmod(0o666 & ~current_umask())
+            part.chmod(0o666 & ~current_umask())  # fails if the folder has gone
+            check_output(path, force)
             _put_in_place(part, raw, path, force)
 
 

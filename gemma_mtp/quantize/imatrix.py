@@ -149,7 +149,7 @@ class _Cursor:
         return self.file.read(self.position - count, count)
 
     def unpack(self, form: str) -> tuple[Any, ...]:
-        return struct.unpack(form, self.take(struct.calcsize(form)))
+        return struct.unpack(form, self.take(struct.calcsize(form)).data)
 
     def text(self) -> str:
         (length,) = self.unpack("<i")

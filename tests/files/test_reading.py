@@ -1,4 +1,4 @@
-"""Files that are no files, that may not be read, or that become shorter while they are read: a sentence, never a signal."""
+"""Files that are no files, may not be read, or become shorter while they are read: a sentence, never a signal."""
 
 from __future__ import annotations
 
