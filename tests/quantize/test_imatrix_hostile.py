@@ -111,7 +111,7 @@ LARGE = float(np.finfo(np.float32).max)
         (struct.pack("<ii", 1, 2**31 - 1) + bytes(64), "bytes at byte"),
         (struct.pack("<ii", 1, -1) + bytes(64), "bytes at byte"),
         (struct.pack("<i", 2**31 - 1) + bytes(64), "without values"),
-        (gguf(GOOD, data=np.full(72, -1, "<f4").tobytes()), "negative"),
+        (gguf(GOOD, data=np.array([-1] * 64 + [1] * 8, "<f4").tobytes()), "negative at 0"),
         (gguf(GOOD, data=np.full(72, LARGE, "<f4").tobytes()), None),
         (gguf(GOOD, PLANS[:1]), "lacks F32 sums and counts"),
         (gguf(GOOD, [PLANS[0], TensorPlan(PLANS[1].name, (3, 1), GGMLType.F32)]), "64 sums for 3 counts"),
