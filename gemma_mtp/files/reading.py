@@ -1,7 +1,7 @@
 """Reading files that others may change: regular files only, by offset, from any thread.
 
 Nothing is mapped into memory: a mapped file that becomes shorter, or whose disk fails, kills the process with SIGBUS,
-and no code can catch that. Reads into memory that is used again and again cost no more than mapped pages do.
+and no code can catch that. Reads into memory that is used again and again cost about what mapped pages do.
 """
 
 from __future__ import annotations
