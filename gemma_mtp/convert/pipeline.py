@@ -1,6 +1,6 @@
 """One reading of a checkpoint -> one GGUF for each wanted type.
 
-    safetensors bytes on disk -> mapped view -> slot -> encoded rows -> the next tensor of each new file
+    safetensors bytes on disk -> slot -> encoded rows -> the next tensor of each new file
 
 One tensor at a time is in work, and of it only some blocks of rows are in memory.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,10 @@ from gemma_mtp.convert.soundness import require_sound_plan
 from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.convert.tokenizer import tokenizer_metadata
 from gemma_mtp.errors import CheckpointError, UsageError
-from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.atomic import check_outputs
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.files.mapped import Done
+from gemma_mtp.files.reading import Done
 from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
@@ -76,8 +75,7 @@ def convert_checkpoint(
     advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
-    for output in outputs:
-        check_output(output.path, force)
+    check_outputs([output.path for output in outputs], force)
     checkpoint = open_checkpoint(source)
     if checkpoint.model.part == "target" and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
@@ -169,14 +167,13 @@ def _types(kind: Kind, plan: _Plan) -> list[GGMLType]:
 
 
 def _stored(checkpoint: Checkpoint, tensor: StoredTensor) -> Stored:
-    store = checkpoint.store
-    reading = partial(store.forgetting, tensor)
-    return Stored(tensor.name, store.data(tensor), tensor.shape, source_type(tensor), reading=reading)
+    kind = source_type(tensor)
+    return Stored(tensor.name, checkpoint.store.span(tensor), tensor.shape, kind)
 
 
 def _write_same(writers: Sequence[GGUFWriter], tensor: NamedTensor) -> None:
     for writer in writers:
-        writer.write_next([tensor.data])
+        writer.write_next(tensor.pieces())
 
 
 def _centroid_head(checkpoint: Checkpoint) -> CentroidHead | None:

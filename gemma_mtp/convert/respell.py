@@ -25,13 +25,13 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
     """
     with GGUFFile(source) as file:
         spoken = _dialect(file.metadata, source)
-        views = {
-            name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.data(tensor).data)
+        stored = {
+            name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.span(tensor))
             for name, tensor in file.tensors.items()
         }
-        require_sound_source(source, file.header, views)
+        require_sound_source(source, file.header, stored)
         try:
-            assistant = unspell(file.metadata, views, spoken)
+            assistant = unspell(file.metadata, stored, spoken)
             metadata, tensors = spell(assistant, dialect)
         except BadFileError as error:
             raise BadFileError(error.what, where=source, hint=error.hint) from error
@@ -46,7 +46,7 @@ def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool
         check_output(output, force)
         with GGUFWriter(output, metadata, plans, force=force) as writer:
             for tensor in tensors:
-                writer.write_next([tensor.data])
+                writer.write_next(tensor.pieces())
         return Conversion(spoken.architecture, {output: writer.size}, notes=assistant.notes)
 
 

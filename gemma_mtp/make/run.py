@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from gemma_mtp.files.atomic import translate_os_errors
+from gemma_mtp.files.direct import translate_os_errors
 from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.make.actions import ACTIONS, Workshop
 from gemma_mtp.make.manifest import Record, Stamp

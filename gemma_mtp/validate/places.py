@@ -55,15 +55,11 @@ def open_side(place: str | Path, part: str) -> Iterator[Side]:
 
 def _open_file(stack: ExitStack, path: Path) -> tuple[GGUFHeader, ReadData]:
     file = stack.enter_context(GGUFFile(path))
-    data = stack.enter_context(path.open("rb", buffering=0))
 
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        # Not through the map: thousands of small samples would each pull in the kernel's read-ahead.
-        data.seek(tensor.offset + start)
-        raw = data.read(stop - start)
-        if len(raw) < stop - start:
-            raise GGUFError("the file became shorter while it was read", where=path)
-        return np.frombuffer(raw, np.uint8)
+        room = np.empty(stop - start, np.uint8)
+        file.span(tensor).read_into(room, start)
+        return room
 
     return file.header, read
 
@@ -234,16 +230,17 @@ def _reader_of(checkpoint: Checkpoint) -> ReadData:
 
     slots = {slot.mainline_name: slot for slot in checkpoint.tensors}
 
-    def numbers(name: str) -> np.ndarray[Any, Any]:
-        if name == ROPE_FREQS:
-            return np.array(checkpoint.model.rope_factors(), "<f4")
-        slot = slots[name]
-        data = checkpoint.data(checkpoint.tensors[slot])
-        if slot.role.plain and source_type(checkpoint.tensors[slot]) is GGMLType.BF16:
-            data = (data.astype("<u4") << 16).view("<f4")
-        return data.astype("<f4") if slot.role.plain else data
+    def numbers(tensor: SourceTensor) -> np.ndarray[Any, Any]:
+        data = checkpoint.data(tensor)
+        return (data.astype("<u4") << 16).view("<f4") if source_type(tensor) is GGMLType.BF16 else data.astype("<f4")
 
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        return numbers(tensor.name).reshape(-1).view(np.uint8)[start:stop]
+        if tensor.name == ROPE_FREQS:
+            return np.array(checkpoint.model.rope_factors(), "<f4").view(np.uint8)[start:stop]
+        slot = slots[tensor.name]
+        source = checkpoint.tensors[slot]
+        if slot.role.plain:
+            return numbers(source).reshape(-1).view(np.uint8)[start:stop]
+        return checkpoint.stored_bytes(source, start, stop)
 
     return read
