@@ -80,9 +80,10 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source)
     if checkpoint.model.part == "target" and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
+    provenance = Provenance(origin, source, checkpoint.store.files)
+    plan = _plan(checkpoint, name or source.resolve().name, provenance)  # reads the side files: bounds before hashes
     with ExitStack() as stack:
-        provenance = stack.enter_context(Provenance(origin, source, checkpoint.store.files))
-        plan = _plan(checkpoint, name or source.resolve().name, provenance)
+        stack.enter_context(provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
         writers = [stack.enter_context(_writer(output, plan, dialect, force)) for output in outputs]
         has_factors = bool(dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name))
