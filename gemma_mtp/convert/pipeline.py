@@ -79,9 +79,10 @@ def convert_checkpoint(
     checkpoint = open_checkpoint(source)
     if checkpoint.model.part == "target" and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
+    provenance = Provenance(origin, source, checkpoint.store.files)
+    plan = _plan(checkpoint, name or source.resolve().name, provenance)  # reads the side files: bounds before hashes
     with ExitStack() as stack:
-        provenance = stack.enter_context(Provenance(origin, source, checkpoint.store.files))
-        plan = _plan(checkpoint, name or source.resolve().name, provenance)
+        stack.enter_context(provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
         planned = [_writer(output, plan, dialect, force) for output in outputs]
         for writer in planned:

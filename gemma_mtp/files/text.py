@@ -26,8 +26,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-#: Bytes of a file. JSON of this size is at most some 170 MB of Python's objects.
-SMALL = 8 << 20
+#: Bytes of a file. JSON of this size is at most some 100 MB of Python's objects.
+SMALL = 4 << 20
 #: A prompt: more than any context holds.
 PROMPT = 16 << 20
 #: A tokenizer has 33 MB.

@@ -193,7 +193,7 @@ class Model(_Native):
         found = {"bos_token": self.begin_text, "eos_token": self.end_text}
         for name, key in (("pad_token", "padding"), ("unk_token", "unknown"), ("mask_token", "mask")):
             number = self.text_value(f"tokenizer.ggml.{key}_token_id")
-            if number is not None and number.isdecimal():
+            if number is not None and number.isdecimal() and int(number) < self.vocabulary:
                 found[name] = self._token_text(int(number))
         return found
 
