@@ -32,6 +32,7 @@ def general_metadata(
 
     Raises CheckpointError if the model card's front matter is no YAML.
     """
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a folder's may be no UTF-8; GGUF is
     writer = gguf.GGUFWriter(None, architecture(model))
     for tensor in tensors:
         writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, tensor.type, tensor.nbytes)
