@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import UsageError, meant
 
 #: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
 Version = int | date | tuple[int, ...]
@@ -85,9 +85,11 @@ def parse_host(runtime: str | None, settings: str | None, gpu: str | None = None
     if runtime is None:
         return Host(settings=options, gpu=gpu or "")
     name, _, version = runtime.partition("@")
-    known = next((key for key, others in RUNTIMES.items() if name.lower() in (key, *others)), None)
+    spelled = name.lower().replace(" ", "")
+    known = next((key for key, others in RUNTIMES.items() if spelled in (key, *others)), None)
     if known is None:
-        raise UsageError(f"the runtime {name!r} is unknown", hint=f"choose one of {', '.join(RUNTIMES)}")
+        hint = f"{meant(spelled, RUNTIMES)} choose one of {', '.join(RUNTIMES)}".lstrip()
+        raise UsageError(f"the runtime {name!r} is unknown", hint=hint)
     return Host(known, parse_version(version) if version else None, True, options, gpu or "")
 
 

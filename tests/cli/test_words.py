@@ -48,6 +48,7 @@ def cli(*words: object, stdin: str | None = None) -> Result:
         (["convert", "x", "--dialect", "mainlin"], "is mainline meant?"),
         (["bench", "x", "y", "--cache-type", "q8"], "is q8_0 meant?"),
         (["bench", "x", "y", "--category", "codes"], "is code meant?"),
+        (["verify", "x", "y", "--runtime", "olama"], "is ollama meant?"),
     ],
 )
 def test_what_is_probably_meant(words: list[str], hint: str):
@@ -70,6 +71,35 @@ def test_a_wrong_command_line_is_a_sentence_and_a_way_to_help(words: list[str]):
     assert first.startswith("error: ")
     assert second.startswith("hint: ")
     assert not rest
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "convert none --json",
+        "quantize none.gguf Q4_0 --json",
+        "quantize --list none.gguf --json",
+        "verify none.gguf none.gguf --json",
+        "inspect none.gguf --json",
+        "run none.gguf --no-draft -p x --json",
+        "bench none.gguf none.gguf --json",
+        "push none.gguf --repo a/b --json",
+        "make none --json",
+        "inspect --jsn",
+    ],
+)
+def test_after_an_error_there_is_no_json(words: str):
+    done = cli(*words.split())
+    assert done.exit_code in (1, 2, 3)
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_runtime_as_it_writes_itself(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory):
+    pair = (target_gguf("BF16"), assistant_gguf("BF16"))
+    said = [cli("verify", *pair, "--runtime", name).stdout for name in ("LM Studio", "lmstudio")]
+    assert said[0] == said[1]
+    assert "LM Studio" in said[0]
 
 
 def test_types_in_any_case(assistant_gguf: GGUFFactory, target_gguf: GGUFFactory, tmp_path, monkeypatch):
