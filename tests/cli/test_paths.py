@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -171,3 +172,14 @@ def test_a_folder_whose_name_is_no_utf8(tmp_path: Path, monkeypatch: pytest.Monk
         done = CliRunner().invoke(application(), words)
         assert done.exit_code == 0, f"{done.exception!r} {done.stderr}"
     assert (tmp_path / os.fsdecode(b"mtp-copy\xff-Q8_0.gguf")).exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become a user without a home")
+def test_a_user_without_a_home():
+    code = (
+        "import os, pwd, sys; from gemma_mtp.cli import boundary, output; from gemma_mtp.mtp_runtime import backend\n"
+        "for name in ('HOME', 'XDG_CACHE_HOME', 'GEMMA_MTP_CACHE'): os.environ.pop(name, None)\n"
+        "os.setuid(54321); sys.exit(boundary.exit_code(backend.cache_folder))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "error: this user has no home folder")
