@@ -79,7 +79,7 @@ def convert(
 
 def _respell(place: Source, output: Path | None, dialect: Dialect, types: list[str] | None, force: bool) -> Conversion:
     from gemma_mtp.cli.output import byte_progress
-    from gemma_mtp.convert import convert_dialect, respelled_name
+    from gemma_mtp.convert import convert_dialect, is_spelled, respelled_name
     from gemma_mtp.errors import UsageError
     from gemma_mtp.files.gguf_reader import require_gguf_file
     from gemma_mtp.hub.download import fetch_file
@@ -88,9 +88,16 @@ def _respell(place: Source, output: Path | None, dialect: Dialect, types: list[s
         require_gguf_file(place.path)
     if types:
         raise UsageError("a GGUF keeps its types when its dialect changes", hint="use gemma-mtp quantize for --type")
+    file = fetch_file(place, progress=byte_progress)
+    if is_spelled(file, dialect):
+        raise UsageError(
+            f"this file is {dialect.name} already: there is nothing to convert",
+            where=str(place),
+            hint="use it as it is; gemma-mtp quantize changes its type",
+        )
     name = respelled_name(place.file or str(place.path), dialect)
     path = output / name if output is not None and output.is_dir() else output or Path(name)
-    return convert_dialect(fetch_file(place, progress=byte_progress), path, dialect, force=force)
+    return convert_dialect(file, path, dialect, force=force)
 
 
 def _convert(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gemma_mtp.cli.boundary import as_problem
 from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, results
 from gemma_mtp.cli.push_table import (
     outcome_as_json,
@@ -29,12 +30,13 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
         try:
             plan = schedule(job, force=force)
             report = _show(plan, json) if dry_run else _make(plan, threads, json)
-        except GemmaMtpError as error:
+        except (GemmaMtpError, OSError) as error:
             if len(jobs) == 1:
                 raise
-            print_error(error)
-            exit_code = exit_code or error.exit_code
-            report = {"source": job.source, "error": str(error), "hint": error.hint}
+            problem = as_problem(error)
+            print_error(problem)
+            exit_code = exit_code or problem.exit_code
+            report = {"source": job.source, "error": str(problem), "hint": problem.hint}
         reports.append(report)
     if json:
         print_json({"jobs": reports})

@@ -3,7 +3,7 @@
 from gemma_mtp.convert.naming import gguf_name, outputs_for, respelled_name, target_name
 from gemma_mtp.convert.pipeline import Conversion, convert_checkpoint
 from gemma_mtp.convert.provenance import Origin
-from gemma_mtp.convert.respell import convert_dialect
+from gemma_mtp.convert.respell import convert_dialect, is_spelled
 from gemma_mtp.convert.spelling import OWN_KEYS, dialect_named
 from gemma_mtp.quantize.engine import Output
 
@@ -16,6 +16,7 @@ __all__ = [
     "convert_dialect",
     "dialect_named",
     "gguf_name",
+    "is_spelled",
     "outputs_for",
     "respelled_name",
     "target_name",

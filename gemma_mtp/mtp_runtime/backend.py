@@ -251,15 +251,25 @@ def cpu_name() -> str:
 
 
 def cache_folder() -> Path:
-    """Where this user's programs keep what can be made again. GEMMA_MTP_CACHE overrides it."""
+    """Where this user's programs keep what can be made again. GEMMA_MTP_CACHE overrides it.
+
+    Raises EnvironmentProblem: a user without a home.
+    """
     override = os.environ.get("GEMMA_MTP_CACHE")
     if override:
         return Path(override)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gemma-mtp" / "Cache"
+        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local") / "gemma-mtp" / "Cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "gemma-mtp"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemma-mtp"
+        return _home() / "Library" / "Caches" / "gemma-mtp"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "gemma-mtp"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise EnvironmentProblem("this user has no home folder", hint="set HOME, or GEMMA_MTP_CACHE") from error
 
 
 def cache_file() -> Path:
