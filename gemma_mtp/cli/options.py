@@ -8,6 +8,9 @@ import typer
 
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace output files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Deep = Annotated[
+    bool, typer.Option("--deep", help="Hash files of the Hub's cache again that were hashed before and look unchanged.")
+]
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads. Default: all cores.")]
 
 ENGINE = "Engine"

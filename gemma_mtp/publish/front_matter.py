@@ -5,8 +5,8 @@
     tags: [mine]
     ---
 
-Parsing and dumping would lose them. So PyYAML only tells where each value stands, and after each change whether all else
-still reads as before; a change that would spoil anything (a list that is an alias, say) is not made.
+Parsing and dumping would lose them. So PyYAML only tells where each value stands, and after each change whether all
+else still reads as before; a change that would spoil anything (a list that is an alias, say) is not made.
 """
 
 from __future__ import annotations

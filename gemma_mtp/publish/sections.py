@@ -28,7 +28,7 @@ def find_section(body: str, name: str) -> tuple[int, int] | None:
     while at >= 0:
         start = at + len(begin)
         stop, at = body.find(end, start), body.find(begin, start)
-        if 0 <= stop and not 0 <= at < stop:
+        if stop >= 0 and not 0 <= at < stop:
             return start, stop
     return None
 
