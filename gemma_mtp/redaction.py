@@ -16,7 +16,7 @@ HIDDEN = "***"
 _SECRETS = re.compile(
     r"\b(?:hf_(?:oauth_)?|api_org_)[A-Za-z0-9]{20,}|\bhf_jwt_[\w.-]{20,}"
     r"|(?<=Bearer )\S+|(?<=Basic )[\w+/=-]{8,}"
-    r"|(?<=://)[^\s/?#'\"]+(?=@)"
+    r"|(?:(?<=://)|(?<=https:/)|(?<=http:/))[^\s/?#'\"]+(?=@)"  # a path's two slashes are one
 )
 _PARAMETER = re.compile(
     r"([?&;][\w.-]*(?:token|signature|secret|passw(?:or)?d|credential|api[_-]?key|auth|sig)[\w.-]*=)[^\s&#'\"]+",

@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.files.nesting import too_deep
 from gemma_mtp.make.selection import Entry
 
 if sys.version_info >= (3, 11):
@@ -29,6 +30,8 @@ else:
     import tomli as tomllib
 
 ENDINGS = (".toml", ".yaml", ".yml")
+#: What the parsers raise for texts of all kinds: of TOML a ValueError, of YAML's odd dates and numbers anything.
+UNREADABLE = (ValueError, yaml.YAMLError, AttributeError, TypeError, LookupError, OverflowError, RecursionError)
 
 
 def _text(value: Any) -> str:
@@ -91,10 +94,12 @@ def read_jobs(path: Path) -> list[Entry]:
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
+        if too_deep(text) is not None:
+            raise ValueError("it is nested too deeply")
         content = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except OSError as error:
         raise UsageError(f"the file cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, yaml.YAMLError) as error:  # a TOMLDecodeError is a ValueError
+    except UNREADABLE as error:
         said = " ".join(str(error).split())
         raise UsageError(f"this is no {path.suffix[1:].upper()}: {said}", where=path) from error
     if not isinstance(content, Mapping):

@@ -72,7 +72,7 @@ class Manifest:
                 raise ValueError(f"format {content['format']}, not {FORMAT}")
             records = {step: _record(raw) for step, raw in content["steps"].items()}
             sources = {name: Stamp(**raw) for name, raw in content["sources"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadFileError(
                 f"the notes of an earlier `make` are damaged: {type(error).__name__}: {error}",
                 where=path,

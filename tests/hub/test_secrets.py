@@ -26,7 +26,7 @@ FILE = "mtp-tiny-it-BF16.gguf"
 ADDRESS = f"https://bob:{IN_ARGUMENT}@huggingface.co/{CHECKPOINT}"
 
 #: What is run, and how it may end.
-COMMANDS: dict[str, tuple[list[str], int]] = {
+COMMANDS: dict[str, tuple[list[str], int | None]] = {
     "push": (["push", FILE, "--repo", REPO, "--collection", "Drafters", "--json"], 0),
     "push again": (["push", FILE, "--repo", REPO], 0),
     "push dry": (["push", FILE, "--repo", REPO, "--dry-run"], 0),
@@ -49,6 +49,16 @@ COMMANDS: dict[str, tuple[list[str], int]] = {
     "make, address": (["make", ADDRESS, "--json"], 2),
     "jobs": (["make", "jobs.toml", "--json"], 2),
     "token for a repo": (["convert", TOKEN], 1),
+    **{
+        name: ([name, f"{ADDRESS}?token={IN_ARGUMENT}", *more], None)
+        for name, more in {
+            "run": [FILE, "-p", "x"],
+            "bench": [FILE],
+            "serve": [FILE],
+            "inspect": [],
+            "quantize": ["out.gguf", "Q8_0"],
+        }.items()
+    },
 }
 #: What the Hub does meanwhile: method, path, fault.
 TROUBLE: dict[str, tuple[str, str, dict]] = {
@@ -129,7 +139,7 @@ def assert_nothing_left(work: Path, stub: HubStub, done: subprocess.CompletedPro
 def test_whatever_a_command_leaves_has_no_secret(name: str, run, work: Path, stub: HubStub):
     arguments, code = COMMANDS[name]
     done = run(arguments)
-    assert done.returncode == code, done.stderr
+    assert done.returncode == code or (code is None and done.returncode in (1, 2, 3)), done.stderr
     assert_nothing_left(work, stub, done)
 
 

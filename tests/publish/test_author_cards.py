@@ -180,7 +180,8 @@ CARDS = {
     "carriage returns": "---\r\nlicense: gemma\r\ntags:\r\n- foo\r\n---\r\n\r\n# Mine\r\nwords\r\n",
     "a mark": f"{MARK}---\nlicense: gemma\ntags: [foo]\n---\nmine\n",
     "results of two": "---\nmodel-index:\n- name: First\n  results:\n  - task: {type: t}\n"
-    "    dataset: {name: A, type: a}\n    metrics:\n    - {type: acc, value: 1}\n- name: Second\n  results: []\n---\nmine\n",
+    "    dataset: {name: A, type: a}\n    metrics:\n    - {type: acc, value: 1}\n"
+    "- name: Second\n  results: []\n---\nmine\n",
     "odd results": "---\nmodel-index:\n- name: x\n  results:\n  - task: {type: text-generation}\n---\nmine\n",
     "front matter alone": "---\nlicense: gemma\n---\n",
     "odd types": "---\nlicense: [gemma, other]\nlanguage: {en: 1}\nlibrary_name: 7\nbase_model: [a/b, c/d]\n"
@@ -243,7 +244,8 @@ def test_a_base_model_that_was_asked_for_is_put_over_another():
         ("tags:\n\t- a", 3),
         ("a: 1\nb: \x07", 3),
         ("- a\n- b", 2),
-        ("[" * 3000, 2),
+        ("[" * 100_000, 2),
+        ("a: 1\nb: " + "? " * 3000, 3),
         ("a: *nothing", 2),
     ],
 )
