@@ -43,6 +43,8 @@ def test_a_change_of_the_source_is_one_of_the_actions_that_run_through_it(packag
 
 
 def test_the_revision_is_that_of_the_installed_source(package: Path):
+    code_revision.cache_clear()
+    assert set(ROOMS) == set(steps.ACTIONS)
     assert revisions(package) == {action: code_revision(action) for action in ROOMS}
     (package / "convert" / "__pycache__").mkdir()
     (package / "convert" / "__pycache__" / "x.py").write_text("")
