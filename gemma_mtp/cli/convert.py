@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Force, Json, Threads
+from gemma_mtp.cli.options import Deep, Force, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.convert import Conversion, Origin
@@ -31,6 +31,7 @@ def convert(
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Convert weights that are NaN or Inf as they are.")
     ] = False,
+    deep: Deep = False,
     threads: Threads = None,
     force: Force = False,
     json: Json = False,
@@ -56,9 +57,9 @@ def convert(
     start = perf_counter()
     spelling, place = dialect_named(dialect), parse_source(source)
     if place.file is not None or (place.path is not None and place.path.is_file()):
-        done = _respell(place, output, spelling, types, force)
+        done = _respell(place, output, spelling, types, force, deep)
     else:
-        done = _convert(place, output, types or ["BF16"], spelling, allow_nonfinite, force, threads)
+        done = _convert(place, output, types or ["BF16"], spelling, allow_nonfinite, force, threads, deep)
     seconds = perf_counter() - start
     if json:
         files = [{"path": str(path), "bytes": size} for path, size in done.files.items()]
@@ -77,7 +78,9 @@ def convert(
         _report(done, seconds)
 
 
-def _respell(place: Source, output: Path | None, dialect: Dialect, types: list[str] | None, force: bool) -> Conversion:
+def _respell(
+    place: Source, output: Path | None, dialect: Dialect, types: list[str] | None, force: bool, deep: bool
+) -> Conversion:
     from gemma_mtp.cli.output import byte_progress
     from gemma_mtp.convert import convert_dialect, is_spelled, respelled_name
     from gemma_mtp.errors import UsageError
@@ -88,7 +91,7 @@ def _respell(place: Source, output: Path | None, dialect: Dialect, types: list[s
         require_gguf_file(place.path)
     if types:
         raise UsageError("a GGUF keeps its types when its dialect changes", hint="use gemma-mtp quantize for --type")
-    file = fetch_file(place, progress=byte_progress)
+    file = fetch_file(place, progress=byte_progress, deep=deep)
     if is_spelled(file, dialect):
         raise UsageError(
             f"this file is {dialect.name} already: there is nothing to convert",
@@ -108,12 +111,13 @@ def _convert(
     allow_nonfinite: bool,
     force: bool,
     threads: int | None,
+    deep: bool,
 ) -> Conversion:
     from gemma_mtp.cli.output import byte_progress
     from gemma_mtp.convert import convert_checkpoint, outputs_for
     from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
 
-    folder, name, origin = _checkpoint(place)
+    folder, name, origin = _checkpoint(place, deep)
     outputs = outputs_for(folder, name, types, output, dialect.name)
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(folder).values())
     with byte_progress("converting", size * len(outputs)) as advance:
@@ -130,7 +134,7 @@ def _convert(
         )
 
 
-def _checkpoint(place: Source) -> tuple[Path, str, Origin]:
+def _checkpoint(place: Source, deep: bool) -> tuple[Path, str, Origin]:
     """The checkpoint's folder, downloaded if need be, its name and where it is from."""
     from gemma_mtp.convert import Origin
 
@@ -139,7 +143,7 @@ def _checkpoint(place: Source) -> tuple[Path, str, Origin]:
     from gemma_mtp.cli.output import byte_progress
     from gemma_mtp.hub.download import fetch_checkpoint
 
-    fetched = fetch_checkpoint(place, progress=byte_progress)
+    fetched = fetch_checkpoint(place, progress=byte_progress, deep=deep)
     origin = Origin(fetched.repo, fetched.revision, fetched.hashes)
     return fetched.folder, str(fetched.repo).split("/")[1], origin
 

@@ -21,17 +21,18 @@ from gemma_mtp.validate import Report
 
 @dataclass
 class Workshop:
-    """Where a schedule is carried out. reports: of the files that were verified, by name."""
+    """Where a schedule is carried out. deep: whether the Hub's cache is hashed again. reports: of verified files."""
 
     plan: Schedule
     threads: int | None
     progress: Progress
+    deep: bool = False
     reports: dict[str, Report] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> Path:
         """The checkpoint's folder or the GGUF; downloaded when the first step asks for it."""
-        return self.plan.material.fetch(self.progress)
+        return self.plan.material.fetch(self.progress, self.deep)
 
     def path(self, file: str) -> Path:
         return self.source if file == SOURCE else self.plan.job.folder / file

@@ -9,6 +9,7 @@ from pathlib import Path
 from gemma_mtp.bench.results import read_results
 from gemma_mtp.convert import target_name
 from gemma_mtp.errors import UsageError
+from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.hub.download import look_up
 from gemma_mtp.hub.source import check_repo_name, parse_source
@@ -90,8 +91,8 @@ class Schedule:
         return {step.file: output.sha256} if output else {}
 
 
-def schedule(job: Job, *, force: bool = False) -> Schedule:
-    """What a job comes to. force: whether files that `make` did not make may be replaced.
+def schedule(job: Job, *, force: bool = False, progress: Progress = silent_progress) -> Schedule:
+    """What a job comes to. force: whether files that `make` did not make may be replaced. progress: of hashing files.
 
     Raises UsageError (such a file, wrong names), BadFileError (no assistant, damaged notes), EnvironmentProblem.
     """
@@ -99,7 +100,7 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
     def known(name: str) -> Mapping[str, Stamp]:
         return Manifest.beside(job.folder, target_name(name)).sources
 
-    material = look_at(job.source, known, job.name)
+    material = look_at(job.source, known, job.name, progress)
     job = job.named(material.name)
     manifest = Manifest.beside(job.folder, target_name(material.name))
     steps = plan_steps(job, material)
@@ -108,7 +109,7 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
         _require_own_files(job.folder, steps, manifest)
     hashes = {}
     if job.imatrix:
-        hashes[IMATRIX] = Stamp.of(_existing(job.imatrix)).sha256
+        hashes[IMATRIX] = Stamp.of(_existing(job.imatrix), progress=progress).sha256
     if job.target:
         hashes[TARGET] = _identity(job.target)
     return Schedule(job, material, manifest, tuple(steps), hashes)

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gemma_mtp import __version__
 from gemma_mtp.convert import gguf_name
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.material import Material
+from gemma_mtp.make.revision import code_revision
 from gemma_mtp.quantize import FileType, find_kind
 from gemma_mtp.validate.keys import ASSISTANT
 
@@ -95,4 +95,4 @@ def _name(material: Material, kind: str, dialect: str) -> str:
 
 
 def _step(action: str, file: str, inputs: tuple[str, ...], **settings: str) -> Step:
-    return Step(action, file, inputs, {**settings, "gemma-mtp": __version__})
+    return Step(action, file, inputs, {**settings, "gemma-mtp": code_revision(action)})

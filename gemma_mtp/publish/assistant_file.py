@@ -14,6 +14,7 @@ from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.hub.discovery import DrafterName, parse_drafter_name
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
@@ -57,8 +58,8 @@ class AssistantFile:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_assistant(path: Path) -> AssistantFile:
-    """What the file is, whether or not it is sound.
+def read_assistant(path: Path, *, progress: Progress = silent_progress) -> AssistantFile:
+    """What the file is, whether or not it is sound. progress: of hashing it.
 
     Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
     """
@@ -71,6 +72,8 @@ def read_assistant(path: Path) -> AssistantFile:
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
         model = side.model if isinstance(side.model, Hyperparameters) else None
+        with progress(f"hashing {path.name}", side.header.size) as advance:
+            sha256 = sha256_of(path, advance)
         return AssistantFile(
             path=path,
             name=name,
@@ -78,7 +81,7 @@ def read_assistant(path: Path) -> AssistantFile:
             type=kind,
             bits=8 * sum(tensor.nbytes for tensor in side.tensors.values()) / max(weights, 1),
             size=side.header.size,
-            sha256=sha256_of(path),
+            sha256=sha256,
             backbone=model.backbone if model else 0,
             vocabulary=model.vocabulary if model else 0,
             license=side.text("general.license"),

@@ -5,8 +5,8 @@
     tags: [mine]
     ---
 
-Parsing and dumping would lose them. So PyYAML only tells where each value stands, and after each change whether all else
-still reads as before; a change that would spoil anything (a list that is an alias, say) is not made.
+Parsing and dumping would lose them. So PyYAML only tells where each value stands, and after each change whether all
+else still reads as before; a change that would spoil anything (a list that is an alias, say) is not made.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from functools import lru_cache
 import yaml
 
 from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp.files.nesting import too_deep
 
 MARK = "\ufeff"
 _BLOCK = re.compile(
@@ -100,6 +101,8 @@ class FrontMatter:
         return replace(self, yaml=text) if fits else self
 
     def _require_mapping(self) -> None:
+        if (deep := too_deep(self.yaml)) is not None:
+            raise self._damaged("it is nested too deeply", deep)
         try:
             root = _root(self.yaml)
         except (yaml.YAMLError, ValueError, RecursionError) as error:

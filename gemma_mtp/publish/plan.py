@@ -12,6 +12,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from gemma_mtp.bench.results import read_results
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, git_hasher
+from gemma_mtp.hub.client import Progress, silent_progress
 from gemma_mtp.hub.discovery import DRAFTER_PREFIX, parse_drafter_name
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
@@ -83,16 +84,18 @@ class Plan:
         return [upload for upload in self.uploads if upload.state != "unchanged"]
 
 
-def plan_push(request: PushRequest) -> Plan:
-    """Check the files, look at the repo, write the card; nothing is changed anywhere.
+def plan_push(request: PushRequest, *, progress: Progress = silent_progress) -> Plan:
+    """Check the files, look at the repo, write the card; nothing is changed anywhere. progress: of hashing the files.
 
     Raises UsageError (names, arguments), GGUFError and BadFileError (files), EnvironmentProblem (Hub, network).
     """
     check_repo_name(request.repo)
+    if request.base_model is not None:
+        check_repo_name(request.base_model)
     shelf = Shelf(request.collection, request.owner) if request.collection else None
     target = parse_source(request.target) if request.target else None
     bench = read_results(request.bench) if request.bench else None
-    files = [read_assistant(path) for path in request.files]
+    files = [read_assistant(path, progress=progress) for path in request.files]
     require_one_target(files)
     reports = None if request.skip_verify else _reports(request, files)
     listing = _find_repo(request.repo)
