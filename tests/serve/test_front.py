@@ -156,7 +156,9 @@ def test_a_client_that_waits_for_leave_gets_it(door: Door):
 
 
 def test_headers_between_two_neighbours_are_not_passed_on(door: Door):
-    told = door.ask(b"GET / HTTP/1.1\r\nAuthorization: Bearer k\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\n").lower()
+    told = door.ask(
+        b"GET / HTTP/1.1\r\nAuthorization: Bearer k\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\n"
+    ).lower()
     assert b"authorization: bearer k" in told
     assert b"connection: close" in told
     assert b"upgrade" not in told

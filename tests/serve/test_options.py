@@ -50,8 +50,7 @@ def test_places_answer_at_the_same_time_each_with_a_context_of_its_own(quantized
             order.append(name)
 
         long, short = (
-            threading.Thread(target=ask, args=arguments)
-            for arguments in (("long", PROMPT, 200), ("short", OTHER, 8))
+            threading.Thread(target=ask, args=arguments) for arguments in (("long", PROMPT, 200), ("short", OTHER, 8))
         )
         long.start()
         time.sleep(0.05)
