@@ -29,7 +29,9 @@ class ChatTemplate:
         source = model.chat_template()
         if source is None:
             raise UsageError(
-                "this model has no chat template", where=model.path, hint="chat with an -it model, or leave out --chat"
+                "this model has no chat template",
+                where=model.path,
+                hint="chat with an -it model, or do not chat",
             )
         self._model = model
         # The settings that transformers renders with, and the functions that it offers to templates.
