@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gemma_mtp.advice import quoted
+from gemma_mtp.advice import LIBRARY, quoted
 from gemma_mtp.errors import EnvironmentProblem, LlamaError
 from gemma_mtp.mtp_runtime.causes import explain
 from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
@@ -215,7 +215,7 @@ def installed() -> tuple[str, Path]:
             raise PackageNotFoundError
         package = version(PACKAGE)
     except PackageNotFoundError:
-        raise EnvironmentProblem(f"{PACKAGE} is not installed", hint=f"pip install {PACKAGE}") from None
+        raise EnvironmentProblem(f"{PACKAGE} is not installed", hint=f"pip install {LIBRARY}") from None
     override = os.environ.get("LLAMA_CPP_LIB_PATH")
     return package, Path(override) if override else Path(spec.submodule_search_locations[0]) / "lib"
 

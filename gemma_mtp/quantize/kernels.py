@@ -13,6 +13,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from gemma_mtp.advice import LIBRARY
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.ggml import GGMLType
 
@@ -59,7 +60,9 @@ def library() -> ctypes.CDLL:
         if (folder / name).exists():
             return _bound(folder / name)
     raise EnvironmentProblem(
-        "llama-cpp-python has no libggml-base", where=folder, hint="install the version that gemma-mtp asks for again"
+        "llama-cpp-python has no libggml-base",
+        where=folder,
+        hint=f"install it again: pip install --force-reinstall {LIBRARY}",
     )
 
 
@@ -69,7 +72,7 @@ def library_folder() -> Path:
         return Path(named)
     spec = find_spec("llama_cpp")
     if spec is None or not spec.submodule_search_locations:
-        raise EnvironmentProblem("llama-cpp-python is not installed", hint="pip install gemma-mtp")
+        raise EnvironmentProblem("llama-cpp-python is not installed", hint=f"pip install {LIBRARY}")
     return Path(spec.submodule_search_locations[0]) / "lib"
 
 

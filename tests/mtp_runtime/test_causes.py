@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from pair_files import GGUFFactory, with_metadata
 
+from gemma_mtp.advice import LIBRARY
 from gemma_mtp.errors import LlamaError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
@@ -65,7 +66,7 @@ def death(*call: object) -> NativeCrash:
 def test_a_killed_child_is_out_of_memory_and_no_broken_file():
     error = death((), "SIGKILL")
     assert "memory runs out" in error.what
-    assert "--ctx" in (error.hint or "")
+    assert "smaller context (-c)" in (error.hint or "")
     assert error.exit_code == 3
 
 
@@ -102,6 +103,11 @@ def test_no_memory_for_python_is_no_traceback():
     with pytest.raises(LlamaError, match="not enough memory") as caught:
         list(in_child(f"{__name__}:starved"))
     assert caught.value.exit_code == 3
+
+
+def test_the_library_that_is_advised_is_the_pinned_one():
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    assert f'"{LIBRARY}"' in project.read_text(encoding="utf-8")
 
 
 def test_doctor_tells_what_the_gpu_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -167,7 +173,7 @@ def test_no_memory_for_a_context_is_the_environment(target_gguf: GGUFFactory, tm
     done = command("run", big, "--no-draft", "-p", "def", "-c", str(2**30), "-t", "1")
     assert done.returncode == 3, done.stderr
     assert "there was not enough memory" in done.stderr
-    assert "--ctx" in done.stderr
+    assert "smaller context (-c)" in done.stderr
 
 
 #: (asked for, what is said about it).
