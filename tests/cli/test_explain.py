@@ -40,6 +40,7 @@ def test_any_encoding(encoding: str, end: str):
 def test_words_across_pieces_of_a_long_line(before: int):
     reading = read(b"x" * before + WORDS.encode() + b"y" * PIECE + b"\nnext\nout of memory\n")
     assert [one.line for one in reading.found] == [1, 3]
+    assert "missing tensor" in reading.found[0].text
 
 
 def test_a_long_log_takes_little_memory():
@@ -94,7 +95,7 @@ def test_nothing_known_and_nothing_to_read(tmp_path: Path):
         done = explain(path, "--json")
         assert done.returncode == 1
         assert json.loads(done.stdout)["found"] == []
-    for bad in (tmp_path, tmp_path / "nowhere.txt"):
+    for bad in (tmp_path, tmp_path / "nowhere.txt", tmp_path / ("x" * 300), Path("/dev/zero")):
         done = explain(bad)
         assert done.returncode in (1, 2)
         assert b"error: " in done.stderr
