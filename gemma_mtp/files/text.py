@@ -12,7 +12,7 @@ import os
 import reprlib
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -151,7 +151,7 @@ def parse_yaml(text: str, where: str | Path, *, as_texts: bool = False, error: K
     loader = _Texts if as_texts else _SafeLoader
 
     def load(text: str) -> Any:
-        _watch(yaml.parse(text, Loader=_SafeLoader))
+        require_shallow_yaml(text)
         return yaml.load(text, Loader=loader)
 
     value = _parsed(load, text, "YAML", where, error)
@@ -173,10 +173,10 @@ _Texts.yaml_implicit_resolvers = {
 }
 
 
-def _watch(events: Iterable[Any]) -> None:
-    """Raises ValueError where lists and mappings open too deep."""
+def require_shallow_yaml(text: str) -> None:
+    """Raises ValueError where lists and mappings open too deep, before anything recurses over them; yaml.YAMLError."""
     depth = 0
-    for event in events:
+    for event in yaml.parse(text, Loader=_SafeLoader):
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.events.CollectionEndEvent):

@@ -20,7 +20,7 @@ from functools import lru_cache
 import yaml
 
 from gemma_mtp.errors import EnvironmentProblem
-from gemma_mtp.files.nesting import too_deep
+from gemma_mtp.files.text import require_shallow_yaml
 
 MARK = "\ufeff"
 _BLOCK = re.compile(
@@ -101,9 +101,8 @@ class FrontMatter:
         return replace(self, yaml=text) if fits else self
 
     def _require_mapping(self) -> None:
-        if (deep := too_deep(self.yaml)) is not None:
-            raise self._damaged("it is nested too deeply", deep)
         try:
+            require_shallow_yaml(self.yaml)
             root = _root(self.yaml)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise self._damaged(*_complaint(error)) from error
