@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 from full_size import config
 
-from gemma_mtp.sources.metadata import model_metadata
 from gemma_mtp.cores import available_cores
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
@@ -34,6 +33,7 @@ from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.model.config import parse_config
 from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import FILE_TYPES, Output, kernels, parse_override, quantize_file
+from gemma_mtp.sources.metadata import model_metadata
 
 GROUPS = ("head", "attention", "mlp", "projections")
 BLOCK = 1 << 20  # elements for each call of the bare kernels

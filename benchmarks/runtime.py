@@ -39,9 +39,9 @@ from gemma_mtp.bench.summary import rows
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.native.backend import settings_for_this_machine
 from gemma_mtp.native.child import in_child
-from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.native.stats import Statistics
 from gemma_mtp.quantize import quantize_file

@@ -29,8 +29,6 @@ from pathlib import Path
 import numpy as np
 from full_size import VOCABULARY, tokenizer
 
-from gemma_mtp.sources.metadata import architecture, model_metadata
-from gemma_mtp.sources.tokenizer import tokenizer_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
@@ -38,6 +36,8 @@ from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
+from gemma_mtp.sources.metadata import architecture, model_metadata
+from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from local_hub.stub import HubStub

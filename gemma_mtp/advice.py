@@ -9,6 +9,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+#: The library that carries llama.cpp: its MTP calls are unstable, and no other version will do.
+LIBRARY = "llama-cpp-python==0.3.36"
 #: What stands in a command where a file is meant that nobody has named.
 TARGET, ASSISTANT, CHECKPOINT = "TARGET.gguf", "ASSISTANT.gguf", "CHECKPOINT"
 #: The file that advice lets a command write.
@@ -37,3 +39,5 @@ def into_mainline(place: str | Path, dialect: str | None = None) -> str:
 #: For a file whose content is wrong: nothing but its source helps.
 RECONVERT = f"convert Google's checkpoint with {ours('convert', CHECKPOINT)}, or download the file again"
 OTHER_ASSISTANT = "use the assistant that belongs to this target: same size, same release"
+#: For a folder that holds an adapter, where a whole model is needed.
+LORA_REMEDY = "merge it into its base model (peft: merge_and_unload), save that, and convert the result"

@@ -81,8 +81,11 @@ def _reasons(rows: Sequence[Row], best: Row, draft: int) -> list[str]:
 
 def _verdict(rows: Sequence[Row], best: Row, draft: int) -> str:
     if draft:
+        share = (
+            "none" if best.acceptance is None else f"{best.acceptance:.0%}"
+        )  # so few tokens that nothing was drafted
         return (
-            f"drafts of {draft} pay most: {best.speedup:.2f}x over all prompts, {best.acceptance:.0%} of the drafts "
+            f"drafts of {draft} pay most: {best.speedup:.2f}x over all prompts, {share} of the drafts "
             f"accepted, {best.tokens_per_round:.2f} tokens a round"
         )
     fastest = max((row for row in rows if row.category == OVERALL and row.draft > PLAIN), key=lambda row: row.speedup)

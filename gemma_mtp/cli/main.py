@@ -63,6 +63,9 @@ def main() -> None:
         if attended:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         program()
+    except KeyboardInterrupt:  # in one of the moments in which the program does not answer itself
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if attended:  # no trace of a second Ctrl-C while the interpreter ends
             signal.signal(signal.SIGINT, signal.SIG_DFL)

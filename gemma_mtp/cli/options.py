@@ -19,6 +19,9 @@ Force = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Deep = Annotated[
+    bool, typer.Option("--deep", help="Hash files of the Hub's cache again that were hashed before and look unchanged.")
+]
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, max=512, help="Threads. Default: all cores.")]
 DecodingThreads = Annotated[
     int | None,

@@ -9,14 +9,16 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize.engine import Output
+from gemma_mtp.quantize.plan import find_kind
 
 
 def outputs_for(part: Part, name: str, types: Sequence[str], wanted: Path | None, dialect: str) -> list[Output]:
     """The files to make from a checkpoint with a model called `name`.
 
-    wanted: a file (for one type), an existing folder, or None for the current folder.
-    Raises UsageError (several types for one file).
+    types: in any case. wanted: a file (for one type), an existing folder, or None for the current folder.
+    Raises CheckpointError (no readable config.json), UsageError (no such type, several types for one file).
     """
+    types = [find_kind(kind).name for kind in types]
     if wanted is not None and not wanted.is_dir():
         if len(types) > 1:
             raise UsageError(

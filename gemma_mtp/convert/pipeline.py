@@ -1,6 +1,6 @@
 """One reading of a checkpoint -> one GGUF for each wanted type.
 
-    safetensors bytes on disk -> mapped view -> slot -> encoded rows -> the next tensor of each new file
+    safetensors bytes on disk -> slot -> encoded rows -> the next tensor of each new file
 
 One tensor at a time is in work, and of it only some blocks of rows are in memory.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from gemma_mtp.convert.provenance import Provenance
 from gemma_mtp.convert.soundness import require_sound_plan
 from gemma_mtp.convert.spelling import NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.errors import CheckpointError, UsageError
-from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.atomic import check_outputs
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.files.mapped import Done
+from gemma_mtp.files.reading import Done
 from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
@@ -40,7 +39,7 @@ from gemma_mtp.quantize.writing import write_encoded
 from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint, source_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
-from gemma_mtp.sources.origin import NOWHERE, Origin, model_name
+from gemma_mtp.sources.origin import NOWHERE, Origin, model_name, origin_of
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 
@@ -61,8 +60,7 @@ class Conversion:
 
 def convert_checkpoint(source: str | PathLike[str], outputs: Sequence[Output], **options: Any) -> Conversion:
     """Convert the checkpoint in a folder; see `convert_opened`. Raises what that and `open_checkpoint` raise."""
-    for output in outputs:
-        check_output(output.path, bool(options.get("force")))
+    check_outputs([output.path for output in outputs], bool(options.get("force")))
     return convert_opened(open_checkpoint(Path(source)), outputs, **options)
 
 
@@ -80,18 +78,20 @@ def convert_opened(
 ) -> Conversion:
     """Convert a checkpoint to each of `outputs` in one pass.
 
-    name: the model's, for its metadata; None: what its folder or repo is called. origin: where the folder was downloaded from.
-    allow_nonfinite: convert NaN and Inf as they are. threads: for encoding; all cores if None.
+    name: the model's, for its metadata; None: what its folder or repo is called. origin: where it was downloaded
+    from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are. threads: for encoding; all cores if None.
     advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
-    for output in outputs:
-        check_output(output.path, force)
+    check_outputs([output.path for output in outputs], force)
     if checkpoint.model.part is Part.TARGET and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
+    origin = origin if origin.repo else origin_of(checkpoint.folder)
+    provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
+    # reads the side files: bounds before hashes
+    plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance)
     with ExitStack() as stack:
-        provenance = stack.enter_context(Provenance(origin, checkpoint.folder, checkpoint.store.files))
-        plan = _plan(checkpoint, name or model_name(checkpoint.folder), provenance)
+        stack.enter_context(provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
         planned = [_writer(output, plan, dialect, force) for output in outputs]
         for writer in planned:
@@ -177,14 +177,13 @@ def _types(kind: Kind, plan: _Plan) -> list[GGMLType]:
 
 
 def _stored(checkpoint: Checkpoint, tensor: StoredTensor) -> Stored:
-    store = checkpoint.store
-    reading = partial(store.forgetting, tensor)
-    return Stored(tensor.name, store.data(tensor), tensor.shape, source_type(tensor), reading=reading)
+    kind = source_type(tensor)
+    return Stored(tensor.name, checkpoint.store.span(tensor), tensor.shape, kind)
 
 
 def _write_same(writers: Sequence[GGUFWriter], tensor: NamedTensor) -> None:
     for writer in writers:
-        writer.write_next([tensor.data])
+        writer.write_next(tensor.pieces())
 
 
 def _centroid_head(checkpoint: Checkpoint) -> CentroidHead | None:

@@ -5,7 +5,7 @@ Mainline's spelling is the one that the rest of the code speaks. The way back is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from gemma_mtp.errors import BadFileError, UsageError, meant
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import Buffer, TensorPlan
+from gemma_mtp.files.reading import Span
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model import dialects
 from gemma_mtp.model.config import DEFAULTS, proportional_rope_factors
@@ -47,10 +48,19 @@ OWN_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class NamedTensor:
-    """A tensor's plan with its bytes (a view of the file that it comes from)."""
+    """A tensor's plan with its bytes, at hand or still in a file."""
 
     plan: TensorPlan
-    data: Buffer
+    stored: Buffer | Span
+
+    @property
+    def data(self) -> Buffer:
+        """All bytes. Raises BadFileError (their file has become shorter), EnvironmentProblem (its disk fails)."""
+        return self.stored.read().data if isinstance(self.stored, Span) else self.stored
+
+    def pieces(self) -> Iterable[Buffer]:
+        """The same, bit by bit. A piece is valid until the next is asked for."""
+        return self.stored.pieces() if isinstance(self.stored, Span) else [self.stored]
 
 
 @dataclass(frozen=True)

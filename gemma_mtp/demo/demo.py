@@ -26,7 +26,7 @@ CHOSEN = "Q8_0"  # the type of the pair that runs
 DRAFT_MAX = 3
 HEAVY_DRAFT_LENGTHS = (1, 2, 3)
 INERT_LAYERS = 64
-NEW_TOKENS = 64
+NEW_TOKENS = 48
 REPEATS = 3  # of everything, in turns: a median is what a busy machine does not spoil
 CATEGORY = "code"  # of all of the demo's prompts
 

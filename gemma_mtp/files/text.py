@@ -12,22 +12,22 @@ import os
 import reprlib
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import yaml
 
 from gemma_mtp.errors import BadFileError, GemmaMtpError
-from gemma_mtp.files.mistaken import told_by
+from gemma_mtp.files.signature import HEAD, JSON, MARK, TEXT, recognized
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-#: Bytes of a file. JSON of this size is at most some 170 MB of Python's objects.
-SMALL = 8 << 20
+#: Bytes of a file. JSON of this size is at most some 100 MB of Python's objects.
+SMALL = 4 << 20
 #: A prompt: more than any context holds.
 PROMPT = 16 << 20
 #: A tokenizer has 33 MB.
@@ -37,7 +37,6 @@ BY_HAND = 256 << 10
 #: How deep lists and objects may stand in each other, and how many values a text of YAML may come to, with its aliases.
 DEPTH, VALUES = 64, 100_000
 
-MARK = b"\xef\xbb\xbf"
 #: First bytes -> an encoding that is not ours. UTF-32's begins like UTF-16's, so it stands first.
 OTHER_ENCODINGS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 #: What a path may lead to beside a file.
@@ -152,7 +151,7 @@ def parse_yaml(text: str, where: str | Path, *, as_texts: bool = False, error: K
     loader = _Texts if as_texts else _SafeLoader
 
     def load(text: str) -> Any:
-        _watch(yaml.parse(text, Loader=_SafeLoader))
+        require_shallow_yaml(text)
         return yaml.load(text, Loader=loader)
 
     value = _parsed(load, text, "YAML", where, error)
@@ -174,10 +173,10 @@ _Texts.yaml_implicit_resolvers = {
 }
 
 
-def _watch(events: Iterable[Any]) -> None:
-    """Raises ValueError where lists and mappings open too deep."""
+def require_shallow_yaml(text: str) -> None:
+    """Raises ValueError where lists and mappings open too deep, before anything recurses over them; yaml.YAMLError."""
     depth = 0
-    for event in events:
+    for event in yaml.parse(text, Loader=_SafeLoader):
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.events.CollectionEndEvent):
@@ -192,8 +191,9 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes, name: str, where: st
     except RecursionError:
         raise error(f"its values stand more than {DEPTH} deep in each other", where=where) from None
     except (ValueError, TypeError, OverflowError, yaml.YAMLError) as problem:  # TOMLDecodeError is a ValueError
-        if other := told_by(text[:64].encode("utf-8", "replace") if isinstance(text, str) else text):
-            raise error(f"is {other.what}", where=where, hint=other.remedy) from problem
+        head = text[:HEAD].encode("utf-8", "replace") if isinstance(text, str) else text[:HEAD]
+        if other := recognized(head, JSON, TEXT):
+            raise error(f"is {other.what}", where=where, hint=other.hint) from problem
         raise error(f"is not {name}: {' '.join(str(problem).split())[:300]}", where=where) from problem
 
 

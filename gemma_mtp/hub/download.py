@@ -159,7 +159,10 @@ def fetch_files(
 
 def look_up(source: Source) -> Listing:
     """What the repo holds: on the Hub, or with HF_HUB_OFFLINE in the cache. Raises EnvironmentProblem."""
-    return _cached_listing(source) if constants.is_offline_mode() else list_repo(source)
+    if not constants.is_offline_mode():
+        return list_repo(source)
+    with explained(source.repo):
+        return _cached_listing(source)
 
 
 def list_repo(source: Source) -> Listing:

@@ -17,6 +17,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os import PathLike
 from pathlib import Path
 from typing import NoReturn
 
@@ -88,17 +89,18 @@ class Source:
         return f"{self.repo}{revision}" + (f":{self.quant}" if self.quant else "")
 
 
-def parse_source(text: str | PathLike[str]) -> Source:
+def parse_source(place: str | PathLike[str]) -> Source:
     """The place that a command's argument names; see the module's docstring for the grammar.
 
     Raises UsageError (not of the grammar) and BadFileError (a path, but nothing is there).
     """
-    if isinstance(text, Path) or is_there(given_path(text)):
+    text = place if isinstance(place, str) else str(Path(place))
+    if not isinstance(place, str) or is_there(given_path(text)):
         return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):
         return _from_match(_HF.fullmatch(text.removeprefix(SCHEME)), text)
     if page := _WEB_PAGE.match(text):
-        raise UsageError("this is a web page's address", where=text, hint=f"write {_spelled(page)}")
+        return parse_source(_spelled(page))
     match = _REPO.fullmatch(text)
     if match is None or text.lower().endswith(_MODEL_FILES):
         _refuse_missing(text)

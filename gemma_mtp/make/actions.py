@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from gemma_mtp.convert import Origin, Output, convert_checkpoint, convert_dialect, dialect_named
+from gemma_mtp.convert import Output, convert_checkpoint, convert_dialect, dialect_named
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
 from gemma_mtp.make.schedule import Schedule
@@ -16,22 +16,24 @@ from gemma_mtp.progress import Progress
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.publish.checks import check_files
 from gemma_mtp.quantize import quantize_file, read_imatrix
+from gemma_mtp.sources.origin import Origin
 from gemma_mtp.validate import Report
 
 
 @dataclass
 class Workshop:
-    """Where a schedule is carried out. reports: of the files that were verified, by name."""
+    """Where a schedule is carried out. deep: whether the Hub's cache is hashed again. reports: of verified files."""
 
     plan: Schedule
     threads: int | None
     progress: Progress
+    deep: bool = False
     reports: dict[str, Report] = field(default_factory=dict)
 
     @cached_property
     def source(self) -> Path:
         """The checkpoint's folder or the GGUF; downloaded when the first step asks for it."""
-        return self.plan.material.fetch(self.progress)
+        return self.plan.material.fetch(self.progress, self.deep)
 
     def path(self, file: str) -> Path:
         return self.source if file == SOURCE else self.plan.job.folder / file

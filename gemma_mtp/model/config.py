@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import text
-from gemma_mtp.files.mistaken import LORA_REMEDY
 from gemma_mtp.files.text import shown
 from gemma_mtp.model.config_fields import beyond_the_graph, unknown_fields
 from gemma_mtp.model.part import Part

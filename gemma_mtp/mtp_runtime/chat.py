@@ -24,7 +24,9 @@ class ChatTemplate:
         source = model.chat_template()
         if source is None:
             raise UsageError(
-                "this model has no chat template", where=model.path, hint="chat with an -it model, or leave out --chat"
+                "this model has no chat template",
+                where=model.path,
+                hint="chat with an -it model, or do not chat",
             )
         self._model, self._source, self._renderer = model, source, Renderer()
 

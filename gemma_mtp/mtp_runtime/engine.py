@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -24,8 +24,6 @@ from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
 
 DEFAULT_DRAFT_MAX = 3
-BUSY = "this engine is generating in another thread"
-EACH_ITS_OWN = "close that generation first, or make an engine for each thread"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class MtpEngine:
         context = context or ContextSettings()
         self._stack = ExitStack()
         self._running: weakref.ref[Generation] | None = None  # one that nobody holds any more has ended
-        self._lock = threading.RLock()  # held while a step runs, or while something starts or ends
+        self._lock = threading.RLock()  # held while a step runs, and while something starts or ends
         self._adaptive: dict[tuple[int, int, float, bool], Auto] = {}
         self.draft_max = draft_max
         try:
@@ -135,32 +133,29 @@ class MtpEngine:
                 "draft_min together with p_min would drop drafts for what they are, and bias the sampling mode reject",
                 hint="leave one of them out, or use the mode match",
             )
-        with self._alone():
-            self._make_way()
+        self._check_free()  # at once: who has begun a step holds the lock for as long as that takes
+        with self._lock:
+            self._check_free()
+            if running := self._unfinished():
+                running.close()
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
             sampler = make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
             started = Generation(self, tokens, max_tokens, control, sampler, stop, reuse)
             self._running = weakref.ref(started)
         return started
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nothing else of this engine runs in the block. Raises UsageError if something does."""
-        if not self._lock.acquire(blocking=False):
-            raise UsageError(BUSY, hint=EACH_ITS_OWN)
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    def _make_way(self) -> None:
-        """Stop this thread's own generation. Raises UsageError if it is another's, which lives."""
+    def _unfinished(self) -> Generation | None:
         running = self._running and self._running()
-        if not running or running.finish:
-            return
-        if running.thread is not threading.current_thread() and running.thread.is_alive():
-            raise UsageError(BUSY, hint=EACH_ITS_OWN)
-        running.close()
+        return running if running and not running.finish else None
+
+    def _check_free(self) -> None:
+        """Raises UsageError if another thread, which lives, has a generation that has not ended."""
+        running = self._unfinished()
+        if running and running.thread is not threading.current_thread() and running.thread.is_alive():
+            raise UsageError(
+                "this engine is generating in another thread",
+                hint="close that generation first, or make an engine for each thread",
+            )
 
     def _control(self, draft_max: int, draft_min: int, p_min: float, auto: bool, blind: bool) -> Control:
         if not 0 <= draft_max <= self.draft_max:
@@ -175,8 +170,7 @@ class MtpEngine:
     def close(self) -> None:
         """Stop what runs and free contexts and models. Harmless when done already."""
         with self._lock:
-            running = self._running and self._running()
-            if running:
+            if running := self._unfinished():
                 running.close()
             self._stack.close()
 
@@ -212,7 +206,7 @@ class Generation(Iterator[Token]):
         self.statistics = Statistics()
         self.finish: str | None = None
         self.thread = threading.current_thread()
-        self._alone, self._lock = engine._alone, engine._lock
+        self._lock = engine._lock
         self._model, self._max_tokens, self._stream = engine.target, max_tokens, TextStream(stop)
         drafter = engine._drafter if control.draft_max else None
         self._contexts = [part.context for part in (engine._verifier, drafter) if part]
@@ -232,8 +226,8 @@ class Generation(Iterator[Token]):
         return self._stream.text
 
     def __next__(self) -> Token:
-        """Raises UsageError (another thread uses this engine just now), LlamaError."""
-        with self._alone():
+        """Raises UsageError (a prompt longer than the context), LlamaError."""
+        with self._lock:
             return self._next_token()
 
     def _next_token(self) -> Token:

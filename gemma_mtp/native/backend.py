@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp import __version__
-from gemma_mtp.advice import quoted
+from gemma_mtp.advice import LIBRARY, quoted
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError
 from gemma_mtp.files.text import read_json
@@ -236,7 +236,7 @@ def installed() -> tuple[str, Path]:
             raise PackageNotFoundError
         package = version(PACKAGE)
     except PackageNotFoundError:
-        raise EnvironmentProblem(f"{PACKAGE} is not installed", hint=f"pip install {PACKAGE}") from None
+        raise EnvironmentProblem(f"{PACKAGE} is not installed", hint=f"pip install {LIBRARY}") from None
     override = os.environ.get("LLAMA_CPP_LIB_PATH")
     return package, Path(override) if override else Path(spec.submodule_search_locations[0]) / "lib"
 
@@ -251,15 +251,25 @@ def cpu_name() -> str:
 
 
 def cache_folder() -> Path:
-    """Where this user's programs keep what can be made again. GEMMA_MTP_CACHE overrides it."""
+    """Where this user's programs keep what can be made again. GEMMA_MTP_CACHE overrides it.
+
+    Raises EnvironmentProblem: a user without a home.
+    """
     override = os.environ.get("GEMMA_MTP_CACHE")
     if override:
         return Path(override)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gemma-mtp" / "Cache"
+        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local") / "gemma-mtp" / "Cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "gemma-mtp"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemma-mtp"
+        return _home() / "Library" / "Caches" / "gemma-mtp"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "gemma-mtp"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise EnvironmentProblem("this user has no home folder", hint="set HOME, or GEMMA_MTP_CACHE") from error
 
 
 def cache_file() -> Path:

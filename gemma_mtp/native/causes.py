@@ -16,7 +16,10 @@ from pathlib import Path
 from gemma_mtp.advice import ASSISTANT, OTHER_ASSISTANT, OUTPUT, RECONVERT, TARGET, ours, quoted
 
 NAMED = "`gemma-mtp verify {target} {assistant}` names what is wrong"
-LESS_MEMORY = "use a smaller --ctx, a --cache-type of fewer bits, or smaller files"
+LESS_MEMORY = (
+    "use a smaller context (-c), a KV cache of fewer bits (--cache-type q8_0; llama-server: -ctk q8_0 -ctv q8_0), or "
+    "smaller files"
+)
 INTO_MAINLINE = f"`gemma-mtp convert {{assistant}} -o {OUTPUT}`"
 DOCTOR = ours("doctor")
 
@@ -65,14 +68,15 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "vector::_M_range_check: __n (which is 1) >= this->size() (which is 1)",
         "GPU memory was full when the drafter was loaded; the file is fine",
-        "add --tensor-split 1 (one GPU) or explicit shares, a smaller -c, or keep the drafter off the GPU (-ngld 0)",
+        "a smaller context (-c), or fewer layers on the GPU (-ngl); llama-server: --tensor-split 1 (one GPU) or "
+        "explicit shares, or keep the drafter off the GPU (-ngld 0)",
         r"which is 1\) >= this->size\(\) \(which is 1\)",
     ),
     Cause(
         "invalid vector subscript",
         "on Windows this is either of the two: `masked_embd_*` tensors in the assistant, or GPU memory that was full",
-        "`gemma-mtp verify {target} {assistant}` tells whether the tensors are there; if not: --tensor-split 1, a "
-        "smaller -c",
+        "`gemma-mtp verify {target} {assistant}` tells whether the tensors are there; if not: a smaller context (-c); "
+        "llama-server: --tensor-split 1",
         r"invalid vector subscript",
     ),
     Cause(

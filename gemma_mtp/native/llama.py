@@ -25,7 +25,7 @@ import numpy as np
 from llama_cpp import llama_cpp_ext as ext
 from llama_cpp._ctypes_extensions import load_shared_library
 
-from gemma_mtp.advice import ours
+from gemma_mtp.advice import LIBRARY, ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
 from gemma_mtp.native.child import ECHO
@@ -36,7 +36,7 @@ from gemma_mtp.native.settings import (
     ModelSettings,
 )
 
-WRITTEN_FOR = "0.3.36"
+WRITTEN_FOR = LIBRARY.partition("==")[2]
 
 #: llama_decode's return codes (llama.h, and `llama_context::decode`).
 DECODE_CODES = {
@@ -193,7 +193,7 @@ class Model(_Native):
         found = {"bos_token": self.begin_text, "eos_token": self.end_text}
         for name, key in (("pad_token", "padding"), ("unk_token", "unknown"), ("mask_token", "mask")):
             number = self.text_value(f"tokenizer.ggml.{key}_token_id")
-            if number is not None and number.isdecimal():
+            if number is not None and number.isdecimal() and int(number) < self.vocabulary:
                 found[name] = self._token_text(int(number))
         return found
 
@@ -412,7 +412,7 @@ def _symbol(name: str) -> Any:
     raise EnvironmentProblem(
         f"{name} is in none of llama.cpp's libraries",
         where=lib._base_path,
-        hint=f"install the version that gemma-mtp is written for: pip install llama-cpp-python=={WRITTEN_FOR}",
+        hint=f"install the version that gemma-mtp is written for: pip install {LIBRARY}",
     )
 
 

@@ -5,6 +5,7 @@ in memory: a line comes in pieces if it is longer than `PIECE`, and of each caus
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -56,10 +57,18 @@ def read_log(stream: BinaryIO) -> Reading:
         if cause is None:
             continue
         if cause not in found:
-            found[cause] = Explained(cause, number, text.strip()[:SHOWN])
+            found[cause] = Explained(cause, number, _around(text, cause))
         elif found[cause].line != number:
             found[cause].times += 1
     return Reading(tuple(found.values()), number)
+
+
+def _around(text: str, cause: Cause) -> str:
+    """The line, or of a long one the part that says it."""
+    text = text.strip()
+    match = re.search(cause.words, text)
+    start = max(0, match.start() - SHOWN // 2) if match and len(text) > SHOWN else 0
+    return text[start : start + SHOWN]
 
 
 def _pieces(stream: BinaryIO) -> Iterator[tuple[int, str]]:

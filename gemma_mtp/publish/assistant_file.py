@@ -18,6 +18,7 @@ from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.model.file_name import FileName, parse_published
 from gemma_mtp.model.part import Part
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.quantize.plan import RECIPE_KEY
 from gemma_mtp.sources.model import OpenModel
@@ -57,8 +58,8 @@ class AssistantFile:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_assistant(path: Path) -> AssistantFile:
-    """What the file is, whether or not it is sound.
+def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
+    """What the file is, whether or not it is sound. progress: of hashing it.
 
     Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
     """
@@ -73,6 +74,8 @@ def read_assistant(path: Path) -> AssistantFile:
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
         model = side.model if isinstance(side.model, Hyperparameters) else None
+        with progress(f"hashing {path.name}", side.header.size) as advance:
+            sha256 = sha256_of(path, advance)
         return AssistantFile(
             path=path,
             name=name,
@@ -80,7 +83,7 @@ def read_assistant(path: Path) -> AssistantFile:
             type=kind,
             bits=8 * sum(tensor.nbytes for tensor in side.tensors.values()) / max(weights, 1),
             size=side.header.size,
-            sha256=sha256_of(path),
+            sha256=sha256,
             backbone=model.backbone if model else 0,
             vocabulary=model.vocabulary if model else 0,
             license=side.text("general.license"),

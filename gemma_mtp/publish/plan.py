@@ -15,6 +15,7 @@ from gemma_mtp.files.hashing import content_hash, git_hasher
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
 from gemma_mtp.model.file_name import PREFIX, parse_published
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
 from gemma_mtp.publish.bench_table import require_measured
 from gemma_mtp.publish.card import read_card, write_card
@@ -83,16 +84,18 @@ class Plan:
         return [upload for upload in self.uploads if upload.state != "unchanged"]
 
 
-def plan_push(request: PushRequest) -> Plan:
-    """Check the files, look at the repo, write the card; nothing is changed anywhere.
+def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
+    """Check the files, look at the repo, write the card; nothing is changed anywhere. progress: of hashing the files.
 
     Raises UsageError (names, arguments), GGUFError and BadFileError (files), EnvironmentProblem (Hub, network).
     """
     check_repo_name(request.repo)
+    if request.base_model is not None:
+        check_repo_name(request.base_model)
     shelf = Shelf(request.collection, request.owner) if request.collection else None
     target = parse_source(request.target) if request.target else None
     bench = read_results(request.bench) if request.bench else None
-    files = [read_assistant(path) for path in request.files]
+    files = [read_assistant(path, progress=progress) for path in request.files]
     require_one_target(files)
     reports = None if request.skip_verify else _reports(request, files)
     listing = _find_repo(request.repo)

@@ -1,6 +1,6 @@
 """GGUF in -> one or several GGUFs out, in one reading.
 
-mapped tensor -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file that wants this type
+tensor in a file -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file that wants this type
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.atomic import check_outputs
 from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
@@ -92,8 +91,7 @@ def quantize_file(
     matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem.
     """
     start = time.perf_counter()
-    for output in outputs:
-        _check_paths(source, output.path, force)
+    _check_paths(source, [output.path for output in outputs], force)
     with GGUFFile(source) as file, RowEncoder(threads) as encoder, ExitStack() as stack:
         check_architecture(file)
         tensors = in_llama_order(file)
@@ -122,14 +120,8 @@ def quantize_file(
 
 
 def _stored(file: GGUFFile, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:
-    return Stored(
-        f"{file.path}: {tensor.name}",
-        file.data(tensor),
-        tensor.shape,
-        native(tensor.type),
-        importance_of(tensor, importance),
-        reading=partial(file.forgetting, tensor),
-    )
+    name = f"{file.path}: {tensor.name}"
+    return Stored(name, file.span(tensor), tensor.shape, native(tensor.type), importance_of(tensor, importance))
 
 
 def in_llama_order(file: GGUFFile) -> list[TensorInfo]:
@@ -206,10 +198,11 @@ def importance_of(tensor: TensorInfo, importance: ImportanceMatrix | None) -> Ar
     )
 
 
-def _check_paths(source: Path, output: Path, force: bool) -> None:
-    check_output(output, force)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UsageError("input and output are the same file", where=source, hint="name another output")
+def _check_paths(source: Path, outputs: Sequence[Path], force: bool) -> None:
+    check_outputs(outputs, force)
+    with suppress(OSError, ValueError):  # what is not there, or cannot be, is no output's file
+        if any(output.exists() and output.samefile(source) for output in outputs):
+            raise UsageError("input and output are the same file", where=source, hint="name another output")
 
 
 def _requantized(

@@ -46,16 +46,17 @@ def reader_of(checkpoint: Checkpoint) -> ReadData:
     """Reads tensors by their names in a GGUF; norms and scales as the F32 that they become."""
     slots = {slot.mainline_name: slot for slot in checkpoint.tensors}
 
-    def numbers(name: str) -> np.ndarray[Any, Any]:
-        if name == ROPE_FREQS_NAME:
-            return np.array(checkpoint.model.rope_factors(), "<f4")
-        slot = slots[name]
-        data = checkpoint.data(checkpoint.tensors[slot])
-        if slot.role.plain and source_type(checkpoint.tensors[slot]) is GGMLType.BF16:
-            data = widened(data)
-        return data.astype("<f4") if slot.role.plain else data
+    def numbers(tensor: SourceTensor) -> np.ndarray[Any, Any]:
+        data = checkpoint.data(tensor)
+        return widened(data) if source_type(tensor) is GGMLType.BF16 else data.astype("<f4")
 
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        return numbers(tensor.name).reshape(-1).view(np.uint8)[start:stop]
+        if tensor.name == ROPE_FREQS_NAME:
+            return np.array(checkpoint.model.rope_factors(), "<f4").view(np.uint8)[start:stop]
+        slot = slots[tensor.name]
+        source = checkpoint.tensors[slot]
+        if slot.role.plain:
+            return numbers(source).reshape(-1).view(np.uint8)[start:stop]
+        return checkpoint.stored_bytes(source, start, stop)
 
     return read

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import CheckpointError
-from gemma_mtp.files.mistaken import LORA_REMEDY
-from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
+from gemma_mtp.files.safetensors_file import DTYPES, SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters, read_config
 from gemma_mtp.model.roles import EMBEDDING, Slot, slots
@@ -29,8 +29,8 @@ OTHER_MODALITIES = re.compile(
     r"(model\.)?(vision_tower|vision_embedder|audio_tower|audio_embedder|embed_vision|embed_audio|multi_modal_projector)\."
 )
 
-#: Bytes of a matrix that are looked at together.
-BLOCK = 4 << 20
+#: Elements of a matrix that are looked at together.
+BLOCK = 1 << 20
 
 #: Endings that betray packed weights.
 PACKED_ENDINGS = (".scales", ".biases", ".qweight", ".qzeros", ".weight_scale", ".weight_scale_inv", ".weight_packed")
@@ -57,9 +57,20 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
     def data(self, tensor: SourceTensor) -> np.ndarray[Any, Any]:
-        """The tensor in the dtype of `safetensors_file.DTYPES`: a view, or a copy where parts are joined."""
+        """The tensor in the dtype of `safetensors_file.DTYPES`. Raises as `SafetensorsCheckpoint.data` does."""
         parts = [self.store.data(part) for part in tensor.parts]
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)).reshape(tensor.shape)
+
+    def stored_bytes(self, tensor: SourceTensor, start: int, stop: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The bytes `start` to `stop` of the tensor as it is stored. Raises as `SafetensorsCheckpoint.data` does."""
+        room = np.empty(stop - start, np.uint8)
+        begin = 0
+        for part in tensor.parts:
+            first, last = max(start, begin), min(stop, begin + part.nbytes)
+            if first < last:
+                self.store.span(part).read_into(room[first - start : last - start], first - begin)
+            begin += part.nbytes
+        return room
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -85,7 +96,8 @@ def _require_tied(checkpoint: Checkpoint) -> None:
         return
     slot = next(slot for slot in checkpoint.tensors if slot.role is EMBEDDING)
     (embedding,) = checkpoint.tensors[slot].parts
-    if head.shape == embedding.shape and all(map(np.array_equal, _blocks(store, head), _blocks(store, embedding))):
+    comparable = head.shape == embedding.shape and DTYPES.keys() >= {head.dtype, embedding.dtype}
+    if comparable and all(map(np.array_equal, _blocks(store, head), _blocks(store, embedding))):
         return
     raise CheckpointError(
         f"tensor {head.name} differs from {embedding.name}: a head of its own, for which no GGUF of Gemma 4 has room",
@@ -95,13 +107,14 @@ def _require_tied(checkpoint: Checkpoint) -> None:
 
 
 def _blocks(store: SafetensorsCheckpoint, tensor: StoredTensor) -> Iterator[np.ndarray[Any, Any]]:
-    """A matrix as float32, some rows at a time, whose pages are let go."""
-    data, done = store.data(tensor), store.forgetting(tensor)
-    step = max(1, BLOCK // max(1, tensor.nbytes // max(1, len(data))))
-    for start in range(0, len(data), step):
-        rows = data[start : start + step]
-        yield widened(rows) if tensor.dtype == "BF16" else rows.astype("<f4")
-        done(rows.nbytes)
+    """A matrix as float32, some of it at a time."""
+    span, dtype = store.span(tensor), DTYPES[tensor.dtype]
+    step = BLOCK * dtype.itemsize
+    for start in range(0, tensor.nbytes, step):
+        room = np.empty(min(step, tensor.nbytes - start), np.uint8)
+        span.read_into(room, start)
+        numbers = room.view(dtype)
+        yield widened(numbers) if tensor.dtype == "BF16" else numbers.astype("<f4")
 
 
 def place_tensors(

@@ -25,6 +25,7 @@ def general_metadata(
 
     note: is told what was skipped. Raises CheckpointError if one of the files is no text, YAML or JSON.
     """
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a folder's may be no UTF-8; GGUF is
     writer = gguf.GGUFWriter(None, architecture(model.part))
     for tensor in tensors:
         writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, native(tensor.type), tensor.nbytes)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gemma_mtp import advice
-from gemma_mtp.errors import GGUFError, UsageError
+from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.model.part import Part
@@ -121,15 +121,11 @@ def _gguf(stack: ExitStack, source: Source, path: Path, origin: Origin, part: Pa
 
 def _open_file(stack: ExitStack, path: Path) -> tuple[GGUFHeader, ReadData]:
     file = stack.enter_context(GGUFFile(path))
-    data = stack.enter_context(path.open("rb", buffering=0))
 
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        # Not through the map: thousands of small samples would each pull in the kernel's read-ahead.
-        data.seek(tensor.offset + start)
-        raw = data.read(stop - start)
-        if len(raw) < stop - start:
-            raise GGUFError("the file became shorter while it was read", where=path)
-        return np.frombuffer(raw, np.uint8)
+        room = np.empty(stop - start, np.uint8)
+        file.span(tensor).read_into(room, start)
+        return room
 
     return file.header, read
 

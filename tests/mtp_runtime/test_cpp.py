@@ -79,7 +79,7 @@ def test_text_comes_in_pieces_and_a_seed_is_kept(pair: tuple[Path, Path]):
     ("more", "words"),
     [
         pytest.param({"auto": True}, "does not adapt", id="auto"),
-        pytest.param({"chat": ChatSettings()}, "--chat is for --engine python", id="chat"),
+        pytest.param({"chat": ChatSettings()}, "does not chat", id="chat"),
     ],
 )
 def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path], more: dict, words: str):

@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from gemma_mtp.native.stats import peak_memory
 from gemma_mtp.quantize import Output, quantize_file
-quantize_file(Path(sys.argv[1]), [Output(Path(sys.argv[1] + '.out'), kind) for kind in ('Q4_0', 'Q8_0')], threads=2)
+quantize_file(Path(sys.argv[1]), [Output(Path(sys.argv[1] + kind), kind) for kind in ('Q4_0', 'Q8_0')], threads=2)
 print(peak_memory())
 """
 
