@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gemma_mtp.files.mistaken import MISTAKEN
 from safetensors.numpy import load_file, save_file
 from test_bad_checkpoints import edit_tensors
 
@@ -15,6 +14,7 @@ from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import BadFileError, GGUFError
 from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.files.signature import SIGNATURES
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 156000000\n"
 PAGE = b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"
@@ -104,7 +104,7 @@ def test_in_a_ggufs_place(content: bytes, says: str, tmp_path: Path):
     (tmp_path / "model.gguf").write_bytes(content)
     with pytest.raises(GGUFError, match=says) as caught:
         GGUFFile(tmp_path / "model.gguf")
-    assert caught.value.hint in {one.remedy for one in MISTAKEN}
+    assert caught.value.hint in {one.hint for one in SIGNATURES}
 
 
 def test_nothing_good_is_mistaken(tmp_path: Path):

@@ -19,9 +19,10 @@ from gemma_mtp.errors import BadFileError, CheckpointError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.safetensors_file import read_header
 from gemma_mtp.model.config import read_config
+from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.sources.card import LISTS, ORIGINS, SAMPLING, TEXTS
 from gemma_mtp.sources.checkpoint import place_tensors
-from gemma_mtp.sources.metadata import general_metadata, model_metadata
+from gemma_mtp.sources.metadata import general_metadata
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 #: Every JSON type, and what lies beyond the types of a GGUF.
@@ -43,7 +44,7 @@ def keys_of(folder: Path) -> dict:
     notes: list[str] = []
     keys = {
         **general_metadata(model, folder, "some-model-1B", [], notes.append),
-        **model_metadata(model),
+        **written_keys(model),
         **tokenizer_metadata(folder, model.vocabulary, notes.append),
     }
     assert all(0 < len(note) < 2000 for note in notes)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem
-from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.publish import PushRequest, plan_push, push
 from gemma_mtp.publish.assistant_file import AssistantFile
 from gemma_mtp.publish.card import TAGS, read_card, write_card
@@ -39,7 +39,7 @@ def assistant(tmp_path: Path, assistant_gguf: Callable[[str], Path]) -> Path:
 def facts(base_model: str | None = None) -> Facts:
     file = AssistantFile(
         path=Path(NAME),
-        name=parse_drafter_name(NAME),
+        name=parse_published(NAME),
         dialect=MAINLINE,
         type="BF16",
         bits=16.0,
