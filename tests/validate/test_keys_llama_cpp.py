@@ -31,7 +31,7 @@ from gemma_mtp.validate.side import TARGET_DIALECT
 from gemma_mtp.validate.verify import check_file
 
 #: Smaller than the other tests' models: there are some thousand files.
-SMALL = {"intermediate": 32, "heads": 2, "kv_heads_sliding": 1, "head_dim_sliding": 8, "head_dim_full": 16}
+SMALL = {"intermediate": 32, "heads": 2, "kv_heads_sliding": 1, "head_dim_sliding": 16, "head_dim_full": 32}
 HYPERS = {
     "target": replace(TARGET, hidden=32, **SMALL),
     "assistant": replace(ASSISTANT, hidden=16, backbone=32, **SMALL),
