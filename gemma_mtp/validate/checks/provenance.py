@@ -78,9 +78,8 @@ def fine_tune(pair: Pair) -> Finding:
         return skipped("the file does not say what it is: general.name is missing")
     makers = {maker.lower() for maker in _texts(side, MAKERS)} - {"google"}
     if makers:
-        return skipped(
-            f"it was made from a model of {', '.join(sorted(makers))}: whether that is Google's is not known"
-        )
+        of = ", ".join(sorted(makers))
+        return skipped(f"it was made from a model of {of}: whether that is Google's is not known", name)
     return ok(name)
 
 
