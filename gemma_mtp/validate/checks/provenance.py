@@ -74,14 +74,13 @@ def fine_tune(pair: Pair) -> Finding:
             name,
         )
     if side.hyper.hidden not in SIZES:
-        return skipped(f"no release is {side.hyper.hidden:,} wide: there is nothing to compare with")
+        return skipped(f"no release is {side.hyper.hidden:,} wide: there is nothing to compare with", name)
     if "gemma" not in " ".join(_texts(side, NAMES)).lower():
         return skipped("the file does not say what it is: general.name is missing")
     makers = {maker.lower() for maker in _texts(side, MAKERS)} - {"google"}
     if makers:
-        return skipped(
-            f"it was made from a model of {', '.join(sorted(makers))}: whether that is Google's is not known"
-        )
+        of = ", ".join(sorted(makers))
+        return skipped(f"it was made from a model of {of}: whether that is Google's is not known", name)
     return ok(name)
 
 
