@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gemma_mtp.cli.output import byte_progress, notes, print_error, print_json, print_note, results
+from gemma_mtp.cli.output import byte_progress, notes, print_error, print_json, print_note, print_warning, results
 from gemma_mtp.cli.push_table import (
     outcome_as_json,
     plan_as_json,
@@ -48,6 +48,8 @@ def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
     print_note(f"{plan.material.name} from {plan.job.source}")
     made = make(plan, threads=threads, progress=byte_progress, tell=_tell, tell_push=print_plan)
     if not json:
+        for note in made.notes:
+            print_warning(note)
         for path in made.files:
             results.print(str(path), markup=False, soft_wrap=True)
         print_warnings(made.reports)
@@ -94,6 +96,7 @@ def _as_json(plan: Schedule, made: Made) -> dict[str, Any]:
         "source": plan.job.source,
         "name": made.name,
         "files": [str(path) for path in made.files],
+        "notes": list(made.notes),
         "steps": [
             {
                 "action": result.step.action,
