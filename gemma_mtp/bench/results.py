@@ -7,6 +7,7 @@ print(results.recommendation.speedup, results.overall("python", 3).acceptance)
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 from collections.abc import Mapping
@@ -227,7 +228,7 @@ def _record(kind: type[Record], value: Any, place: str) -> Record:
 
 def _checked(kind: Any, value: Any, place: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise _Mismatch(f"{place} is {shown(value)}, {_KINDS[kind]} is needed")
+        raise _Mismatch(f"{place} is {json.dumps(value)[:80]}, {_KINDS[kind]} is needed")
     return value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gemma_mtp.cli.boundary import as_problem
-from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, results
+from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, print_warning, results
 from gemma_mtp.cli.push_table import (
     outcome_as_json,
     plan_as_json,
@@ -50,6 +50,8 @@ def _make(plan: Schedule, threads: int | None, deep: bool, json: bool) -> dict[s
     print_note(f"{plan.material.name} from {plan.job.source}")
     made = make(plan, threads=threads, deep=deep, progress=byte_progress, tell=_tell, tell_push=print_plan)
     if not json:
+        for note in made.notes:
+            print_warning(note)
         for path in made.files:
             results.print(line(str(path)))
         print_warnings(made.reports)
@@ -98,6 +100,7 @@ def _as_json(plan: Schedule, made: Made) -> dict[str, Any]:
         "source": plan.job.source,
         "name": made.name,
         "files": [str(path) for path in made.files],
+        "notes": list(made.notes),
         "steps": [
             {
                 "action": result.step.action,

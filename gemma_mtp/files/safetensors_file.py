@@ -193,8 +193,9 @@ def require_indexed(folder: Path, files: Iterable[Path], tensors: Container[str]
 def _other_weights(there: Iterable[str], taken: Iterable[Path]) -> tuple[str, ...]:
     """A note about weights in the folder that are not read."""
     names = {file.name for file in taken}
-    left = [name for name in sorted(there) if name not in names and (name == INDEX or name.endswith(WEIGHTS))]
+    first = f"{SINGLE} is" if SINGLE in names else f"the files that {INDEX} names are"
+    kinds = (*WEIGHTS, INDEX) if SINGLE in names else WEIGHTS
+    left = [name for name in sorted(there) if name not in names and name.endswith(kinds)]
     if not left:
         return ()
-    first = SINGLE if SINGLE in names else f"the files that {INDEX} names"
     return (f"the folder has several sets of weights: {first} taken, as transformers does; not {', '.join(left[:8])}",)

@@ -22,13 +22,17 @@ from gemma_mtp.validate import Report
 
 @dataclass
 class Workshop:
-    """Where a schedule is carried out. deep: whether the Hub's cache is hashed again. reports: of verified files."""
+    """Where a schedule is carried out. deep: whether the Hub's cache is hashed again. reports: of verified files.
+
+    notes: what the checkpoint says and was not heeded (see `Conversion`).
+    """
 
     plan: Schedule
     threads: int | None
     progress: Progress
     deep: bool = False
     reports: dict[str, Report] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def source(self) -> Path:
@@ -47,7 +51,7 @@ def convert(shop: Workshop, steps: Sequence[Step]) -> None:
     settings, material = steps[0].settings, shop.plan.material
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(shop.source).values())
     with shop.progress("converting", size * len(steps)) as advance:
-        convert_checkpoint(
+        done = convert_checkpoint(
             shop.source,
             shop.outputs(steps),
             name=settings["name"],
@@ -57,6 +61,7 @@ def convert(shop: Workshop, steps: Sequence[Step]) -> None:
             threads=shop.threads,
             advance=advance,
         )
+    shop.notes += done.notes
 
 
 def quantize(shop: Workshop, steps: Sequence[Step]) -> None:

@@ -35,6 +35,7 @@ class StepResult:
 class Made:
     """What came of a job. reports: of the files that were verified now, by name.
 
+    notes: what the checkpoint says and was not heeded, if it was converted now.
     push_plan, outcome: None if nothing was to be pushed.
     """
 
@@ -44,6 +45,7 @@ class Made:
     reports: Mapping[str, Report]
     push_plan: Plan | None = None
     outcome: Outcome | None = None
+    notes: tuple[str, ...] = ()
 
 
 def make(
@@ -75,7 +77,7 @@ def make(
             results.append(result)
     if plan.manifest.sources != plan.material.stamps:
         _note(shop, {})  # the same content at another time
-    done = Made(plan.material.name, tuple(plan.files), tuple(results), shop.reports)
+    done = Made(plan.material.name, tuple(plan.files), tuple(results), shop.reports, notes=shop.notes)
     if plan.repo is None:
         return done
     push_plan = plan_push(push_request(plan, shop), progress=progress)

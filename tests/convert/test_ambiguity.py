@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 from pathlib import Path
 
@@ -254,4 +253,3 @@ def test_what_stands_in_a_small_files_place(name, kind, assistant_folder, tmp_pa
             file.truncate(1 << 40)
     with pytest.raises(CheckpointError, match=name):
         convert(assistant_folder, tmp_path / "a.gguf")
-    shutil.rmtree(path, ignore_errors=True)
