@@ -18,6 +18,7 @@ Force = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+#: At most as many as llama.cpp has room for: mtp_runtime.settings.MOST_THREADS, a room that help must not import.
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, max=512, help="Threads. Default: all cores.")]
 
 ENGINE = "Engine"
