@@ -190,6 +190,15 @@ def test_habits_of_llama_cpp(target_gguf: GGUFFactory):
         assert (done.exit_code, done.stdout) == (2, ""), words
 
 
+def test_the_most_threads_are_the_runtimes():
+    from typing import get_args
+
+    from gemma_mtp.cli.options import Threads
+    from gemma_mtp.mtp_runtime.settings import MOST_THREADS
+
+    assert get_args(Threads)[1].max == MOST_THREADS
+
+
 def test_a_file_that_is_mainline_already(assistant_gguf: GGUFFactory, tmp_path, monkeypatch):
     """Nothing is written, least of all under a name that cannot be published; another dialect's file goes back."""
     monkeypatch.chdir(tmp_path)
