@@ -81,8 +81,11 @@ def _respell(place: Source, output: Path | None, dialect: Dialect, types: list[s
     from gemma_mtp.cli.output import byte_progress
     from gemma_mtp.convert import convert_dialect, respelled_name
     from gemma_mtp.errors import UsageError
+    from gemma_mtp.files.gguf_reader import require_gguf_file
     from gemma_mtp.hub.download import fetch_file
 
+    if place.path is not None:
+        require_gguf_file(place.path)
     if types:
         raise UsageError("a GGUF keeps its types when its dialect changes", hint="use gemma-mtp quantize for --type")
     name = respelled_name(place.file or str(place.path), dialect)

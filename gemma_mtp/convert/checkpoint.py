@@ -12,8 +12,7 @@ import numpy as np
 
 from gemma_mtp.convert.experts import SourceTensor, fuse_experts
 from gemma_mtp.errors import CheckpointError
-from gemma_mtp.files.mistaken import LORA_REMEDY
-from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, StoredTensor
+from gemma_mtp.files.safetensors_file import LORA_REMEDY, SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.model.config import Hyperparameters, read_config
 from gemma_mtp.model.roles import Slot, slots
 

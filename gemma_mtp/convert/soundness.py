@@ -12,6 +12,8 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
+from gemma_mtp.ggml import ForeignType
+from gemma_mtp.validate.host import Host
 from gemma_mtp.validate.side import Side
 
 #: What only the data can show; whoever converts looks at them while they pass (NaN), or has made the head himself.
@@ -46,7 +48,9 @@ def require_sound_source(place: Path, header: GGUFHeader, tensors: Mapping[str, 
 def _require(side: Side, what: str, without: Sequence[str]) -> None:
     from gemma_mtp.validate.verify import check_file
 
-    errors = check_file(side, *without).errors
+    foreign = [tensor.type for tensor in side.tensors.values() if isinstance(tensor.type, ForeignType)]
+    host = Host(runtime=foreign[0].runtime) if foreign else None  # in another the file is useless, whatever its dialect
+    errors = check_file(side, *without, host=host).errors
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         worst = errors[0].finding

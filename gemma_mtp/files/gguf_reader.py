@@ -19,7 +19,7 @@ import numpy as np
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.mapped import Done, MappedFile
-from gemma_mtp.files.mistaken import mistaken
+from gemma_mtp.files.signature import HEAD, recognized
 from gemma_mtp.ggml import TensorType, block_size, tensor_bytes, tensor_type
 
 MAGIC = b"GGUF"
@@ -93,9 +93,7 @@ class GGUFFile:
         try:
             self.header = parse_header(self._map.view(), self.size)
         except GGUFError as error:
-            other = mistaken(self.path)
-            what, hint = (f"this is {other.what}", other.remedy) if other else (error.what, error.hint)
-            located = GGUFError(what, where=path, hint=hint)
+            located = GGUFError(error.what, where=path, hint=error.hint)
             located.offset = error.offset
             raise located from error
 
@@ -133,6 +131,18 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
+def require_gguf_file(path: Path) -> None:
+    """Raises GGUFError, which says what it is instead, unless the file begins as a GGUF does."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        require_gguf(head)
+    except OSError as error:
+        raise GGUFError(f"cannot be read: {error.strerror}", where=path) from error
+    except GGUFError as error:
+        raise GGUFError(error.what, where=path, hint=error.hint) from error
+
+
 def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
     """Parse and check the header of a file of `file_size` bytes of which `buffer` holds the first.
 
@@ -163,6 +173,15 @@ def _check_alignment(records: list[_Record], header_end: int, alignment: int, fi
 
 def _aligned(position: int, alignment: int) -> int:
     return -(-position // alignment) * alignment
+
+
+def require_gguf(head: bytes) -> None:
+    """Raises GGUFError, which says what the file is instead, if these are not the first bytes of a GGUF."""
+    if head.startswith(MAGIC) or MAGIC.startswith(head):
+        return
+    known = recognized(head)
+    what = f"it is {known.what}" if known else f"it begins with {head[:4]!r}, not {MAGIC!r}"
+    raise GGUFError(f"not a GGUF file: {what}", hint=known.hint if known else None, offset=0)
 
 
 class _Cursor:
@@ -207,9 +226,8 @@ class _Cursor:
 
 
 def _preamble(cursor: _Cursor) -> tuple[int, int, int]:
-    magic = bytes(cursor.take(4, "the magic"))
-    if magic != MAGIC:
-        raise GGUFError(f"not a GGUF file: it begins with {magic!r}, not {MAGIC!r}", offset=0)
+    require_gguf(bytes(cursor.buffer[:HEAD]))
+    cursor.take(4, "the magic")
     version = cursor.u32("the version")
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from gemma_mtp.errors import SafetensorsError
 from gemma_mtp.files.mapped import Done, MappedFile
-from gemma_mtp.files.mistaken import LORA_REMEDY, mistaken
+from gemma_mtp.files.signature import mistaken
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
@@ -97,8 +97,8 @@ def read_header(path: Path) -> list[StoredTensor]:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length))
     except (SafetensorError, OSError) as error:
-        if other := mistaken(path):
-            raise SafetensorsError(f"this is {other.what}", where=path, hint=other.remedy) from error
+        if other := mistaken(path, "a safetensors file"):
+            raise SafetensorsError(f"this is {other.what}", where=path, hint=other.hint) from error
         raise SafetensorsError(
             f"not a whole safetensors file: {error}", where=path, hint="download it again"
         ) from error
@@ -117,6 +117,7 @@ def read_header(path: Path) -> list[StoredTensor]:
     ]
 
 
+LORA_REMEDY = "merge it into its base model (peft: merge_and_unload), save that, and convert the result"
 _PICKLE = (
     "{} is a pickle, which is not read, because loading one runs whatever code it holds: take a checkpoint in "
     "safetensors, or save this one anew with transformers' save_pretrained, which writes them"

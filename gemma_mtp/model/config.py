@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import CheckpointError
-from gemma_mtp.files.mistaken import LORA_REMEDY, mistaken
+from gemma_mtp.files.safetensors_file import LORA_REMEDY
+from gemma_mtp.files.signature import mistaken
 
 #: HF class -> which part of a pair it is.
 ARCHITECTURES = {
@@ -151,8 +152,8 @@ def read_json(path: Path, parse: Callable[[bytes], Any] = json.loads) -> dict[st
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=path) from error
     except (ValueError, RecursionError) as error:
-        if other := mistaken(path):
-            raise CheckpointError(f"this is {other.what}", where=path, hint=other.remedy) from error
+        if other := mistaken(path, "JSON"):
+            raise CheckpointError(f"this is {other.what}", where=path, hint=other.hint) from error
         raise CheckpointError(f"is not JSON: {error}", where=path, hint="mend it, or download it again") from error
     if not isinstance(content, dict):
         raise CheckpointError("is JSON, but no object", where=path)

@@ -30,7 +30,7 @@ class Form:
     words: the same, in the words of a message. scalar: the type of a single value; None: it must be an array.
     items: the types of an array's items; none: it must not be an array. length: how many; empty: any number.
     low, high: the bounds of a number, and of each layer's. below_tokens: a number must be the id of a token.
-    choices: the texts that are known; none: any text.
+    choices: the texts that are known; none: any text. single_ignored: llama.cpp passes over what is no array.
     """
 
     words: str
@@ -41,6 +41,7 @@ class Form:
     high: float = MAX_COUNT
     below_tokens: bool = False
     choices: tuple[str, ...] = ()
+    single_ignored: bool = False
 
 
 U16, U32, I32, F32 = ValueType.UINT16, ValueType.UINT32, ValueType.INT32, ValueType.FLOAT32
@@ -63,6 +64,7 @@ TRUE = Form("a BOOL that is true", BOOL, low=1)
 TEXT = Form("a STRING", STRING)
 SCALING = Form("one of none, linear, yarn, longrope", STRING, choices=("none", "linear", "yarn", "longrope"))
 TEXTS = Form("an array of STRING", None, (STRING,))
+NAMES = Form("an array of STRING", None, (STRING,), single_ignored=True)
 ANY_ID = Form("a UINT32", U32, high=2**32 - 1)
 TOKEN = Form("a UINT32 that is the id of a token", U32, below_tokens=True)
 IDS = Form("an array of INT32", None, (I32,))
@@ -124,7 +126,7 @@ MODEL_KEYS = (
     *_optional(TRUE, "attention.causal"),
     *_optional(SIZE, "pooling_type", "classifier.pooling_type", "expert_group_used_count"),
     *_optional(NONE, "expert_group_count"),
-    *_optional(TEXTS, "classifier.output_labels"),
+    *_optional(NAMES, "classifier.output_labels"),
     *_optional(FLAG, "rope.scaling.finetuned"),
     *_optional(SIZE, "rope.scaling.original_context_length"),
     *_optional(SCALING, "rope.scaling.type"),
@@ -138,7 +140,7 @@ COMMON_KEYS = (
     Key("general.architecture", TEXT),
     *_optional(TEXT, "general.name"),
     *_optional(SIZE, "general.file_type"),
-    *_optional(TEXTS, TENSOR_NAMES),
+    *_optional(NAMES, TENSOR_NAMES),
     *_optional(Form(f"an array with a BOOL for each of {TENSOR_NAMES}", None, (BOOL,), TENSOR_NAMES), PRECISIONS),
     *_optional(PART_COUNT, "split.count"),
     Key("tokenizer.ggml.model", TEXT),

@@ -75,8 +75,11 @@ def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: str) -> Mod
 def common_faults(metadata: Mapping[str, Value]) -> tuple[str, ...]:
     """A sentence for each key of the tokenizer and of the file that llama.cpp would stop at."""
     lengths = {TOKENS: _count(metadata, TOKENS_KEY), TENSOR_NAMES: _count(metadata, TENSOR_NAMES)}
-    faults = [fault for key in COMMON_KEYS if (fault := _common_fault(key, metadata, lengths))]
-    if TENSOR_NAMES in metadata and PRECISIONS not in metadata:
+    names = metadata.get(TENSOR_NAMES)
+    has_names = names is not None and names.type is ValueType.ARRAY
+    read = (key for key in COMMON_KEYS if has_names or key.name != PRECISIONS)
+    faults = [fault for key in read if (fault := _common_fault(key, metadata, lengths))]
+    if has_names and PRECISIONS not in metadata:
         faults.append(f"{TENSOR_NAMES} is there without {PRECISIONS}")
     return tuple(faults)
 
@@ -118,7 +121,7 @@ def held(stored: Value, form: Form, lengths: Mapping[str, int]) -> Any | None:
 
 def _single(stored: Value, form: Form, lengths: Mapping[str, int]) -> Any | None:
     if stored.type is not form.scalar:
-        return None
+        return 0 if form.single_ignored else None
     value = stored.decode()
     if isinstance(value, str):
         return value if not form.choices or value in form.choices else None

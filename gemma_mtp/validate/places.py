@@ -100,7 +100,7 @@ def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tu
     """
     first, read = parts[0]
     promised = first.metadata.get("split.count")
-    count = (promised.integer() if promised else None) or 0
+    count = int(promised.decode()) if promised is not None and promised.type is ValueType.UINT16 else 0
     if len(parts) == 1 and count <= 1:
         return first, read
     if count != len(parts):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.settings import ContextSettings
-from gemma_mtp.validate.checks import CHECKS, Check, of_file
+from gemma_mtp.validate.checks import CHECKS, Check, identity, of_file
 from gemma_mtp.validate.checks.hosts import known_problems
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
@@ -88,9 +88,16 @@ def static_report(pair: Pair, strict: bool) -> Report:
     return Report((*results, *known_problems(pair)), strict, notes, memory)
 
 
-def check_file(side: Side, *without: str) -> Report:
-    """All checks that one file can be put to, whatever it is paired with. without: ids of checks to leave out."""
-    return Report(tuple(run_checks(Pair(target=side, assistant=side), of_file(side.part, *without))))
+def check_file(side: Side, *without: str, host: Host | None = None) -> Report:
+    """All checks that one file can be put to, whatever it is paired with.
+
+    without: ids of checks to leave out. host: the runtime that it is meant for.
+    """
+    is_it = Result("parts", "What it is", identity.alone(side))
+    if is_it.status is Status.ERROR:
+        return Report((is_it,))
+    pair = Pair(target=side, assistant=side, host=host or Host())
+    return Report((is_it, *run_checks(pair, of_file(side.part, *without))))
 
 
 def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:

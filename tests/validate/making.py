@@ -110,7 +110,7 @@ def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Mapping[str, 
 def _plan(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
     elements = block_size(kind)
     size = row_bytes(kind, elements)
-    columns = data.shape[-1] * data.itemsize // size * elements
+    columns = data.shape[-1] * data.itemsize // size * elements  # what a row has beside its blocks is less than one
     return TensorPlan(name, (*data.shape[:-1], columns), kind)
 
 

@@ -208,7 +208,7 @@ CASES = {
     ),
     "a flag of the wrong type": Case(
         "assistant-tokenizer",
-        ("does not load the assistant: tokenizer.ggml.add_bos_token is STRING 'true', not a BOOL",),
+        ("cannot use the assistant's header: tokenizer.ggml.add_bos_token is STRING 'true', not a BOOL",),
         assistant=text_key("tokenizer.ggml.add_bos_token", "true"),
     ),
     "a token that is there twice": Case(

@@ -22,7 +22,7 @@ def common_keys(side: Side) -> Finding:
     """Keys of tokenizer and file have the types and lengths that llama.cpp's loader takes; no token is there twice."""
     faults = (*side.common_faults, *([side.repeated_token] if side.repeated_token else ()))
     read = sum(key.name in side.metadata for key in COMMON_KEYS if key.name.startswith("tokenizer."))
-    return _judged(side, faults, f"llama.cpp does not load the {side.part}", read)
+    return _judged(side, faults, f"llama.cpp cannot use the {side.part}'s header", read)
 
 
 def _judged(side: Side, faults: Sequence[str], what: str, read: int) -> Finding:

@@ -61,6 +61,16 @@ def parts(pair: Pair) -> Finding:
     return ok(*values)
 
 
+def alone(side: Side) -> Finding:
+    """What a file is meant as is what it is."""
+    if side.actual_part == side.part:
+        return ok(**{side.part: _kind(side)})
+    if side.actual_part is None:
+        return error(_why_unknown(side), _remedy_unknown(side), **{side.part: _kind(side)})
+    what = f"this is no {side.part}, but the {side.actual_part}"
+    return error(what, f"name the {side.part}'s file", **{side.part: _kind(side)})
+
+
 def _kind(side: Side) -> str:
     return f"{side.architecture or 'no architecture'}{f' ({side.actual_part})' if side.actual_part else ''}"
 
