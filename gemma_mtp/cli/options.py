@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 Deep = Annotated[
     bool, typer.Option("--deep", help="Hash files of the Hub's cache again that were hashed before and look unchanged.")
 ]
-#: At most as many as llama.cpp has room for: mtp_runtime.settings.MOST_THREADS, a room that help must not import.
+#: At most as many threads as llama.cpp has room for (native.settings.MOST_THREADS, which help must not import).
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, max=512, help="Threads. Default: all cores.")]
 DecodingThreads = Annotated[
     int | None,

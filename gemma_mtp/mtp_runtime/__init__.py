@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["ContextSettings", "Generation", "ModelSettings", "MtpEngine", "Sampling", "Statistics"]
 
 _HOMES = {
-    "Generation": "engine",
-    "MtpEngine": "engine",
-    "ContextSettings": "settings",
-    "ModelSettings": "settings",
-    "Sampling": "settings",
-    "Statistics": "stats",
+    "Generation": "mtp_runtime.engine",
+    "MtpEngine": "mtp_runtime.engine",
+    "ContextSettings": "native.settings",
+    "ModelSettings": "native.settings",
+    "Sampling": "native.settings",
+    "Statistics": "native.stats",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"gemma_mtp.{_HOMES[name]}"), name)

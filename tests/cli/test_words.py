@@ -194,7 +194,7 @@ def test_the_most_threads_are_the_runtimes():
     from typing import get_args
 
     from gemma_mtp.cli.options import Threads
-    from gemma_mtp.mtp_runtime.settings import MOST_THREADS
+    from gemma_mtp.native.settings import MOST_THREADS
 
     assert get_args(Threads)[1].max == MOST_THREADS
 

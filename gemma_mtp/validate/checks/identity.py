@@ -67,7 +67,8 @@ def alone(side: OpenModel) -> Finding:
         return ok(**{side.part: _kind(side)})
     if side.actual_part is None:
         return error(_why_unknown(side), _remedy_unknown(side), **{side.part: _kind(side)})
-    return error(f"this is no {side.part}, but the {side.actual_part}", RECONVERT, **{side.part: _kind(side)})
+    what = f"this is no {side.part}, but the {side.actual_part}"
+    return error(what, f"name the {side.part}'s file", **{side.part: _kind(side)})
 
 
 def _kind(side: OpenModel) -> str:
