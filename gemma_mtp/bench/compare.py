@@ -13,10 +13,10 @@ from gemma_mtp.bench.comparison import Comparison, Visit, compared
 from gemma_mtp.bench.laps import Pair, Task
 from gemma_mtp.bench.measure import ANSWER, there_and_back
 from gemma_mtp.bench.results import PLAIN
-from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quantize_file
+from gemma_mtp.sources.pairing import check_runnable
 
 #: What is compared where nothing is asked for: llama.cpp's usual types, and the recipes.
 USUAL = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "draft-mixed", "draft-q4", "draft-iq4")
@@ -79,7 +79,7 @@ def compare(
 
     Raises BadFileError (no pair), UsageError, LlamaError, NativeCrash, EnvironmentProblem.
     """
-    check_pair(read_header(course.target), read_header(candidates.source))
+    check_runnable(course.target, candidates.source)
     course = replace(course, context=(course.context or ContextSettings()).with_threads())
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
         with byte_progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as on_bytes:

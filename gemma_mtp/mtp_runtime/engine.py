@@ -15,13 +15,13 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.generate import Step, generate
-from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.llama import Context, Model
 from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
+from gemma_mtp.sources.pairing import check_runnable
 
 DEFAULT_DRAFT_MAX = 3
 
@@ -63,7 +63,7 @@ class MtpEngine:
         """
         if draft_max < 0:
             raise UsageError(f"draft_max is {draft_max}, at least 0 is needed")
-        _check_files(target, assistant)
+        check_runnable(target, assistant)
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
 
@@ -278,10 +278,3 @@ class Generation(Iterator[Token]):
         self.statistics.peak_memory = peak_memory()
         self._steps.close()
         self._stream.feed(b"", last=True)
-
-
-def _check_files(target: str | Path, assistant: str | Path | None) -> None:
-    header = read_header(target)
-    check_target(header)
-    if assistant is not None:
-        check_pair(header, read_header(assistant))

@@ -12,8 +12,9 @@ from typing import Any
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.child import converse
+from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
-from gemma_mtp.native.stats import Statistics
+from gemma_mtp.sources.pairing import check_runnable
 
 #: What the child sends when it wants the next message.
 ASKING = None
@@ -57,29 +58,6 @@ class Request:
         """For `MtpEngine.generate`."""
         names = ("max_tokens", "draft_max", "draft_min", "p_min", "auto", "sampling", "stop", "ignore_end")
         return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class Result:
-    """A generation that has ended: `Generation`'s text, token ids, finish and seed, and the statistics.
-
-    context: tokens of the context that it ran in, 0 where that is not known. trained: those that the model was trained
-    for, to which every context is cut.
-    """
-
-    text: str
-    tokens: list[int]
-    finish: str
-    statistics: Statistics
-    seed: int | None = None
-    context: int = 0
-    trained: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON. `tokens` are the ids; the number of them is their length."""
-        own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
-        own |= {"context": self.context, "trained_context": self.trained}
-        return self.statistics.as_dict() | own
 
 
 def run(request: Request, on_text: Callable[[str], None]) -> Result:
@@ -145,7 +123,6 @@ def serve(request: Request) -> Generator[str | Result | None, Any, None]:
 
 
 def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
-    from gemma_mtp.mtp_runtime.pairing import read_header
     from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
 
     loading = Loading(
@@ -157,12 +134,12 @@ def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
         request.context,
         request.model or ModelSettings(),
     )
+    trained = check_runnable(request.target, loading.drafter).context
     fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
     with CppEngine(loading) as engine:
         result = yield from engine.stream(
             request.prompt or "", max_tokens=request.max_tokens, ignore_end=request.ignore_end, **fields
         )
-    trained = read_header(request.target).number("context_length")
     yield replace(result, context=min(request.context.size, trained), trained=trained)
 
 

@@ -19,9 +19,8 @@ from typing import Any
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
-from gemma_mtp.mtp_runtime.session import Result
 from gemma_mtp.native.child import telling
+from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
 
@@ -71,6 +70,11 @@ class Loading:
     parallel: int = 1
     idle_cache: int = 0
 
+    @property
+    def drafter(self) -> Path | None:
+        """The assistant, if it is to draft."""
+        return self.assistant if self.draft_max else None
+
     def __post_init__(self) -> None:
         """Raises UsageError."""
         if not 1 <= self.parallel <= MOST_PARALLEL:
@@ -110,11 +114,10 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
 
     verbosity: None: EVERYTHING if somebody reads this process's log, else ERRORS.
 
-    Raises MissingExtra, BadFileError (no pair), LlamaError (llama.cpp refuses; its words are on stderr).
+    Files that `sources.pairing.check_runnable` would refuse may abort the process.
+    Raises MissingExtra, LlamaError (llama.cpp refuses; its words are on stderr).
     """
     xllamacpp = _xllamacpp()
-    header = read_header(loading.target)
-    check_target(header)
     params = xllamacpp.CommonParams()
     params.model.path = str(loading.target)
     params.n_parallel, params.cache_ram_mib = loading.parallel, loading.idle_cache
@@ -128,9 +131,8 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
     params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key
     if listening.model_name:
         params.model_alias = {listening.model_name}
-    if loading.assistant is not None and loading.draft_max:
-        check_pair(header, read_header(loading.assistant))
-        _set_drafting(params.speculative, loading, loading.assistant, xllamacpp)
+    if loading.drafter is not None:
+        _set_drafting(params.speculative, loading, loading.drafter, xllamacpp)
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
