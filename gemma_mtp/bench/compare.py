@@ -13,6 +13,7 @@ from gemma_mtp.bench.comparison import Comparison, Visit, compared
 from gemma_mtp.bench.laps import Pair, Task
 from gemma_mtp.bench.measure import ANSWER, there_and_back
 from gemma_mtp.bench.results import PLAIN
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quantize_file
@@ -92,7 +93,7 @@ def compare(
 def _make(candidates: Candidates, folder: Path, on_bytes: Callable[[int], None]) -> list[Written]:
     report = quantize_file(
         candidates.source,
-        [Output(folder / f"mtp-{kind}.gguf", kind) for kind in candidates.kinds],
+        [Output(folder / f"{FAMILY.prefix}{kind}.gguf", kind) for kind in candidates.kinds],
         overrides=candidates.overrides,
         importance=candidates.importance,
         allow_requantize=candidates.allow_requantize,

@@ -19,6 +19,7 @@ from typing import Any
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
 from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
@@ -31,6 +32,8 @@ ERRORS, EVERYTHING = 1, 4
 MOST_PARALLEL = 256
 #: llama-server's own default for prompts of idle conversations, in MiB (common.h, `cache_ram_mib`).
 IDLE_CACHE = 8192
+#: What its enumeration calls `--spec-type`.
+SPECULATIVE_TYPE = f"COMMON_SPECULATIVE_TYPE_{FAMILY.spec_type.upper().replace('-', '_')}"
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
@@ -182,7 +185,7 @@ def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
 
 def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp: Any) -> None:
     draft, threads = speculative.draft, loading.context.threads or decoding_threads()
-    speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+    speculative.types = [getattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)]
     draft.mparams.path, draft.n_gpu_layers = str(assistant), loading.model.gpu_layers
     draft.n_max, draft.n_min, draft.p_min = loading.draft_max, loading.draft_min, loading.p_min
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads

@@ -13,7 +13,8 @@ from gemma_mtp.advice import into_mainline, ours
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.model.attachment import expected, given, misplaced_donors
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
+from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Want, open_model
@@ -53,7 +54,7 @@ def _check_target(target: OpenModel) -> None:
             hint="name the target first, then the assistant",
         )
     raise BadFileError(
-        f"its architecture is {architecture}; MTP assistants exist for {TARGET_ARCHITECTURE} targets",
+        f"its architecture is {architecture}; MTP assistants exist for {FAMILY.architectures[Part.TARGET]} targets",
         where=target.place,
     )
 
@@ -64,7 +65,8 @@ def _check_assistant(assistant: OpenModel) -> None:
         return
     if dialect is None or assistant.actual_part is Part.TARGET:
         raise BadFileError(
-            f"its architecture is {assistant.architecture or 'not named'}; an assistant's is {MAINLINE.architecture}",
+            f"its architecture is {assistant.architecture or 'not named'}; an assistant's is "
+            f"{FAMILY.architectures[Part.ASSISTANT]}",
             where=assistant.place,
         )
     raise BadFileError(

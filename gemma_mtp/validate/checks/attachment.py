@@ -6,17 +6,15 @@ from __future__ import annotations
 
 from gemma_mtp import advice
 from gemma_mtp.model.attachment import expected, given, misplaced_donors
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
-
-#: Hidden width of a target -> its size, as Google names them.
-SIZES = {1536: "E2B", 2560: "E4B", 3840: "12B", 2816: "26B-A4B", 5376: "31B"}
 
 OTHER_ASSISTANT = advice.OTHER_ASSISTANT
 
 
 def sized(width: int) -> str:
-    return f"{SIZES[width]} ({width})" if width in SIZES else str(width)
+    return f"{FAMILY.sizes[width]} ({width})" if width in FAMILY.sizes else str(width)
 
 
 def width(pair: Pair) -> Finding:
@@ -25,8 +23,8 @@ def width(pair: Pair) -> Finding:
     if has == wants:
         return ok(sized(has), sized(wants))
     return error(
-        f"this assistant is for a target {'of size ' if wants in SIZES else 'of width '}{sized(wants)}, the target is "
-        f"{sized(has)}; llama.cpp aborts at the first draft",
+        f"this assistant is for a target of {'size' if wants in FAMILY.sizes else 'width'} {sized(wants)}, the target "
+        f"is {sized(has)}; llama.cpp aborts at the first draft",
         OTHER_ASSISTANT,
         sized(has),
         sized(wants),
