@@ -15,6 +15,7 @@ quality: $(VENV)/.dev  ## what CI asks of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev  ## ratios against upstream, each measured in one run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

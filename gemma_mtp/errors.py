@@ -11,6 +11,9 @@ from pathlib import Path
 
 from gemma_mtp.redaction import redact
 
+#: Exit codes of a program that was ended by Ctrl-C, and by SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
+
 
 class GemmaMtpError(Exception):
     """Base of all errors that are meant for people.
