@@ -10,6 +10,9 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Replace output files
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Threads = Annotated[int | None, typer.Option("--threads", "-t", min=1, help="Threads. Default: all cores.")]
 
+#: Draft lengths where nobody says or knows better: fixed ones, and at most with --draft auto.
+FIXED, ADAPTIVE = 3, 8
+
 ENGINE = "Engine"
 Ctx = Annotated[int, typer.Option("--ctx", "-c", min=1, help="Tokens of context.", rich_help_panel=ENGINE)]
 Batch = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Batch, CacheType, Ctx, FlashAttention, GpuLayers, Threads
+from gemma_mtp.cli.options import FIXED, Batch, CacheType, Ctx, FlashAttention, GpuLayers, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.serve.server import Counters
@@ -23,9 +23,17 @@ def serve(
         typer.Option(envvar="GEMMA_MTP_API_KEY", help="A key that clients must send. May be given several times."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name for clients. Default: the file's.")] = None,
-    draft_max: Annotated[int, typer.Option(min=1, max=64, help="Tokens to draft in a round, at most.")] = 3,
+    draft_max: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help=f"Tokens to draft in a round, at most. Default: what bench found best, else {FIXED}."
+        ),
+    ] = None,
     draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0,
-    p_min: Annotated[float, typer.Option(min=0, max=1, help="End a draft where the drafter is less sure.")] = 0.0,
+    p_min: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="End a draft where the drafter is less sure. Default: as --draft-max, else 0."),
+    ] = None,
     ctx: Ctx = 4096,
     batch: Batch = 512,
     threads: Threads = None,
@@ -48,6 +56,7 @@ def serve(
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.errors import UsageError
     from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
+    from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
     from gemma_mtp.serve.server import check_port, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
@@ -69,7 +78,13 @@ def serve(
         print_warning(f"{result.title}: {result.finding.message}")
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
-    loading = Loading(target, assistant, draft_max, draft_min, p_min, context, ModelSettings(gpu_layers=gpu_layers))
+    model, longest, least = ModelSettings(gpu_layers=gpu_layers), draft_max or FIXED, p_min or 0.0
+    memory = open_memory(target, assistant, context, model)
+    winner = memory and (memory.winner("cpp") or memory.winner("python"))
+    if winner and not (draft_max or draft_min or p_min is not None):
+        longest, least = winner.draft_max, winner.p_min
+        print_note(f"drafting as gemma-mtp bench found best here: {winner}; --draft-max {FIXED} if you want another")
+    loading = Loading(target, assistant, longest, draft_min, least, context, model)
     listening = Listening(host, port, keys, name or target.stem, metrics=True)
     try:
         with stop_signals() as farewell, running_server(loading, listening) as server:
