@@ -10,7 +10,7 @@ nothing is learned of drafts: now and then some rounds try them, more and more s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,7 +21,7 @@ class Control(Protocol):
     draft_max: int
 
     def plan(self, room: int) -> int:
-        """How many tokens to draft in the round that begins. room: at most so many, at least 0."""
+        """How many tokens to draft in the round that begins, at most `room`."""
 
     def learn(self, accepted: int, seconds: float) -> None:
         """The planned round accepted so many drafts, and drafting and verification took so long together."""
@@ -50,14 +50,14 @@ FADING = 0.98
 COMMON = 60.0
 #: A cost is the median of so many measurements, less this share of it divided by their number: a length that was
 #: measured once only, and maybe disturbed, is measured again where it may pay.
-MEASUREMENTS, DOUBT = 25, 0.1
+MEASUREMENTS, DOUBT = 60, 0.1
 #: How much of a round's surprise is put down to the machine's pace, and what one round may say of it.
-PACE_SHARE, PACE_LIMIT = 0.1, 1.5
+PACE_SHARE, PACE_LIMIT = 0.2, 1.5
 #: A length is left for one that is better by this share and by the cost of the change over so many rounds.
-MARGIN, HORIZON = 0.02, 24
-#: Rounds that a length is given before it is judged; that drafting is tried for; that plain decoding rests between such
-#: tries, doubled up to the last. At a try what was seen before counts less, by the factor.
-SETTLE, TRY, FIRST_REST, LONGEST_REST, FORGET = 2, 4, 24, 192, 0.4
+MARGIN, HORIZON = 0.03, 24
+#: Rounds until a length is judged, again and again; for which drafting is tried; between such tries, doubled up to the
+#: last. At a try what was seen before counts less, by the factor.
+SETTLE, TRY, FIRST_REST, LONGEST_REST, FORGET = 2, 4, 20, 128, 0.4
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,17 @@ class Experience:
 
 
 class Costs:
-    """Seconds of a round by its length, at one pace of the machine, which is not always the same."""
+    """Seconds of a round by its length, at one pace of the machine, which is not always the same.
+
+    change: what another length than the last takes more; 0 as long as nobody knows.
+    """
 
     def __init__(self, known: Experience):
         self._measured = {length: deque(seconds, MEASUREMENTS) for length, seconds in known.costs.items() if seconds}
         self._changes = deque([known.change] if known.change else [], MEASUREMENTS)
-        self._known = {length: _expected(measured) for length, measured in self._measured.items()}
+        self._usual = {length: _median(measured) for length, measured in self._measured.items()}
+        self._known = {length: self._expected(length) for length in self._measured}
+        self.change = known.change
         self._pace, self._last, self._first = 1.0, -1, False
 
     @property
@@ -87,25 +92,25 @@ class Costs:
         """The longest length that was measured."""
         return max(self._measured, default=0)
 
-    @property
-    def change(self) -> float:
-        """Seconds that a change of length costs; 0 as long as nobody knows."""
-        return _median(self._changes) if self._changes else 0.0
-
     def add(self, length: int, seconds: float) -> None:
         seconds, changed = seconds / self._pace, length != self._last
         measured, self._last = self._measured.setdefault(length, deque(maxlen=MEASUREMENTS)), length
         if changed and measured:
-            self._changes.append(max(seconds - _median(measured), 0.0))
+            self._changes.append(max(seconds - self._usual[length], 0.0))
+            self.change = _median(self._changes)
             return
         if self._first:  # the only measurement has the change in it
             measured.clear()
         elif len(measured) > SETTLE:
-            surprise = seconds / _median(measured)
+            surprise = seconds / self._usual[length]
             self._pace *= min(max(surprise, 1 / PACE_LIMIT), PACE_LIMIT) ** PACE_SHARE
         self._first = changed
         measured.append(seconds)
-        self._known[length] = _expected(measured)
+        self._usual[length] = _median(measured)
+        self._known[length] = self._expected(length)
+
+    def _expected(self, length: int) -> float:
+        return self._usual[length] * (1 - DOUBT / len(self._measured[length]))
 
     def of(self, length: int) -> float:
         """A known cost, one between those of its neighbours, or one that is cheap enough to be tried."""
@@ -150,8 +155,8 @@ class Chances:
     def add(self, planned: int, accepted: int) -> None:
         """A round of so many drafts. One that ended earlier by itself would have done so for every length."""
         for held in [True] * accepted + [False] * (accepted < planned):
-            self._held, self._judged = FADING * self._held + held, FADING * self._judged + 1
             self._go_on(held)
+            self._held, self._judged = self._held + held, self._judged + 1
         if accepted == planned:
             self._owed += self.share
             self._go_on(self._owed >= 1)
@@ -159,6 +164,7 @@ class Chances:
 
     def _go_on(self, held: bool) -> None:
         self._tokens = FADING * self._tokens + 1
+        self._held, self._judged = FADING * self._held, FADING * self._judged
         for length in self._lengths:
             inside = held and self._place[length] < length
             self._place[length] = self._place[length] + 1 if inside else 0
@@ -201,15 +207,14 @@ class Auto:
         if self._stay > 0:
             return
         if self._rest:
-            self._rest_on()
-            return
-        best = self._best()
-        if not self._pays(best):
+            return self._rest_on()
+        best, self._stay = self._best(), SETTLE
+        if best == self._length or not self._pays(best):
             self._next_rest = FIRST_REST if self._length else self._next_rest
-        else:
-            if best == 0:
-                self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
-            self._length, self._stay = best, SETTLE
+            return
+        if best == 0:
+            self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
+        self._length = best
 
     def _rest_on(self) -> None:
         self._rest -= 1
@@ -237,11 +242,7 @@ class Auto:
 
 def _tokens(length: int, share: float) -> float:
     """Tokens of a round whose drafts hold with this chance each."""
-    return sum(share**place for place in range(length + 1))
-
-
-def _expected(measured: Collection[float]) -> float:
-    return _median(measured) * (1 - DOUBT / len(measured))
+    return (1 - share ** (length + 1)) / (1 - share) if share < 1 else length + 1.0
 
 
 def _median(values: Iterable[float]) -> float:
