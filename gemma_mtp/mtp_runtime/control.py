@@ -189,11 +189,9 @@ class Auto:
         self.draft_max = draft_max
         self._lengths = sorted({0, draft_max, *(one for one in LENGTHS if max(draft_min, 1) <= one <= draft_max)})
         self._costs, self._chances = Costs(known), Chances(self._lengths, known.share)
-        self._rest, self._next_rest, self._planned = 0, FIRST_REST, 0
+        self._rest, self._next_rest, self._planned, self._length, self._stay = 0, FIRST_REST, 0, 0, 1
         if known.costs:
             self._length, self._stay = self._best(1), SETTLE if self._best() else TRY
-        else:
-            self._length, self._stay = 0, 1
 
     def plan(self, room: int) -> int:
         self._planned = min(self._length, room)
@@ -204,10 +202,10 @@ class Auto:
         if self._planned:
             self._chances.add(self._planned, accepted)
         self._stay -= 1
-        if self._stay > 0:
-            return
-        if self._rest:
-            return self._rest_on()
+        if self._stay <= 0:
+            (self._rest_on if self._rest else self._judge)()
+
+    def _judge(self) -> None:
         best, self._stay = self._best(), SETTLE
         if best == self._length or not self._pays(best):
             self._next_rest = FIRST_REST if self._length else self._next_rest
