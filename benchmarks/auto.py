@@ -5,8 +5,8 @@
 A row for each kind of text, a column for each machine. Every figure is a share of what the best fixed length gives, no
 drafting included: the length that is best over all seeds of the cell, found by running each of them on the same texts.
 First over the whole text, then in the worst stretch of 64 tokens (the same places of all seeds' texts together: what is
-left is the controller's doing, not luck). Twice: `known`, with the costs that `gemma-mtp bench` or runs before have
-left, and `cold`, where nothing is known of the machine.
+left is the controller's doing, not luck). Twice: `known`, with costs as `gemma-mtp bench` leaves them, and
+`cold`, where nothing is known of the machine.
 
 - A text says for each of its tokens whether the drafter is right about it, whatever was drafted before.
 - Costs are told to the controller with noise: each round's by a lognormal factor, one round of a hundred by four more,
