@@ -34,6 +34,14 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show llama.cpp's
 Log = Annotated[Path | None, typer.Option("--log", help="Write llama.cpp's own log there.")]
 
 ENGINE, CHAT = "Engine", "Chat"
+Engine = Annotated[
+    Literal["python", "cpp"] | None,
+    typer.Option(
+        help="What decodes: python, gemma-mtp's loop (extra `runtime`), or cpp, llama.cpp's own in xllamacpp (extra "
+        "`serve`). Default: what is installed, python first.",
+        rich_help_panel=ENGINE,
+    ),
+]
 Think = Annotated[
     bool,
     typer.Option("--think/--no-think", help="Let the model think first (`enable_thinking`).", rich_help_panel=CHAT),

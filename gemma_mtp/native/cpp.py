@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
-from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
+from gemma_mtp.errors import EnvironmentProblem, LlamaError, MissingExtra, UsageError
+from gemma_mtp.extras import command, installed
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.session import Result
 from gemma_mtp.native.child import telling
@@ -99,10 +101,10 @@ class ServerStatistics(Statistics):
 
 def package_version() -> str:
     """Raises MissingExtra."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        raise MissingExtra(PACKAGE, "serve") from None
+    with suppress(PackageNotFoundError):  # a module without its package's record
+        if installed("serve"):
+            return version(PACKAGE)
+    raise MissingExtra("serve", feature="llama.cpp's C++ engine")
 
 
 def start_server(loading: Loading, listening: Listening, *, verbosity: int | None = None) -> Any:
@@ -142,12 +144,13 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
 
 
 def _xllamacpp() -> Any:
+    package_version()
     try:
         import xllamacpp
-    except ModuleNotFoundError as error:
-        if error.name != PACKAGE:
-            raise
-        raise MissingExtra(PACKAGE, "serve") from None
+    except (ImportError, OSError) as error:
+        raise EnvironmentProblem(
+            f"{PACKAGE} cannot be loaded: {error}", hint=f"install it anew: {command('serve')}"
+        ) from error
     return xllamacpp
 
 
@@ -197,8 +200,10 @@ class CppEngine:
         """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
         self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)), verbosity=verbosity)
 
-    def complete(self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any) -> Result:
-        """Generate, greedily unless `more` (fields of llama-server's requests) says otherwise.
+    def complete(
+        self, prompt: str | list[int], *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+    ) -> Result:
+        """Generate from a text or from token ids, greedily unless `more` (fields of llama-server's requests) says otherwise.
 
         Raises UsageError (a prompt longer than the context, ...), LlamaError.
         """
@@ -207,11 +212,14 @@ class CppEngine:
         return answer.result()
 
     def stream(
-        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, reuse: bool = False, **more: Any
     ) -> Generator[str, bool, Result]:
-        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result."""
+        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result.
+
+        reuse: keep what the KV cache holds of this prompt already, from the one before.
+        """
         answer = _Answer()
-        asked = _request(prompt, max_tokens, ignore_end, more, stream=True)
+        asked = _request(prompt, max_tokens, ignore_end, more, stream=True) | {"cache_prompt": reuse}
         with ThreadPoolExecutor(1) as pool:  # the server calls back, a generator is called
             asking = pool.submit(self._server.handle_completions, asked, answer.take)
             asking.add_done_callback(lambda _: answer.pieces.put(None))
@@ -267,7 +275,7 @@ class _Answer:
         return Result("".join(self._text), self._tokens, _finish(verbose), _statistics(verbose.get("timings", {})))
 
 
-def _request(prompt: str, max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
+def _request(prompt: str | list[int], max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
     return {
         "temperature": 0.0,
         "top_k": 1,
@@ -306,7 +314,8 @@ def _statistics(timings: dict[str, Any]) -> ServerStatistics:
     tokens, accepted = timings.get("predicted_n", 0), timings.get("draft_n_accepted", 0)
     prompt_seconds = timings.get("prompt_ms", 0.0) / 1000
     return ServerStatistics(
-        prompt_tokens=timings.get("prompt_n", 0),
+        prompt_tokens=timings.get("prompt_n", 0) + (kept := timings.get("cache_n", 0)),
+        reused_tokens=kept,
         tokens=tokens,
         rounds=max(tokens - 1 - accepted, 0),
         prompt_seconds=prompt_seconds,
