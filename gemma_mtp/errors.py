@@ -104,9 +104,7 @@ class MissingExtra(EnvironmentProblem):
     def __init__(self, *wanted: str, feature: str = "this"):
         needed = [extras.EXTRAS[extra] for extra in wanted]
         packages = " or ".join(" and ".join(extra.missing or extra.modules) for extra in needed)
-        super().__init__(
-            f"{feature} needs the package {packages}, which is not installed", hint=extras.advice(*wanted)
-        )
+        super().__init__(f"{feature} needs the package {packages}, which is not installed", hint=extras.advice(*wanted))
 
 
 def meant(word: str, known: Iterable[str]) -> str:

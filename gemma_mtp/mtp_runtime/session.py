@@ -62,7 +62,7 @@ class Result:
     """A generation that has ended: `Generation`'s text, token ids, finish and seed, and the statistics.
 
     context: tokens of the context that it ran in, 0 where that is not known. trained: those that the model was trained
-    for, to which every context is cut.
+    for, to which every context is cut. engine: as in `Request`.
     """
 
     text: str
@@ -72,11 +72,12 @@ class Result:
     seed: int | None = None
     context: int = 0
     trained: int = 0
+    engine: str = "python"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON. `tokens` are the ids; the number of them is their length."""
         own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
-        own |= {"context": self.context, "trained_context": self.trained}
+        own |= {"context": self.context, "trained_context": self.trained, "engine": self.engine}
         return self.statistics.as_dict() | own
 
 
@@ -164,7 +165,7 @@ def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
         result = yield from engine.stream(
             prompt, max_tokens=request.max_tokens, ignore_end=request.ignore_end, reuse=talk is not None, **fields
         )
-        yield replace(result, context=min(request.context.size, trained), trained=trained)
+        yield replace(result, context=min(request.context.size, trained), trained=trained, engine=request.engine)
         return result.text
 
     with CppEngine(loading) as engine:

@@ -200,10 +200,8 @@ class CppEngine:
         """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
         self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)), verbosity=verbosity)
 
-    def complete(
-        self, prompt: str | list[int], *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
-    ) -> Result:
-        """Generate from a text or from token ids, greedily unless `more` (fields of llama-server's requests) says otherwise.
+    def complete(self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any) -> Result:
+        """Generate, greedily unless `more` (fields of llama-server's requests) says otherwise.
 
         Raises UsageError (a prompt longer than the context, ...), LlamaError.
         """
@@ -275,7 +273,7 @@ class _Answer:
         return Result("".join(self._text), self._tokens, _finish(verbose), _statistics(verbose.get("timings", {})))
 
 
-def _request(prompt: str | list[int], max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
+def _request(prompt: str, max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
     return {
         "temperature": 0.0,
         "top_k": 1,

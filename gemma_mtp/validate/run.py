@@ -12,9 +12,9 @@ from gemma_mtp.errors import LlamaError, UsageError
 from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
+from gemma_mtp.native import engines
 from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
-from gemma_mtp.native.engines import CPP, EXTRA, PYTHON, TITLE, choose, settings_for
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
@@ -82,8 +82,11 @@ def with_run(
 
 
 def make_job(target: str | Path, assistant: str | Path, context: ContextSettings, options: RunOptions) -> Job:
-    """What the child is to do with a pair. Raises UsageError (no local GGUF files), MissingExtra, EnvironmentProblem."""
-    engine = choose(options.engine)
+    """What the child is to do with a pair.
+
+    Raises UsageError (no local GGUF files), MissingExtra (the engine), EnvironmentProblem.
+    """
+    engine = engines.choose(options.engine)
     return Job(
         str(_local_file(target)),
         str(_local_file(assistant)),
@@ -93,7 +96,7 @@ def make_job(target: str | Path, assistant: str | Path, context: ContextSettings
         options.seconds,
         options.memory,
         context,
-        settings_for(engine),
+        engines.settings_for(engine),
         engine,
     )
 
@@ -125,9 +128,9 @@ def judged(one: Comparison) -> Finding:
         return ok(target, assistant, "identical output")
     if one.plain is None or one.drafted is None:
         return warning(
-            f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. {TITLE[CPP]} tells no "
-            "logits, so it is unknown whether this is a rounding near-tie or a fault",
-            f"{TITLE[PYTHON]} tells the two apart: {how_to_install(EXTRA[PYTHON])}, then --engine {PYTHON}",
+            f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. "
+            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a rounding near-tie or a fault",
+            f"`--engine python` tells the two apart ({how_to_install(engines.EXTRA[engines.PYTHON])})",
             target,
             assistant,
         )

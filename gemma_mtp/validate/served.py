@@ -22,6 +22,7 @@ from gemma_mtp.validate.comparison import Comparison, Job
 @dataclass(frozen=True)
 class _Run:
     tokens: list[int]
+    finish: str
     drafts: tuple[int, int]
     seconds: float
 
@@ -66,15 +67,15 @@ def _decode(engine: CppEngine, text: str, job: Job, alive: Callable[[], None]) -
     result = engine.complete(text, max_tokens=job.tokens, ignore_end=True)
     seconds = perf_counter() - start
     alive()
-    return _Run(result.tokens, (result.statistics.drafted, result.statistics.accepted), seconds)
+    return _Run(result.tokens, result.finish, (result.statistics.drafted, result.statistics.accepted), seconds)
 
 
 def _compared(kind: str, plain: _Run, drafted: _Run) -> Comparison:
-    result = Comparison(
-        kind, len(plain.tokens), plain.speed, drafted.speed, (), (), engine=CPP, totals=drafted.drafts
-    )
-    if plain.tokens == drafted.tokens:
-        return result
+    result = Comparison(kind, len(plain.tokens), plain.speed, drafted.speed, (), (), engine=CPP, totals=drafted.drafts)
     pairs = enumerate(zip(plain.tokens, drafted.tokens, strict=False))
-    shorter = min(len(plain.tokens), len(drafted.tokens))
-    return replace(result, different_at=next((place for place, (one, other) in pairs if one != other), shorter))
+    place = next((place for place, (one, other) in pairs if one != other), None)
+    # A full context ends a text with drafts some tokens earlier or later than one without.
+    full = "context" in (plain.finish, drafted.finish)
+    if place is None and not full and len(plain.tokens) != len(drafted.tokens):
+        place = min(len(plain.tokens), len(drafted.tokens))
+    return replace(result, different_at=place)
