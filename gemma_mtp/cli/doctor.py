@@ -42,10 +42,10 @@ def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
         problems += [problem] if problem else []
     can = {feature: extras.available(feature) for feature in extras.FEATURES}
     if json:
-        own = found.get(engines.PYTHON) or found.get(engines.CPP) or {}
+        works = not problems if found else None
         print_json(
-            own
-            | {"versions": backend.versions(), "engine": present[0] if present else None}
+            found.get(engines.PYTHON, {})
+            | {"works": works, "versions": backend.versions(), "engine": present[0] if present else None}
             | {"engines": {engine: found.get(engine) for engine in engines.TITLE}, "can": can}
         )
     else:
