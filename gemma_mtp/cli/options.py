@@ -37,6 +37,14 @@ Log = Annotated[Path | None, typer.Option("--log", help="Write llama.cpp's own l
 FIXED, ADAPTIVE = 3, 8
 
 ENGINE, CHAT = "Engine", "Chat"
+Engine = Annotated[
+    Literal["python", "cpp"] | None,
+    typer.Option(
+        help="What decodes: python, gemma-mtp's loop (extra `runtime`), or cpp, llama.cpp's own in xllamacpp (extra "
+        "`serve`). Default: what is installed, python first.",
+        rich_help_panel=ENGINE,
+    ),
+]
 Think = Annotated[
     bool,
     typer.Option("--think/--no-think", help="Let the model think first (`enable_thinking`).", rich_help_panel=CHAT),

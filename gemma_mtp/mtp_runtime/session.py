@@ -50,8 +50,6 @@ class Request:
             raise UsageError(
                 "the C++ engine does not adapt its drafts", hint="a draft of fixed length, or the engine python"
             )
-        if self.engine == "cpp" and self.chat:
-            raise UsageError("the C++ engine does not chat here", hint="the engine python does, and so does a server")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -123,6 +121,7 @@ def serve(request: Request) -> Generator[str | Result | None, Any, None]:
 
 
 def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
+    from gemma_mtp.mtp_runtime.conversation import Talk, template_of_file
     from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
 
     loading = Loading(
@@ -136,11 +135,23 @@ def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
     )
     trained = check_runnable(request.target, loading.drafter).context
     fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
-    with CppEngine(loading) as engine:
+    talk = Talk(template_of_file(request.target), request.chat) if request.chat else None
+
+    def shown(engine: CppEngine, prompt: str) -> Generator[str | Result | None, Any, str]:
         result = yield from engine.stream(
-            request.prompt or "", max_tokens=request.max_tokens, ignore_end=request.ignore_end, **fields
+            prompt, max_tokens=request.max_tokens, ignore_end=request.ignore_end, reuse=talk is not None, **fields
         )
-    yield replace(result, context=min(request.context.size, trained), trained=trained)
+        yield replace(result, context=min(request.context.size, trained), trained=trained, engine=request.engine)
+        return result.text
+
+    with CppEngine(loading) as engine:
+        if talk is None:
+            yield from shown(engine, request.prompt or "")
+            return
+        message = request.prompt if request.prompt is not None else (yield ASKING)
+        while message is not None:
+            talk.answered((yield from shown(engine, talk.ask(message))))
+            message = None if request.prompt is not None else (yield ASKING)
 
 
 def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]:

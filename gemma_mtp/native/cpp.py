@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
-from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
+from gemma_mtp.errors import EnvironmentProblem, LlamaError, MissingExtra, UsageError
+from gemma_mtp.extras import command, installed
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
 from gemma_mtp.native.result import Result
@@ -106,10 +108,10 @@ class ServerStatistics(Statistics):
 
 def package_version() -> str:
     """Raises MissingExtra."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        raise MissingExtra(PACKAGE, "serve") from None
+    with suppress(PackageNotFoundError):  # a module without its package's record
+        if installed("serve"):
+            return version(PACKAGE)
+    raise MissingExtra("serve", feature="llama.cpp's C++ engine")
 
 
 def start_server(loading: Loading, listening: Listening, *, verbosity: int | None = None) -> Any:
@@ -147,12 +149,13 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
 
 
 def _xllamacpp() -> Any:
+    package_version()
     try:
         import xllamacpp
-    except ModuleNotFoundError as error:
-        if error.name != PACKAGE:
-            raise
-        raise MissingExtra(PACKAGE, "serve") from None
+    except (ImportError, OSError) as error:
+        raise EnvironmentProblem(
+            f"{PACKAGE} cannot be loaded: {error}", hint=f"install it anew: {command('serve')}"
+        ) from error
     return xllamacpp
 
 
@@ -212,11 +215,14 @@ class CppEngine:
         return answer.result()
 
     def stream(
-        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, reuse: bool = False, **more: Any
     ) -> Generator[str, bool, Result]:
-        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result."""
+        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result.
+
+        reuse: keep what the KV cache holds of this prompt already, from the one before.
+        """
         answer = _Answer()
-        asked = _request(prompt, max_tokens, ignore_end, more, stream=True)
+        asked = _request(prompt, max_tokens, ignore_end, more, stream=True) | {"cache_prompt": reuse}
         with ThreadPoolExecutor(1) as pool:  # the server calls back, a generator is called
             asking = pool.submit(self._server.handle_completions, asked, answer.take)
             asking.add_done_callback(lambda _: answer.pieces.put(None))
@@ -311,7 +317,8 @@ def _statistics(timings: dict[str, Any]) -> ServerStatistics:
     tokens, accepted = timings.get("predicted_n", 0), timings.get("draft_n_accepted", 0)
     prompt_seconds = timings.get("prompt_ms", 0.0) / 1000
     return ServerStatistics(
-        prompt_tokens=timings.get("prompt_n", 0),
+        prompt_tokens=timings.get("prompt_n", 0) + (kept := timings.get("cache_n", 0)),
+        reused_tokens=kept,
         tokens=tokens,
         rounds=max(tokens - 1 - accepted, 0),
         prompt_seconds=prompt_seconds,

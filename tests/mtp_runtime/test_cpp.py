@@ -6,12 +6,14 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chatting import with_template
 
 from gemma_mtp.errors import BadFileError, LlamaError, UsageError
-from gemma_mtp.mtp_runtime.session import Request, run
+from gemma_mtp.mtp_runtime.session import Request, run, turns
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
 from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
@@ -75,16 +77,39 @@ def test_text_comes_in_pieces_and_a_seed_is_kept(pair: tuple[Path, Path]):
     assert first.text != run(request(pair, engine="cpp"), quietly).text
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        pytest.param({"auto": True}, "does not adapt", id="auto"),
-        pytest.param({"chat": ChatSettings()}, "does not chat", id="chat"),
-    ],
-)
-def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path], more: dict, words: str):
-    with pytest.raises(UsageError, match=words):
-        request(pair, engine="cpp", **more)
+def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path]):
+    with pytest.raises(UsageError, match="does not adapt"):
+        request(pair, engine="cpp", auto=True)
+
+
+@pytest.mark.parametrize("draft_max", [0, 3])
+def test_conversations_are_those_of_ours(pair: tuple[Path, Path], tmp_path: Path, draft_max: int):
+    """Three turns, each with all that was said before, and what of it is in the cache is not decoded again."""
+    target = with_template(pair[0], tmp_path / "target.gguf")
+    talks = []
+    for engine in ("python", "cpp"):
+        messages = iter(["class Stack:\n    def push(self,", "and def pop(self):", "x = 1"])
+        said = replace(
+            request((target, pair[1]), chat=ChatSettings("python"), engine=engine, max_tokens=20, draft_max=draft_max),
+            prompt=None,
+        )
+        talks.append(list(turns(said, quietly, lambda messages=messages: next(messages, None))))
+    ours, theirs = talks
+    assert [turn.text for turn in theirs] == [turn.text for turn in ours]
+    assert [turn.tokens for turn in theirs] == [turn.tokens for turn in ours]
+    for name in ("prompt_tokens", "drafted", "accepted"):
+        assert [getattr(turn.statistics, name) for turn in theirs] == [getattr(turn.statistics, name) for turn in ours]
+    assert [turn.statistics.reused_tokens > 0 for turn in theirs] == [False, True, True]
+
+
+def test_one_message_and_a_model_without_a_template(pair: tuple[Path, Path], tmp_path: Path):
+    target = with_template(pair[0], tmp_path / "target.gguf")
+    chat = {"chat": ChatSettings(), "sampling": Sampling(temperature=0.0, repeat_penalty=1.2)}
+    ours, theirs = (run(request((target, pair[1]), engine=one, **chat), quietly) for one in ("python", "cpp"))
+    assert theirs.tokens == ours.tokens
+    assert theirs.statistics.reused_tokens == 0
+    with pytest.raises(UsageError, match="no chat template"):
+        run(request(pair, engine="cpp", chat=ChatSettings()), quietly)
 
 
 def test_no_sampling_by_rejection():
