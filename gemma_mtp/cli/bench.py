@@ -19,6 +19,7 @@ from gemma_mtp.cli.options import (
     Json,
     Log,
     Verbose,
+    engine_settings,
     takes_pair,
 )
 
@@ -83,8 +84,6 @@ def bench(
 
     - `gemma-mtp bench target.gguf mtp-target.gguf --engine both --category code --category math`
     """
-    from dataclasses import replace
-
     from gemma_mtp.bench.bench import run_bench
     from gemma_mtp.bench.laps import ENGINES, Pair
     from gemma_mtp.bench.measure import Plan
@@ -96,8 +95,6 @@ def bench(
     from gemma_mtp.files.atomic import atomic_output, check_output
     from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.native.engines import settings_for
-    from gemma_mtp.native.settings import ContextSettings
 
     check_local(target, assistant)
     texts = choose_prompts(prompts, category)
@@ -105,11 +102,16 @@ def bench(
         check_plot(plot, force)
     if output:
         check_output(output, force)
-    context = ContextSettings(
-        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
-    )
     chosen = [choose_engine(name) for name in (ENGINES if engine == "both" else (engine,))]
-    model = replace(settings_for(chosen[0]), gpu_layers=gpu_layers)
+    context, model = engine_settings(
+        chosen[0],
+        ctx=ctx,
+        batch=batch,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        flash_attention=flash_attention,
+        cache_type=cache_type,
+    )
     plan = Plan(
         Pair(target, assistant, draft_max, context, model),
         tuple(texts.items()),

@@ -19,7 +19,7 @@ from gemma_mtp.errors import EnvironmentProblem, LlamaError
 from gemma_mtp.extras import advice
 from gemma_mtp.native import cpp
 from gemma_mtp.native.child import in_child
-from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting
 
 SURVEY = f"{__name__}:survey"
 PARTS, TYPE = ("target", "assistant"), "Q4_0"
@@ -74,7 +74,7 @@ def survey(target: Path, assistant: Path, threads: int) -> Iterator[tuple[str, t
     devices, results = next(cpp.devices()), []
     for draft_max in (0, DRAFT_MAX):
         yield f"decoding with drafts of {draft_max}" if draft_max else "decoding", devices
-        loading = cpp.Loading(target, assistant, draft_max, context=ContextSettings(CONTEXT, threads=threads))
+        loading = cpp.Loading(target, assistant, Drafting(draft_max), context=ContextSettings(CONTEXT, threads=threads))
         with cpp.CppEngine(loading) as engine:
             results.append(engine.complete(PROMPT, max_tokens=TOKENS, ignore_end=True))
     if any(len(one.tokens) != TOKENS for one in results) or not results[-1].statistics.accepted:

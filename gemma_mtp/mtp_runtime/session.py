@@ -13,7 +13,7 @@ from typing import Any
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.result import Result
-from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.settings import ChatSettings, ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.sources.pairing import check_runnable
 
 #: What the child sends when it wants the next message.
@@ -24,7 +24,7 @@ ASKING = None
 class Request:
     """What to generate, with what. The fields are those of `MtpEngine` and its `generate`.
 
-    draft_max 0: plain decoding, and `assistant` may be None. chat: make the prompt a message in the model's chat
+    drafting: with NO_DRAFTS `assistant` may be None. chat: make the prompt a message in the model's chat
     format; without a prompt the messages are asked for. engine: "python" (MtpEngine) or "cpp" (CppEngine).
     """
 
@@ -33,10 +33,7 @@ class Request:
     prompt: str | None
     chat: ChatSettings | None = None
     max_tokens: int = 256
-    draft_max: int = 3
-    draft_min: int = 0
-    p_min: float = 0.0
-    auto: bool = False
+    drafting: Drafting = field(default_factory=Drafting)
     sampling: Sampling | None = None
     stop: tuple[str, ...] = ()
     ignore_end: bool = False
@@ -46,7 +43,7 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises UsageError: what the C++ engine does not do."""
-        if self.engine == "cpp" and self.auto:
+        if self.engine == "cpp" and self.drafting.auto:
             raise UsageError(
                 "the C++ engine does not adapt its drafts", hint="a draft of fixed length, or the engine python"
             )
@@ -54,7 +51,7 @@ class Request:
     @property
     def options(self) -> dict[str, Any]:
         """For `MtpEngine.generate`."""
-        names = ("max_tokens", "draft_max", "draft_min", "p_min", "auto", "sampling", "stop", "ignore_end")
+        names = ("max_tokens", "drafting", "sampling", "stop", "ignore_end")
         return {name: getattr(self, name) for name in names}
 
 
@@ -127,9 +124,7 @@ def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
     loading = Loading(
         request.target,
         request.assistant,
-        request.draft_max,
-        request.draft_min,
-        request.p_min,
+        request.drafting,
         request.context,
         request.model or ModelSettings(),
     )
@@ -174,9 +169,9 @@ def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]
             engine.target.trained_context,
         )
 
-    assistant = request.assistant if request.draft_max else None
+    assistant = request.assistant if request.drafting.longest else None
     with MtpEngine(
-        request.target, assistant, context=request.context, model=request.model, draft_max=request.draft_max
+        request.target, assistant, context=request.context, model=request.model, draft_max=request.drafting.longest
     ) as engine:
         if request.chat is None:
             yield from shown(engine.generate(request.prompt or "", **request.options))

@@ -24,7 +24,7 @@ from gemma_mtp.extras import command, installed
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
 from gemma_mtp.native.result import Result
-from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
 
 PACKAGE = "xllamacpp"
@@ -59,7 +59,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Loading:
-    """What is loaded, and how. Without an assistant, or with `draft_max` 0, it decodes plainly.
+    """What is loaded, and how. Without an assistant, or with NO_DRAFTS, it decodes plainly.
 
     parallel: requests that are answered at once, each with a context of its own. idle_cache: MiB of main memory for
     prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit.
@@ -67,9 +67,7 @@ class Loading:
 
     target: Path
     assistant: Path | None
-    draft_max: int
-    draft_min: int = 0
-    p_min: float = 0.0
+    drafting: Drafting = field(default_factory=Drafting)
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     parallel: int = 1
@@ -78,7 +76,7 @@ class Loading:
     @property
     def drafter(self) -> Path | None:
         """The assistant, if it is to draft."""
-        return self.assistant if self.draft_max else None
+        return self.assistant if self.drafting.longest else None
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -190,14 +188,15 @@ def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp
     draft, threads = speculative.draft, loading.context.threads or decoding_threads()
     speculative.types = [getattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)]
     draft.mparams.path, draft.n_gpu_layers = str(assistant), loading.model.gpu_layers
-    draft.n_max, draft.n_min, draft.p_min = loading.draft_max, loading.draft_min, loading.p_min
+    wanted = loading.drafting
+    draft.n_max, draft.n_min, draft.p_min = wanted.longest, wanted.shortest, wanted.p_min
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads
 
 
 class CppEngine:
     """A loaded pair that generates through the server's own completions, in this process.
 
-    with CppEngine(Loading(target, assistant, draft_max=3)) as engine:
+    with CppEngine(Loading(target, assistant, Drafting(3))) as engine:
         print(engine.complete("def main():", max_tokens=100).text)
     """
 

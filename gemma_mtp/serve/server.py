@@ -26,6 +26,7 @@ from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
 from gemma_mtp.native import cpp
 from gemma_mtp.native.child import converse
+from gemma_mtp.native.settings import NO_DRAFTS
 from gemma_mtp.serve.front import CONNECTIONS, Front
 from gemma_mtp.serve.request import Refused, Request
 from gemma_mtp.sources.pairing import check_runnable
@@ -103,7 +104,7 @@ class PlainCopy:
     """The target once more, without drafting: started when it is first wanted."""
 
     def __init__(self, loading: cpp.Loading, listening: cpp.Listening):
-        self._loading, self._listening = replace(loading, assistant=None, draft_max=0), listening
+        self._loading, self._listening = replace(loading, assistant=None, drafting=NO_DRAFTS), listening
         self._started: Future[Backend] | None = None
 
     def wanted(self) -> Future[Backend]:

@@ -28,6 +28,10 @@ class Job:
     model: ModelSettings
     engine: str = PYTHON
 
+    @property
+    def files(self) -> tuple[str, str]:
+        return self.target, self.assistant
+
 
 @dataclass(frozen=True)
 class Choice:

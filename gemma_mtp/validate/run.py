@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import LlamaError, UsageError
+from gemma_mtp.errors import BadFileError, LlamaError, UsageError
 from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
@@ -112,11 +112,13 @@ def answers(entrance: str, call: Any, job: Job, options: RunOptions, told: Told)
     """What a child process gave, prompt by prompt, and what ended it, if that was no good end."""
     done: list[Any] = []
     try:
-        for item in in_child(entrance, call, files=(job.target, job.assistant)):
+        for item in in_child(entrance, call, files=job.files):
             done.append(item)
             told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except BadFileError as refusal:
+        return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None
 
 

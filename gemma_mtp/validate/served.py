@@ -14,7 +14,7 @@ from time import perf_counter
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.cpp import CppEngine, Loading
 from gemma_mtp.native.engines import CPP
-from gemma_mtp.native.settings import more_context
+from gemma_mtp.native.settings import NO_DRAFTS, Drafting, more_context
 from gemma_mtp.sources.pairing import check_runnable
 from gemma_mtp.validate.comparison import Comparison, Job
 
@@ -37,10 +37,10 @@ def comparisons(job: Job, alive: Callable[[], None]) -> Iterator[Comparison]:
     Raises LlamaError, UsageError; may die in any way that llama.cpp can.
     """
     check_room(job)
-    with _engine(job, 0) as engine:
+    with _engine(job, NO_DRAFTS) as engine:
         alive()
         plain = [_decode(engine, text, job, alive) for text in job.prompts.values()]
-    with _engine(job, job.draft_max) as engine:
+    with _engine(job, Drafting(job.draft_max)) as engine:
         alive()
         for (kind, text), one in zip(job.prompts.items(), plain, strict=True):
             yield _compared(kind, one, _decode(engine, text, job, alive))
@@ -57,8 +57,8 @@ def check_room(job: Job) -> None:
         )
 
 
-def _engine(job: Job, draft_max: int) -> CppEngine:
-    loading = Loading(Path(job.target), Path(job.assistant), draft_max, context=job.context, model=job.model)
+def _engine(job: Job, drafting: Drafting) -> CppEngine:
+    loading = Loading(Path(job.target), Path(job.assistant), drafting, context=job.context, model=job.model)
     return CppEngine(loading)
 
 

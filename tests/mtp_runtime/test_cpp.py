@@ -16,7 +16,7 @@ from gemma_mtp.errors import BadFileError, LlamaError, UsageError
 from gemma_mtp.mtp_runtime.session import Request, run, turns
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
-from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.settings import NO_DRAFTS, ChatSettings, ContextSettings, Drafting, ModelSettings, Sampling
 
 PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
 CONTEXT = ContextSettings(512, threads=1)
@@ -40,8 +40,8 @@ def quietly(_: str) -> None:
     "more",
     [
         pytest.param({}, id="three drafts"),
-        pytest.param({"draft_max": 5, "draft_min": 2, "p_min": 0.6}, id="confident drafts"),
-        pytest.param({"draft_max": 0}, id="plain"),
+        pytest.param({"drafting": Drafting(5, 2, 0.6)}, id="confident drafts"),
+        pytest.param({"drafting": NO_DRAFTS}, id="plain"),
         pytest.param({"stop": ("self._items",)}, id="stop text"),
         pytest.param({"sampling": Sampling(repeat_penalty=1.3)}, id="penalty"),
     ],
@@ -79,7 +79,7 @@ def test_text_comes_in_pieces_and_a_seed_is_kept(pair: tuple[Path, Path]):
 
 def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path]):
     with pytest.raises(UsageError, match="does not adapt"):
-        request(pair, engine="cpp", auto=True)
+        request(pair, engine="cpp", drafting=Drafting(auto=True))
 
 
 @pytest.mark.parametrize("draft_max", [0, 3])
@@ -90,7 +90,13 @@ def test_conversations_are_those_of_ours(pair: tuple[Path, Path], tmp_path: Path
     for engine in ("python", "cpp"):
         messages = iter(["class Stack:\n    def push(self,", "and def pop(self):", "x = 1"])
         said = replace(
-            request((target, pair[1]), chat=ChatSettings("python"), engine=engine, max_tokens=20, draft_max=draft_max),
+            request(
+                (target, pair[1]),
+                chat=ChatSettings("python"),
+                engine=engine,
+                max_tokens=20,
+                drafting=Drafting(draft_max),
+            ),
             prompt=None,
         )
         talks.append(list(turns(said, quietly, lambda messages=messages: next(messages, None))))
@@ -120,7 +126,7 @@ def test_no_sampling_by_rejection():
 
 def refusals(target: Path, assistant: Path):
     """Runs in a child: what the engine says to a prompt that is too long, and that it works afterwards."""
-    with CppEngine(Loading(target, assistant, 2, context=CONTEXT)) as engine:
+    with CppEngine(Loading(target, assistant, Drafting(2), context=CONTEXT)) as engine:
         try:
             engine.complete("x " * 600)
         except UsageError as error:
@@ -137,7 +143,7 @@ def test_refusals_are_errors_and_leave_it_usable(pair: tuple[Path, Path]):
 
 def loading(target: Path, assistant: Path):
     """Runs in a child."""
-    with CppEngine(Loading(target, assistant, 2, context=CONTEXT)):
+    with CppEngine(Loading(target, assistant, Drafting(2), context=CONTEXT)):
         yield "loaded"
 
 
