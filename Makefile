@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test quality bench clean
 
-demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair
+demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing is compiled for it
 	$(BIN)/gemma-mtp demo
 
 test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine
@@ -28,7 +28,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[serve]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

@@ -51,7 +51,8 @@ def probe_cpp(threads: int | None = None) -> CppReport:
             files = tuple(Path(folder) / f"{part}.gguf" for part in PARTS)
             for part, path in zip(PARTS, files, strict=True):
                 convert_checkpoint(PAIR / part, [Output(path, TYPE)])
-            for stage, found in in_child(SURVEY, *files, threads or min(4, available_cores())):
+            threads = threads or min(4, available_cores())
+            for stage, found in in_child(SURVEY, *files, threads):  # noqa: B007 - the last one is told
                 devices = found or devices
     except (LlamaError, EnvironmentProblem) as error:
         return CppReport(package, False, devices, f"while {stage}: {error}", error.log)

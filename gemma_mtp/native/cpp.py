@@ -331,5 +331,7 @@ def _statistics(timings: dict[str, Any]) -> ServerStatistics:
 
 def _refusal(error: dict[str, Any]) -> LlamaError | UsageError:
     if error.get("code") == 400:
-        return UsageError(f"llama.cpp's server refuses: {error['message']}")
+        full = "context size" in error["message"]
+        hint = "a larger context (--ctx, as far as the model was trained for it), or a shorter prompt" if full else None
+        return UsageError(f"llama.cpp's server refuses: {error['message']}", hint=hint)
     return LlamaError(f"llama.cpp's server failed: {error['message']}")
