@@ -4,9 +4,10 @@
 
 The demo target is trained on, to C++ (the headers that come with PyTorch, a tenth of the files held out), converted
 to Q2_K, and is the teacher as that file; its checkpoint is not used again. The shipped assistant, as a BF16 GGUF, is
-adapted to it: from C++ as it stands, or (`--written`) from what the target makes of C++ beginnings. Measured on held-out files:
-first drafts that are the target's choice, rounds replayed on what it writes, and this package's own loop; and on Python
-that neither has seen, which must not get worse. What a stage has left in the folder is taken by the next run.
+adapted to it: from C++ as it stands, or (`--written`) from what the target makes of C++ beginnings. Measured on
+held-out files: first drafts that are the target's choice, rounds replayed on what it writes, and this package's own
+loop; and on Python that neither has seen, which must not get worse. What a stage has left in the folder is taken by the
+next run.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from gemma_mtp.adapt.measuring import measure
 from gemma_mtp.adapt.train import Recipe
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.quantize import quantize_file
 
 BOS, EOS = 2, 1

@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from full_size import config
 
-from gemma_mtp.convert.metadata import model_metadata
 from gemma_mtp.cores import available_cores
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.model.config import parse_config
+from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import FILE_TYPES, Output, kernels, parse_override, quantize_file
 
@@ -43,7 +43,7 @@ def write_assistant(path: Path) -> None:
     """The random assistant, seeded."""
     model = parse_config(config("26B-A4B"), path)
     generator = np.random.default_rng(26)
-    keys = {"general.architecture": gv.string("gemma4-assistant"), **model_metadata(model)}
+    keys = {"general.architecture": gv.string("gemma4-assistant"), **written_keys(model)}
     plans = [
         TensorPlan(slot.mainline_name, slot.shape(model), GGMLType.F32 if slot.role.plain else GGMLType.BF16)
         for slot in slots(model)

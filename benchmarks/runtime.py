@@ -39,11 +39,11 @@ from gemma_mtp.bench.summary import rows
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-from gemma_mtp.mtp_runtime.child import in_child
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
-from gemma_mtp.mtp_runtime.settings import ContextSettings
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native.child import in_child
+from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.native.stats import Statistics
 from gemma_mtp.quantize import quantize_file
 
 PARTS = ("engines", "overhead", "auto")
@@ -95,12 +95,12 @@ def _counts(row: Row) -> tuple[int, int, int]:
 
 def cpp_rounds(pair: Pair, drafts: Sequence[int], plan: dict[str, Any]) -> Iterator[tuple[int, float, float]]:
     """Runs in a child: (draft length, ms of drafting, ms of the rest of an average round), by the server's log."""
-    from gemma_mtp.mtp_runtime import cpp
-    from gemma_mtp.mtp_runtime.settings import ModelSettings
+    from gemma_mtp.native import cpp
+    from gemma_mtp.native.settings import Drafting, ModelSettings
 
     for draft in drafts:
         loading = cpp.Loading(
-            pair.target, pair.assistant, draft, context=pair.context, model=pair.model or ModelSettings()
+            pair.target, pair.assistant, Drafting(draft), context=pair.context, model=pair.model or ModelSettings()
         )
         with tempfile.TemporaryFile() as log:
             os.dup2(log.fileno(), 2)
@@ -198,15 +198,11 @@ class Costs:
         verifying = sum(
             (more - fewer) * self._verify[drafts] for drafts, (more, fewer) in enumerate(pairwise(at_least))
         )
-        return verifying + _steps(one) * self._step[kind] + one.rounds * self._rest[kind]
-
-
-def _steps(one: Statistics) -> int:
-    return one.drafted + one.cut
+        return verifying + one.drafted * self._step[kind] + one.rounds * self._rest[kind]
 
 
 def _step_seconds(some: Sequence[Statistics]) -> float:
-    return median(one.draft_seconds / _steps(one) for one in some if _steps(one))
+    return median(one.draft_seconds / one.drafted for one in some if one.drafted)
 
 
 def _rest_seconds(some: Sequence[Statistics]) -> float:
@@ -219,7 +215,7 @@ def machine(pair: Pair) -> dict[str, str]:
 
 
 def features_python(_: Pair) -> Iterator[tuple[str, str]]:
-    from gemma_mtp.mtp_runtime import llama
+    from gemma_mtp.native import llama
 
     yield "python", ", ".join(llama.features())
 

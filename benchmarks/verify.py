@@ -29,15 +29,15 @@ from pathlib import Path
 import numpy as np
 from full_size import VOCABULARY, tokenizer
 
-from gemma_mtp.convert.metadata import architecture, model_metadata
-from gemma_mtp.convert.tokenizer import tokenizer_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.gguf_keys import architecture, written_keys
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
+from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from local_hub.stub import HubStub
@@ -96,8 +96,8 @@ def write_sparse(path: Path, model: Hyperparameters, vocabulary: dict[str, Value
         if slot.needed(model):
             kind = GGMLType.F32 if slot.role.plain else GGMLType.BF16
             plans.append(TensorPlan(slot.mainline_name, slot.shape(model), kind))
-    general = {"general.architecture": gv.string(architecture(model)), "general.name": gv.string("Gemma 4 E2B It")}
-    header = encode_header({**general, **model_metadata(model), **vocabulary}, plans)
+    general = {"general.architecture": gv.string(architecture(model.part)), "general.name": gv.string("Gemma 4 E2B It")}
+    header = encode_header({**general, **written_keys(model), **vocabulary}, plans)
     with path.open("wb") as file:
         file.write(header + factors.tobytes())
         file.truncate(len(header) + sum(padded(plan.nbytes) for plan in plans))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
+import numpy as np
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
 GGMLType = GGMLQuantizationType
@@ -133,3 +135,10 @@ def bits_per_weight(kind: TensorType) -> float:
         return 8 * kind.nbytes / kind.elements
     elements, size = GGML_QUANT_SIZES[kind]
     return 8 * size / elements
+
+
+def widened(bf16: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """BF16 (its bits as uint16), which is a float32's upper half, as float32. Loses nothing."""
+    bits = bf16.astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)

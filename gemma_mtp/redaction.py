@@ -1,7 +1,7 @@
 """Nothing secret is shown: tokens, passwords in addresses, signatures of signed links.
 
-Every error that is meant for people passes through here (see `GemmaMtpError`), and so does every address of the Hub that
-is printed as a result.
+Every error that is meant for people passes through here (see `GemmaMtpError`), and so does every address of the Hub
+that is printed as a result.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 HIDDEN = "***"
 #: The Hub's tokens (hf_..., api_org_...), what follows the scheme of an Authorization header, user and password of an
-#: address, and the parameters of a link that let their bearer in. A file may be called hf_model.gguf: a token is longer.
+#: address, and the parameters of a link that let their bearer in. A file may be called hf_model: tokens are longer.
 _SECRETS = re.compile(
     r"\b(?:hf_(?:oauth_)?|api_org_)[A-Za-z0-9]{20,}|\bhf_jwt_[\w.-]{20,}"
     r"|(?<=Bearer )\S+|(?<=Basic )[\w+/=-]{8,}"
-    r"|(?<=://)[^\s/?#'\"]+(?=@)"
+    r"|(?:(?<=://)|(?<=https:/)|(?<=http:/))[^\s/?#'\"]+(?=@)"  # a path's two slashes are one
 )
 _PARAMETER = re.compile(
     r"([?&;][\w.-]*(?:token|signature|secret|passw(?:or)?d|credential|api[_-]?key|auth|sig)[\w.-]*=)[^\s&#'\"]+",
@@ -41,7 +41,7 @@ def _known() -> Iterator[str]:
     found = [os.environ.get(name, "") for name in _TOKENS]
     for name in _ADDRESSES:
         address = os.environ.get(name, "") or os.environ.get(name.lower(), "")
-        login, at, _ = address.partition("://")[2].rpartition("@")
+        login, at, _ = address.rpartition("://")[2].rpartition("@")
         user, _, password = login.partition(":")
         found += [password or user] if at else []
     return (secret for secret in sorted(found, key=len, reverse=True) if len(secret) >= _SHORTEST)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gemma_mtp.mtp_runtime.causes import CAUSES
+from gemma_mtp.native.causes import CAUSES
 from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.checks.known import KNOWN
 

@@ -20,14 +20,16 @@ from gemma_mtp.adapt.texts import Document, hold_out, read_documents
 from gemma_mtp.adapt.weights import Weights, open_weights
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import BadFileError, GemmaMtpError, MissingExtra, UsageError
+from gemma_mtp.extras import installed
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.hashing import sha256_of
-from gemma_mtp.mtp_runtime.child import in_child
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.model.part import Part
+from gemma_mtp.native.child import in_child
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize import Output
-from gemma_mtp.validate.places import split_parts
+from gemma_mtp.sources.splits import split_parts
 from gemma_mtp.validate.verify import verify_pair
 
 if TYPE_CHECKING:
@@ -119,8 +121,8 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
         stock = as_gguf(job.assistant, place)
         _check_pair(job.target, stock)
         signals = record(job, stack.enter_context(_signals_folder(job)), tell)
-        target = stack.enter_context(open_weights(job.target, "target"))
-        assistant = stack.enter_context(open_weights(stock, "assistant"))
+        target = stack.enter_context(open_weights(job.target, Part.TARGET))
+        assistant = stack.enter_context(open_weights(stock, Part.ASSISTANT))
         network, outcome = _trained(job, signals, target, assistant, tell, start)
         if not outcome.gained:
             raise NoGain(
@@ -150,10 +152,8 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
 
 def require_torch() -> None:
     """Raises MissingExtra."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise MissingExtra("torch", "adapt")
+    if not installed("adapt"):
+        raise MissingExtra("adapt", feature="adapting")
 
 
 def _check(job: Job) -> None:
@@ -214,7 +214,7 @@ def record(job: Job, folder: Path, tell: Tell) -> Signals:
     about: dict[str, Any] = {"target": target_hash(job.target)}
     if not job.texts and not job.prompts:
         signals = open_signals(folder)
-        if signals.about.get("target") != about["target"]:
+        if signals.about.get(Part.TARGET) != about["target"]:
             raise UsageError(
                 "these signals are of another target", where=folder, hint="name its texts, and a new folder"
             )
@@ -222,7 +222,7 @@ def record(job: Job, folder: Path, tell: Tell) -> Signals:
             raise UsageError("these signals are not complete", where=folder, hint="name their texts too, to go on")
         return signals
     documents = documents_of(job.texts, job.prompts, job.held, job.recipe.seed)
-    with open_weights(job.target, "target") as target:
+    with open_weights(job.target, Part.TARGET) as target:
         lesson = Lesson(
             job.target,
             folder,
@@ -347,7 +347,7 @@ def course_for(
 
     Raises UsageError, BadFileError, LlamaError.
     """
-    with open_weights(target, "target") as weights:
+    with open_weights(target, Part.TARGET) as weights:
         chat, layers = bool(weights.side.text("tokenizer.chat_template")), donors(weights.model)
     if texts or prompts:
         found = (*read_documents(texts), *read_documents(prompts, questions=True))
@@ -388,8 +388,8 @@ def imatrix(
         shape = {"length": length, "openings": 0}
         job = Job(target, stock, texts, (), (), Recipe(), tokens, None, lesson=shape, context=context, model=model)
         signals = record(job, place / "signals", tell)
-        feed = Feed(signals, stack.enter_context(open_weights(target, "target")))
-        network = build(stack.enter_context(open_weights(stock, "assistant")))
+        feed = Feed(signals, stack.enter_context(open_weights(target, Part.TARGET)))
+        network = build(stack.enter_context(open_weights(stock, Part.ASSISTANT)))
         found = observe(network, feed, signals.places)
         write_imatrix(output, found, [path.name for path in texts], force)
     return found

@@ -12,7 +12,8 @@ from gemma_mtp.adapt.lesson import Lesson, donors
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.validate.places import open_side
+from gemma_mtp.model.part import Part
+from gemma_mtp.sources.opening import open_model
 
 #: What of a machine's speed in large multiplications training reaches: norms, small matrices and the optimizer slow it.
 REACHED = 0.5
@@ -30,17 +31,17 @@ def estimate(
 ) -> tuple[Costs, str]:
     """The costs, and how the speed was found. Files on the Hub are read by their headers. Raises BadFileError."""
     models = {}
-    for place, part in ((target, "target"), (assistant, "assistant")):
-        with open_side(place, part) as side:
+    for place, part in ((target, Part.TARGET), (assistant, Part.ASSISTANT)):
+        with open_model(place, part) as side:
             if side.actual_part != part or not isinstance(side.model, Hyperparameters):
                 raise BadFileError(f"no Gemma 4 {part} that can be read", where=place)
             models[part] = side.model
     speed, where, how = speed_of(device)
-    large = models["assistant"].vocabulary > 2 * CANDIDATES
+    large = models[Part.ASSISTANT].vocabulary > 2 * CANDIDATES
     cut = candidates if candidates is not None else (CANDIDATES if where == "cpu" and large else 0)
     found = costs(
-        models["assistant"],
-        donors(models["target"]),
+        models[Part.ASSISTANT],
+        donors(models[Part.TARGET]),
         tokens=tokens,
         top=Lesson.top,
         length=length,

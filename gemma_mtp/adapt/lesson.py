@@ -8,7 +8,7 @@ from pathlib import Path
 from gemma_mtp.adapt.texts import Document
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: How keys and values are taken: copied while they are computed, or read from the saved state afterwards.
 CALLBACK, STATE, AUTO = "callback", "state", "auto"

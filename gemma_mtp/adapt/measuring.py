@@ -11,8 +11,8 @@ from typing import Any
 from gemma_mtp.adapt.figures import CHAIN, Counts, gain, is_certain, total
 from gemma_mtp.adapt.lesson import TEMPERATURE, Lesson
 from gemma_mtp.adapt.texts import Document, loop_share
-from gemma_mtp.mtp_runtime.child import in_child
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.child import in_child
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 LAPS, OPENINGS = f"{__name__}:laps", f"{__name__}:openings"
 #: name -> temperature.
@@ -108,7 +108,7 @@ def certain(before: Measured, after: Measured) -> bool:
 def openings(lesson: Lesson) -> Iterator[tuple[tuple[int, ...], ...]]:
     """Runs in the child: the beginnings of the lesson's documents, all of which are held out."""
     from gemma_mtp.adapt.planning import Planner
-    from gemma_mtp.mtp_runtime.llama import Model
+    from gemma_mtp.native.llama import Model
 
     with Model(lesson.target, lesson.model) as model:
         yield Planner(lesson, model).beginnings()

@@ -10,11 +10,12 @@ from time import monotonic
 from gemma_mtp.adapt.lesson import TEMPERATURE, Lesson, Progress
 from gemma_mtp.adapt.signals import ANSWER, GREEDY, SAMPLED, TEXT, Journal, Piece
 from gemma_mtp.adapt.texts import MOST_LOOPING, Document, loop_share
-from gemma_mtp.mtp_runtime.chat import ChatTemplate
-from gemma_mtp.mtp_runtime.llama import Model
-from gemma_mtp.mtp_runtime.recording import Together
+from gemma_mtp.mtp_runtime.chat import template_of
+from gemma_mtp.mtp_runtime.conversation import Template
 from gemma_mtp.mtp_runtime.sampler import Sampler, make_sampler
-from gemma_mtp.mtp_runtime.settings import Sampling
+from gemma_mtp.native.llama import Model
+from gemma_mtp.native.recording import Together
+from gemma_mtp.native.settings import Sampling
 
 #: Fewer tokens teach nothing: a round needs some before it, and the drafts behind it.
 SHORTEST = 8
@@ -37,7 +38,7 @@ class Planner:
     def __init__(self, lesson: Lesson, model: Model):
         self._lesson, self._model = lesson, model
         self._journal = Journal(lesson.folder)
-        self._template: ChatTemplate | None = None
+        self._template: Template | None = None
         self._pieces: list[Piece] = []
         self._start = monotonic()
         self.written = self.dropped = 0
@@ -82,9 +83,9 @@ class Planner:
         if len(document.messages) == 1 and not self._model.chat_template():
             return self._model.tokenize(document.messages[0][1], special=False)  # a base model goes on with it
         if self._template is None:
-            self._template = ChatTemplate(self._model)
+            self._template = template_of(self._model)
         messages = [{"role": role, "content": content} for role, content in document.messages]
-        return self._template.render(messages, open_turn=open_turn)
+        return self._model.tokenize(self._template.render(messages, open_turn=open_turn))
 
     def _answers(self, asked: Sequence[tuple[int, Document]], room: int, total: int) -> Iterator[Progress]:
         """Answers to questions, some side by side, until the room is used. A training answer that loops is dropped."""

@@ -14,8 +14,8 @@ from gemma_mtp.adapt.planning import Planner
 from gemma_mtp.adapt.signals import GREEDY, KINDS, SAMPLED, Piece, describe, open_signals, shards, write_shard
 from gemma_mtp.adapt.texts import loop_share
 from gemma_mtp.errors import BadFileError, LlamaError
-from gemma_mtp.mtp_runtime.llama import Context, Model, build_info
-from gemma_mtp.mtp_runtime.recording import Tap, cached_layers, forget, saved_state
+from gemma_mtp.native.llama import Context, Model, build_info
+from gemma_mtp.native.recording import Tap, cached_layers, forget, saved_state
 
 Array = np.ndarray[Any, Any]
 

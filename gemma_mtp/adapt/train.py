@@ -210,7 +210,7 @@ class _Trainer:
         if self._recipe.device == "cuda":
             self.peak_memory = torch.cuda.max_memory_allocated()
         else:
-            from gemma_mtp.mtp_runtime.stats import peak_memory
+            from gemma_mtp.native.stats import peak_memory
 
             self.peak_memory = peak_memory()
 

@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 from gguf.quants import dequantize
 
-from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.ggml import ForeignType, native, row_bytes
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import Slot, slots
-from gemma_mtp.validate.places import ROPE_FREQS, open_side
-from gemma_mtp.validate.side import Side
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import Want, open_model
 
 Array = np.ndarray[Any, Any]
-EMBEDDING = "token_embd.weight"
+EMBEDDING, ROPE_FREQS = "token_embd.weight", "rope_freqs.weight"
 
 
 @dataclass(frozen=True)
 class Weights:
     """A model that is open for reading."""
 
-    side: Side
+    side: OpenModel
 
     @property
     def model(self) -> Hyperparameters:
@@ -73,16 +74,11 @@ class Weights:
 
 
 @contextmanager
-def open_weights(place: str | Path, part: str) -> Iterator[Weights]:
-    """The model at `place`. part: "target" or "assistant".
-
-    Raises UsageError (only its header is at hand, because it is on the Hub), BadFileError (no model of this kind).
-    """
-    with open_side(place, part) as side:
-        if side.read is None:
-            raise UsageError("this is on the Hub, its weights are needed here", where=place, hint="download it first")
+def open_weights(place: str | Path, part: Part) -> Iterator[Weights]:
+    """The model at `place`. Raises BadFileError (no model of this kind), and what `open_model` raises."""
+    with open_model(place, part, want=Want.DATA) as side:
         if side.actual_part != part:
-            raise BadFileError(f"this is {side.actual_part or 'no Gemma 4 model'}, not a {part}", where=place)
+            raise BadFileError(f"this is {side.actual_part or 'no Gemma 4 model'}, not the {part}", where=place)
         if isinstance(side.model, str):
             raise BadFileError(side.model, where=place)
         yield Weights(side)

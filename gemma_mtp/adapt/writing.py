@@ -105,7 +105,7 @@ def write_checkpoint(source: Path, network: Network, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from gemma_mtp.convert.checkpoint import open_checkpoint
+    from gemma_mtp.sources.checkpoint import open_checkpoint
 
     check_checkpoint(source, folder)
     checkpoint = open_checkpoint(source)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gemma_mtp.bench.results import AUTO, PLAIN
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
+from gemma_mtp.native.stats import Statistics
 
 if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.cpp import CppEngine
+    from gemma_mtp.native.cpp import CppEngine
 
 #: Tokens of a warm-up: the first passes read the weights from the disk and find the caches cold.
 WARM_UP = 16
@@ -36,7 +36,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """Continue `prompt` with `tokens` tokens, greedily, ignoring end tokens. draft: PLAIN, a length, or AUTO."""
+    """Continue `prompt` with `tokens` tokens, greedily, ignoring end tokens. draft: PLAIN, a length, or AUTO.
+
+    p_min: a draft ends where the drafter is less sure.
+    """
 
     engine: str
     category: str
@@ -44,6 +47,7 @@ class Task:
     draft: int
     repeat: int
     tokens: int
+    p_min: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,8 @@ class PythonRunner:
 
     def run(self, task: Task) -> Lap:
         auto = task.draft == AUTO
-        length = self._pair.draft_max if auto else task.draft
-        running = self._engine.generate(
-            task.prompt, max_tokens=task.tokens, draft_max=length, auto=auto, ignore_end=True
-        )
+        drafting = Drafting(self._pair.draft_max if auto else task.draft, p_min=task.p_min, auto=auto)
+        running = self._engine.generate(task.prompt, max_tokens=task.tokens, drafting=drafting, ignore_end=True)
         for _ in running:
             pass
         return Lap(task, running.text, tuple(running.tokens), running.statistics)
@@ -97,21 +99,23 @@ class CppRunner:
 
     def __init__(self, pair: Pair):
         self._pair = pair
-        self._draft: int | None = None
+        self._drafting: Drafting | None = None
         self._engine: CppEngine | None = None
 
     def run(self, task: Task) -> Lap:
-        result = self._drafting(task.draft).complete(task.prompt, max_tokens=task.tokens, ignore_end=True)
+        result = self._loaded(Drafting(task.draft, p_min=task.p_min)).complete(
+            task.prompt, max_tokens=task.tokens, ignore_end=True
+        )
         return Lap(task, result.text, tuple(result.tokens), result.statistics)
 
-    def _drafting(self, draft: int) -> CppEngine:
-        from gemma_mtp.mtp_runtime.cpp import CppEngine, Loading
+    def _loaded(self, drafting: Drafting) -> CppEngine:
+        from gemma_mtp.native.cpp import CppEngine, Loading
 
-        if self._engine is None or draft != self._draft:
+        if self._engine is None or drafting != self._drafting:
             self.close()
             pair, model = self._pair, self._pair.model or ModelSettings()
-            loading = Loading(pair.target, pair.assistant, draft, context=pair.context, model=model)
-            self._engine, self._draft = CppEngine(loading), draft
+            loading = Loading(pair.target, pair.assistant, drafting, pair.context, model)
+            self._engine, self._drafting = CppEngine(loading), drafting
             self._engine.complete("def", max_tokens=WARM_UP, ignore_end=True)
         return self._engine
 

@@ -12,7 +12,7 @@ from gemma_mtp.cli.options import DecodingThreads, Force, GpuLayers, Json, Log, 
 
 if TYPE_CHECKING:
     from gemma_mtp.adapt.adapt import Job
-    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 TEXTS, TRAINING, MEASURING = "Texts", "Training", "Measuring"
 
@@ -120,8 +120,8 @@ def adapt(
     from gemma_mtp.cli.output import native_log
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hub.source import check_local
-    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.settings import ContextSettings
 
     check_local(target, original, *[path for path in assistant if not path.is_dir()], *(text or []), *(prompts or []))
     context = ContextSettings(threads=threads)

@@ -9,7 +9,7 @@ import typer
 from gemma_mtp.cli.options import Json
 
 if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.log_reader import Reading
+    from gemma_mtp.native.log_reader import Reading
 
 
 def explain(
@@ -41,17 +41,28 @@ def _read(log: str) -> Reading:
     import sys
 
     from gemma_mtp.errors import BadFileError, UsageError
-    from gemma_mtp.mtp_runtime.log_reader import read_log
+    from gemma_mtp.native.log_reader import read_log
 
     try:
         if log != "-":
             with open(log, "rb") as file:
+                if is_device(file.fileno()):
+                    raise BadFileError("this is a device, not a log", where=log, hint="name a file, or pipe a log in")
                 return read_log(file)
         if sys.stdin.isatty():
             raise UsageError("there is no log on standard input", hint="name a file, or pipe a log in")
         return read_log(sys.stdin.buffer)
     except OSError as error:
         raise BadFileError(f"cannot be read: {error.strerror}", where=log) from error
+
+
+def is_device(number: int) -> bool:
+    """Whether an open file is one without an end, such as /dev/zero. A terminal or a pipe has one."""
+    import os
+    import stat
+
+    mode = os.fstat(number).st_mode
+    return stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not os.isatty(number))
 
 
 def print_reading(reading: Reading) -> None:

@@ -42,8 +42,8 @@ def imatrix(
     from gemma_mtp.cli.adapt_table import Stages
     from gemma_mtp.cli.output import native_log, print_json, print_note
     from gemma_mtp.hub.source import check_local
-    from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.settings import ContextSettings
 
     check_local(target, *([] if assistant.is_dir() else [assistant]), *text)
     model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)

@@ -10,11 +10,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from gemma_mtp.cli import streams
+from gemma_mtp.errors import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
     import typer
-
-INTERRUPTED, TERMINATED = 130, 143
 
 #: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
 COMMANDS = (
@@ -65,6 +64,9 @@ def main() -> None:
         if attended:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         program()
+    except KeyboardInterrupt:  # in one of the moments in which the program does not answer itself
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if attended:  # no trace of a second Ctrl-C while the interpreter ends
             signal.signal(signal.SIGINT, signal.SIG_DFL)

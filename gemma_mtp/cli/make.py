@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import Force, Json, Threads
+from gemma_mtp.cli.options import Deep, Force, Json, Threads
 
 
 def make(
@@ -46,6 +46,7 @@ def make(
         str | None, typer.Option(help="Results of `gemma-mtp bench --json`, for the card.", metavar="RESULTS.json")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")] = False,
+    deep: Deep = False,
     threads: Threads = None,
     force: Force = False,
     json: Json = False,
@@ -85,4 +86,4 @@ def make(
             f"{', '.join(given)}: with a file of jobs these stand in the file", param_hint="SOURCE"
         )
     jobs = jobs_of(read_jobs(Path(source or "")) if in_file else [Entry(source, every, given)])
-    raise typer.Exit(carry_out(jobs, dry_run=dry_run, threads=threads, force=force, json=json))
+    raise typer.Exit(carry_out(jobs, dry_run=dry_run, threads=threads, force=force, deep=deep, json=json))

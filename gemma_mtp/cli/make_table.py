@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, results
+from gemma_mtp.cli.boundary import as_problem
+from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, print_warning, results
 from gemma_mtp.cli.push_table import (
     outcome_as_json,
     plan_as_json,
@@ -20,21 +21,22 @@ from gemma_mtp.make import Job, Made, Schedule, StepResult, make, push_request, 
 from gemma_mtp.publish import plan_push
 
 
-def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force: bool, json: bool) -> int:
+def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force: bool, deep: bool, json: bool) -> int:
     """Do, or show, every job. Of several, one that fails does not keep the others back; its exit code is returned."""
     if not notes.is_terminal:
         hide_progress_bars()
     exit_code, reports = 0, []
     for job in jobs:
         try:
-            plan = schedule(job, force=force)
-            report = _show(plan, json) if dry_run else _make(plan, threads, json)
-        except GemmaMtpError as error:
+            plan = schedule(job, force=force, progress=byte_progress)
+            report = _show(plan, json) if dry_run else _make(plan, threads, deep, json)
+        except (GemmaMtpError, OSError) as error:
             if len(jobs) == 1:
                 raise
-            print_error(error)
-            exit_code = exit_code or error.exit_code
-            report = {"source": job.source, "error": str(error), "hint": error.hint}
+            problem = as_problem(error)
+            print_error(problem)
+            exit_code = exit_code or problem.exit_code
+            report = {"source": job.source, "error": str(problem), "hint": problem.hint}
         reports.append(report)
     if json:
         print_json({"jobs": reports})
@@ -44,10 +46,12 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
     return exit_code
 
 
-def _make(plan: Schedule, threads: int | None, json: bool) -> dict[str, Any]:
+def _make(plan: Schedule, threads: int | None, deep: bool, json: bool) -> dict[str, Any]:
     print_note(f"{plan.material.name} from {plan.job.source}")
-    made = make(plan, threads=threads, progress=byte_progress, tell=_tell, tell_push=print_plan)
+    made = make(plan, threads=threads, deep=deep, progress=byte_progress, tell=_tell, tell_push=print_plan)
     if not json:
+        for note in made.notes:
+            print_warning(note)
         for path in made.files:
             results.print(line(str(path)))
         print_warnings(made.reports)
@@ -67,7 +71,7 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
     """A dry run: which steps would be taken and why, and of the push what can be said yet."""
     reasons = plan.reasons()
     to_do = {step.id: reasons[step.id] for step in plan.steps}
-    push_plan = plan_push(push_request(plan)) if plan.repo and not any(to_do.values()) else None
+    push_plan = plan_push(push_request(plan), progress=byte_progress) if plan.repo and not any(to_do.values()) else None
     if not json:
         print_note(f"{plan.material.name} from {plan.job.source}, to {plan.job.folder.resolve()}")
         for step in plan.steps:
@@ -96,6 +100,7 @@ def _as_json(plan: Schedule, made: Made) -> dict[str, Any]:
         "source": plan.job.source,
         "name": made.name,
         "files": [str(path) for path in made.files],
+        "notes": list(made.notes),
         "steps": [
             {
                 "action": result.step.action,

@@ -154,7 +154,7 @@ def step_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 @contextmanager
 def native_log(verbose: bool, file: Path | None) -> Iterator[None]:
     """In the block llama.cpp's own log is shown on stderr, or added to a file. Raises UsageError (it cannot be)."""
-    from gemma_mtp.mtp_runtime.child import native_log_to
+    from gemma_mtp.native.child import native_log_to
 
     with ExitStack() as stack:
         if file:

@@ -42,7 +42,7 @@ def push(
 
         gemma-mtp push mtp-gemma-4-31B-it-Q8_0.gguf --repo alice/drafters --target hf://ggml-org/repo/target.gguf
     """
-    from gemma_mtp.cli.output import notes, print_json
+    from gemma_mtp.cli.output import byte_progress, notes, print_json
     from gemma_mtp.cli.push_table import (
         outcome_as_json,
         plan_as_json,
@@ -55,7 +55,8 @@ def push(
     from gemma_mtp.publish import PushRequest, plan_push
     from gemma_mtp.publish import push as carry_out
 
-    plan = plan_push(PushRequest(files, repo, collection, private, target, bench, base_model, skip_verify))
+    request = PushRequest(files, repo, collection, private, target, bench, base_model, skip_verify)
+    plan = plan_push(request, progress=byte_progress)
     if dry_run:
         if json:
             print_json(plan_as_json(plan))

@@ -9,6 +9,7 @@ import typer
 
 from gemma_mtp.cli.options import (
     ENGINE,
+    FIXED,
     Batch,
     CacheType,
     Ctx,
@@ -18,13 +19,14 @@ from gemma_mtp.cli.options import (
     Think,
     Threads,
     Verbose,
+    engine_settings,
     takes_pair,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gemma_mtp.mtp_runtime.settings import ContextSettings
+    from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.serve.server import Counters, RunningServer
 
 #: What the start says about logprobs, by `RunningServer.logprobs`.
@@ -48,9 +50,17 @@ def serve(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name for clients. Default: the file's.")] = None,
     no_draft: Annotated[bool, typer.Option("--no-draft", help="Draft nothing: the baseline.")] = False,
-    draft_max: Annotated[int, typer.Option(min=1, max=64, help="Tokens to draft in a round, at most.")] = 3,
+    draft_max: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help=f"Tokens to draft in a round, at most. Default: what bench found best, else {FIXED}."
+        ),
+    ] = None,
     draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0,
-    p_min: Annotated[float, typer.Option(min=0, max=1, help="End a draft where the drafter is less sure.")] = 0.0,
+    p_min: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="End a draft where the drafter is less sure. Default: as --draft-max, else 0."),
+    ] = None,
     logprobs: Annotated[
         Literal["auto", "copy", "refuse"],
         typer.Option(
@@ -94,19 +104,27 @@ def serve(
 
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
+    from gemma_mtp.cli.drafting import as_bench_found
     from gemma_mtp.cli.output import native_log, print_note, print_warning
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hub.source import check_local
-    from gemma_mtp.mtp_runtime.cpp import Listening, Loading, package_version
-    from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+    from gemma_mtp.mtp_runtime.memory import open_memory
+    from gemma_mtp.native.cpp import Listening, Loading, package_version
+    from gemma_mtp.native.settings import Drafting
     from gemma_mtp.serve.server import bound, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
 
     if assistant is None and not no_draft:
         raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
     check_local(target, assistant)
-    context = ContextSettings(
-        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    context, model = engine_settings(
+        "cpp",
+        ctx=ctx,
+        batch=batch,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        flash_attention=flash_attention,
+        cache_type=cache_type,
     )
     keys = tuple(api_key or ())
     if not all(keys):
@@ -117,8 +135,10 @@ def serve(
     verdict = checked(target, drafter, context, parallel) if drafter else "It drafts nothing."
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
-    model = ModelSettings(gpu_layers=gpu_layers)
-    loading = Loading(target, drafter, draft_max, draft_min, p_min, context, model, parallel, cache_ram)
+    drafting = Drafting(draft_max or FIXED, draft_min, p_min or 0.0)
+    if drafter and not (draft_max or draft_min or p_min is not None):
+        drafting = as_bench_found(drafting, open_memory(target, drafter, context, model), "cpp", "python")
+    loading = Loading(target, drafter, drafting, context, model, parallel, cache_ram)
     listening = Listening(host, port, keys, name or target.stem, metrics=True, thinking=think)
     try:
         with (

@@ -1,6 +1,6 @@
 """One reading of a checkpoint -> one GGUF for each wanted type.
 
-    safetensors bytes on disk -> mapped view -> slot -> encoded rows -> the next tensor of each new file
+    safetensors bytes on disk -> slot -> encoded rows -> the next tensor of each new file
 
 One tensor at a time is in work, and of it only some blocks of rows are in memory.
 """
@@ -10,36 +10,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gemma_mtp.convert.centroids import CentroidHead
-from gemma_mtp.convert.checkpoint import Checkpoint, open_checkpoint
-from gemma_mtp.convert.experts import SourceTensor
-from gemma_mtp.convert.metadata import general_metadata, model_metadata
-from gemma_mtp.convert.provenance import NOWHERE, Origin, Provenance
+from gemma_mtp.convert.provenance import Provenance
 from gemma_mtp.convert.soundness import require_sound_plan
-from gemma_mtp.convert.spelling import ROPE_FREQS_NAME, NamedTensor, head_tensors, spelled_metadata, spelled_name
-from gemma_mtp.convert.tokenizer import tokenizer_metadata
+from gemma_mtp.convert.spelling import NamedTensor, head_tensors, spelled_metadata, spelled_name
 from gemma_mtp.errors import CheckpointError, UsageError
-from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.atomic import check_outputs
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.files.mapped import Done
+from gemma_mtp.files.reading import Done
 from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
-from gemma_mtp.model.roles import ROPE_FREQS, Slot
+from gemma_mtp.model.gguf_keys import written_keys
+from gemma_mtp.model.part import Part
+from gemma_mtp.model.roles import HEAD_ROLES, ROPE_FREQS, ROPE_FREQS_NAME, Slot
 from gemma_mtp.quantize.engine import Output
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.types import FileType
 from gemma_mtp.quantize.writing import write_encoded
-
-SOURCE_TYPES = {"F32": GGMLType.F32, "F16": GGMLType.F16, "BF16": GGMLType.BF16}
-HEAD_ROLES = ("centroids", "token_ordering")
+from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint, source_type
+from gemma_mtp.sources.experts import SourceTensor
+from gemma_mtp.sources.metadata import general_metadata
+from gemma_mtp.sources.origin import NOWHERE, Origin, model_name, origin_of
+from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,14 @@ class Conversion:
     notes: tuple[str, ...] = ()
 
 
-def convert_checkpoint(
-    source: Path,
+def convert_checkpoint(source: str | PathLike[str], outputs: Sequence[Output], **options: Any) -> Conversion:
+    """Convert the checkpoint in a folder; see `convert_opened`. Raises what that and `open_checkpoint` raise."""
+    check_outputs([output.path for output in outputs], bool(options.get("force")))
+    return convert_opened(open_checkpoint(Path(source)), outputs, **options)
+
+
+def convert_opened(
+    checkpoint: Checkpoint,
     outputs: Sequence[Output],
     *,
     name: str | None = None,
@@ -69,21 +76,22 @@ def convert_checkpoint(
     threads: int | None = None,
     advance: Done = lambda _: None,
 ) -> Conversion:
-    """Convert the checkpoint in the folder `source` to each of `outputs` in one pass.
+    """Convert a checkpoint to each of `outputs` in one pass.
 
-    name: the model's, for its metadata; the folder's if None. origin: where the folder was downloaded from.
-    allow_nonfinite: convert NaN and Inf as they are. threads: for encoding; all cores if None.
-    advance: hears of source bytes done, once for each output.
+    name: the model's, for its metadata; None: what its folder or repo is called. origin: where it was downloaded
+    from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are.
+    threads: for encoding; all cores if None. advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
-    for output in outputs:
-        check_output(output.path, force)
-    checkpoint = open_checkpoint(source)
-    if checkpoint.model.part == "target" and dialect is not MAINLINE:
+    check_outputs([output.path for output in outputs], force)
+    if checkpoint.model.part is Part.TARGET and dialect is not MAINLINE:
         raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
+    origin = origin if origin.repo else origin_of(checkpoint.folder)
+    provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
+    # reads the side files: bounds before hashes
+    plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance)
     with ExitStack() as stack:
-        provenance = stack.enter_context(Provenance(origin, source, checkpoint.store.files))
-        plan = _plan(checkpoint, name or source.resolve().name, provenance)
+        stack.enter_context(provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
         planned = [_writer(output, plan, dialect, force) for output in outputs]
         for writer in planned:
@@ -131,7 +139,7 @@ def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance) -> _Plan:
     model = checkpoint.model
     factors = np.array(model.rope_factors(), "<f4")
     plan = _Plan(
-        metadata=model_metadata(model),
+        metadata=written_keys(model),
         rope_factors=NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.data.cast("B")),
         tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name not in HEAD_ROLES},
         head=_centroid_head(checkpoint),
@@ -169,14 +177,13 @@ def _types(kind: Kind, plan: _Plan) -> list[GGMLType]:
 
 
 def _stored(checkpoint: Checkpoint, tensor: StoredTensor) -> Stored:
-    store = checkpoint.store
-    reading = partial(store.forgetting, tensor)
-    return Stored(tensor.name, store.data(tensor), tensor.shape, source_type(tensor), reading=reading)
+    kind = source_type(tensor)
+    return Stored(tensor.name, checkpoint.store.span(tensor), tensor.shape, kind)
 
 
 def _write_same(writers: Sequence[GGUFWriter], tensor: NamedTensor) -> None:
     for writer in writers:
-        writer.write_next([tensor.data])
+        writer.write_next(tensor.pieces())
 
 
 def _centroid_head(checkpoint: Checkpoint) -> CentroidHead | None:
@@ -194,14 +201,3 @@ def _centroid_head(checkpoint: Checkpoint) -> CentroidHead | None:
         centroids=checkpoint.data(centroids).tobytes(),
         ordering=checkpoint.data(ordering).astype(np.int32),
     )
-
-
-def source_type(tensor: SourceTensor | StoredTensor) -> GGMLType:
-    """The ggml type of a checkpoint's tensor. Raises CheckpointError for what is not plain numbers."""
-    if tensor.dtype not in SOURCE_TYPES:
-        raise CheckpointError(
-            f"tensor {tensor.name} has dtype {tensor.dtype}; F32, F16 and BF16 can be converted",
-            where=tensor.file,
-            hint="start from the original BF16 checkpoint",
-        )
-    return SOURCE_TYPES[tensor.dtype]

@@ -6,17 +6,16 @@ place and once more when the hashes are there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gemma_mtp import __version__
-from gemma_mtp.convert.templates import template_files
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.sources.origin import Origin
+from gemma_mtp.sources.templates import template_files
 
 TOOL = "gemma_mtp.version"
 REPO, REVISION = "gemma_mtp.source.repo", "gemma_mtp.source.revision"
@@ -35,19 +34,6 @@ COMPANIONS = (
     "README.md",
 )
 _HASH_LENGTH = 64
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A checkpoint's place on the Hub. hashes: file name -> sha256, as far as they are known without reading."""
-
-    repo: str | None = None
-    revision: str | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
-
-
-#: Of a folder that nothing is known about.
-NOWHERE = Origin()
 
 
 class Provenance:

@@ -2,59 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gemma_mtp.convert.pipeline import Conversion
 from gemma_mtp.convert.soundness import require_sound_plan, require_sound_source
-from gemma_mtp.convert.spelling import NamedTensor, spell, unspell
-from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.convert.spelling import Assistant, NamedTensor, spell, unspell
+from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect, dialect_of
+from gemma_mtp.model.part import Part
 
 
 def convert_dialect(source: Path, output: Path, dialect: Dialect, *, force: bool = False) -> Conversion:
     """Write the assistant in the GGUF `source` to `output` in another dialect.
 
     A mainline file with a centroid head as tensors, on which llama.cpp fails, gets it as metadata.
-    Raises GGUFError (a malformed file), BadFileError (not an assistant, or an unsound one), UsageError (the output, or
-    a file that would not change).
+    Raises GGUFError (a malformed file), BadFileError (not an assistant, or an unsound one), UsageError (the output).
     """
+    check_output(output, force)
     with GGUFFile(source) as file:
-        spoken = _dialect(file.metadata, source)
-        views = {
-            name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.data(tensor).data)
-            for name, tensor in file.tensors.items()
-        }
-        require_sound_source(source, file.header, views)
-        try:
-            assistant = unspell(file.metadata, views, spoken)
-            metadata, tensors = spell(assistant, dialect)
-        except BadFileError as error:
-            raise BadFileError(error.what, where=source, hint=error.hint) from error
+        assistant, metadata, tensors = _respelled(file, dialect)
         plans = [tensor.plan for tensor in tensors]
-        require_sound_plan("assistant", output, metadata, plans)
-        if _is_the_same(file, metadata, tensors):
-            raise UsageError(
-                f"the file is {dialect.name} already: there is nothing to convert",
-                where=source,
-                hint="use it as it is; gemma-mtp quantize changes its type",
-            )
-        check_output(output, force)
+        require_sound_plan(Part.ASSISTANT, output, metadata, plans)
         with GGUFWriter(output, metadata, plans, force=force) as writer:
             for tensor in tensors:
-                writer.write_next([tensor.data])
-        return Conversion(spoken.architecture, {output: writer.size}, notes=assistant.notes)
+                writer.write_next(tensor.pieces())
+        architecture = _dialect(file.metadata, source).architecture
+        return Conversion(architecture, {output: writer.size}, notes=assistant.notes)
 
 
-def _is_the_same(file: GGUFFile, metadata: Mapping[str, Value], tensors: Sequence[NamedTensor]) -> bool:
-    """Whether the new file would say what the old one says."""
-    plans = {tensor.plan.name: (tuple(tensor.plan.shape), tensor.plan.type) for tensor in tensors}
-    there = {name: (tuple(tensor.shape), tensor.type) for name, tensor in file.tensors.items()}
-    return plans == there and dict(metadata) == file.metadata
+def is_spelled(source: Path, dialect: Dialect) -> bool:
+    """Whether the assistant in the GGUF `source` would not change by being written in this dialect.
+
+    Raises as `convert_dialect`.
+    """
+    with GGUFFile(source) as file:
+        _, metadata, tensors = _respelled(file, dialect)
+        there = {tensor.name: (tensor.shape, tensor.type) for tensor in file.tensors.values()}
+        new = {tensor.plan.name: (tensor.plan.shape, tensor.plan.type) for tensor in tensors}
+        return new == there and metadata == file.metadata
+
+
+def _respelled(file: GGUFFile, dialect: Dialect) -> tuple[Assistant, dict[str, Value], list[NamedTensor]]:
+    """What the file holds; its metadata and tensors in another dialect. Raises BadFileError."""
+    stored = {
+        name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.span(tensor))
+        for name, tensor in file.tensors.items()
+    }
+    spoken = _dialect(file.metadata, file.path)
+    require_sound_source(file.path, file.header, stored)
+    try:
+        assistant = unspell(file.metadata, stored, spoken)
+        return assistant, *spell(assistant, dialect)
+    except BadFileError as error:
+        raise BadFileError(error.what, where=file.path, hint=error.hint) from error
 
 
 def _dialect(metadata: dict[str, Value], source: Path) -> Dialect:

@@ -13,8 +13,9 @@ from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import ForeignType
+from gemma_mtp.model.part import Part
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.host import Host
-from gemma_mtp.validate.side import Side
 
 #: What only the data can show; whoever converts looks at them while they pass (NaN), or has made the head himself.
 OF_DATA = ("target-finite", "assistant-finite", "target-zeros", "assistant-zeros")
@@ -29,11 +30,11 @@ REPAIRED = (
 )
 
 
-def require_sound_plan(part: str, output: Path, metadata: Mapping[str, Value], plans: Sequence[TensorPlan]) -> None:
+def require_sound_plan(part: Part, output: Path, metadata: Mapping[str, Value], plans: Sequence[TensorPlan]) -> None:
     """Raises BadFileError if a target or assistant of these keys and tensors would fail the checks of one file."""
     tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
     header = GGUFHeader(3, dict(metadata), tensors, 32, 0, sum(plan.nbytes for plan in plans))
-    _require(Side(str(output), part, header), "not written, because llama.cpp could not use it", OF_DATA)
+    _require(OpenModel(str(output), part, header), "not written, because llama.cpp could not use it", OF_DATA)
 
 
 def require_sound_source(place: Path, header: GGUFHeader, tensors: Mapping[str, NamedTensor]) -> None:
@@ -42,10 +43,10 @@ def require_sound_source(place: Path, header: GGUFHeader, tensors: Mapping[str, 
     def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray:
         return np.frombuffer(tensors[tensor.name].data, np.uint8)[start:stop]
 
-    _require(Side(str(place), "assistant", header, read), "it cannot be converted", (*OF_DATA, *REPAIRED))
+    _require(OpenModel(str(place), Part.ASSISTANT, header, read), "it cannot be converted", (*OF_DATA, *REPAIRED))
 
 
-def _require(side: Side, what: str, without: Sequence[str]) -> None:
+def _require(side: OpenModel, what: str, without: Sequence[str]) -> None:
     from gemma_mtp.validate.verify import check_file
 
     foreign = [tensor.type for tensor in side.tensors.values() if isinstance(tensor.type, ForeignType)]

@@ -5,7 +5,7 @@ Mainline's spelling is the one that the rest of the code speaks. The way back is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,11 +22,12 @@ from gemma_mtp.errors import BadFileError, UsageError, meant
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import Buffer, TensorPlan
+from gemma_mtp.files.reading import Span
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model import dialects
 from gemma_mtp.model.config import DEFAULTS, proportional_rope_factors
 from gemma_mtp.model.dialects import ALIASES, COUNT_SPELLINGS, DIALECTS, HEAD_SPELLINGS, MAINLINE, ORDERED, Dialect
-from gemma_mtp.model.roles import ROPE_FREQS
+from gemma_mtp.model.roles import ROPE_FREQS_NAME
 
 ARCHITECTURE = "general.architecture"
 
@@ -47,10 +48,19 @@ OWN_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class NamedTensor:
-    """A tensor's plan with its bytes (a view of the file that it comes from)."""
+    """A tensor's plan with its bytes, at hand or still in a file."""
 
     plan: TensorPlan
-    data: Buffer
+    stored: Buffer | Span
+
+    @property
+    def data(self) -> Buffer:
+        """All bytes. Raises BadFileError (their file has become shorter), EnvironmentProblem (its disk fails)."""
+        return self.stored.read().data if isinstance(self.stored, Span) else self.stored
+
+    def pieces(self) -> Iterable[Buffer]:
+        """The same, bit by bit. A piece is valid until the next is asked for."""
+        return self.stored.pieces() if isinstance(self.stored, Span) else [self.stored]
 
 
 @dataclass(frozen=True)
@@ -146,9 +156,6 @@ def unspell(metadata: Mapping[str, Value], tensors: Mapping[str, NamedTensor], d
         by_role = {ROPE_FREQS_NAME: _rope_freqs(plain), **by_role}
     renamed = [replace(tensor, plan=replace(tensor.plan, name=name)) for name, tensor in by_role.items()]
     return Assistant(plain, renamed, head, notes)
-
-
-ROPE_FREQS_NAME = f"{ROPE_FREQS.name}.weight"
 
 
 def _required(metadata: Mapping[str, Value], key: str) -> Value:

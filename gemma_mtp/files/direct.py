@@ -6,12 +6,37 @@ import contextlib
 import errno
 import mmap
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
+from gemma_mtp.errors import EnvironmentProblem
+
 #: Bytes that are written at once.
 ROOM = 4 << 20
+#: What to do about an error.
+HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room on the disk, or choose another folder"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.ESTALE), "the folder is gone: choose one that stays"),
+    **dict.fromkeys((errno.EIO, errno.EROFS), "choose another disk"),
+}
+
+
+def writing_problem(error: OSError, path: Path) -> EnvironmentProblem:
+    """Which output failed, and what to do, instead of an OSError's terse text."""
+    hint = HINTS.get(error.errno or 0, "check the folder's permissions")
+    return EnvironmentProblem(f"writing failed: {error.strerror}; nothing was left behind", where=path, hint=hint)
+
+
+@contextlib.contextmanager
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """Any OSError inside is about the output `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise writing_problem(error, path) from error
 
 
 class DirectFile:
@@ -20,17 +45,19 @@ class DirectFile:
     A finished file has to reach the disk anyway. Going there straight (Linux's O_DIRECT) spares the copy into the page
     cache and its pages, which cost as much as quantizing to Q4_0 does, and writing goes on while others compute.
     O_DIRECT wants whole pages: data is collected in a page-aligned room, and the last part goes the usual way. Where
-    the system or the file system doesn't know it, everything does.
+    the system or the file system doesn't know it, everything does; small files always do.
     """
 
-    def __init__(self, handle: int):
-        self._handle = handle
-        self._room = np.frombuffer(mmap.mmap(-1, ROOM), np.uint8)
+    def __init__(self, handle: int, path: Path, size: int):
+        """path: for errors. size: what is to come, in bytes. Raises EnvironmentProblem."""
+        self._handle, self._path = handle, path
         self._filled = 0
-        self._set_direct(True)
+        with translate_os_errors(path):
+            self._room = np.frombuffer(mmap.mmap(-1, ROOM), np.uint8)
+            self._set_direct(size > ROOM)
 
     def write(self, data: bytes | memoryview) -> int:
-        """All of it. Returns the number of bytes. Raises OSError."""
+        """All of it. Returns the number of bytes. Raises EnvironmentProblem."""
         rest = np.frombuffer(data, np.uint8) if len(data) else self._room[:0]
         while len(rest):
             count = min(len(rest), ROOM - self._filled)
@@ -44,7 +71,8 @@ class DirectFile:
     def replace(self, position: int, data: bytes) -> None:
         """Other bytes in the place of earlier ones. Whoever knows them no earlier does this at the end."""
         self._end()
-        os.lseek(self._handle, position, os.SEEK_SET)
+        with translate_os_errors(self._path):
+            os.lseek(self._handle, position, os.SEEK_SET)
         self.write(data)
         self._end()
 
@@ -54,14 +82,19 @@ class DirectFile:
 
     def _flush(self) -> None:
         done = 0
-        while done < self._filled:
-            try:
-                done += os.write(self._handle, self._room[done : self._filled].data)
-            except OSError as error:
-                if error.errno != errno.EINVAL or not self._direct:
-                    raise
-                self._set_direct(False)
+        with translate_os_errors(self._path):
+            while done < self._filled:
+                done += self._write_some(self._room[done : self._filled].data)
         self._filled = 0
+
+    def _write_some(self, data: memoryview) -> int:
+        try:
+            return os.write(self._handle, data)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not self._direct:
+                raise
+            self._set_direct(False)
+            return 0
 
     def _set_direct(self, wanted: bool) -> None:
         self._direct = False
@@ -80,4 +113,5 @@ class DirectFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
             self._end()
-            os.fsync(self._handle)
+            with translate_os_errors(self._path):
+                os.fsync(self._handle)

@@ -7,7 +7,6 @@ held against the bytes that are left, so that no number in a file can ask for mo
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.errors import GGUFError
+from gemma_mtp.errors import GemmaMtpError, GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
-from gemma_mtp.files.mapped import Done, MappedFile
+from gemma_mtp.files.reading import Bytes, SourceFile, Span
 from gemma_mtp.files.signature import HEAD, recognized
 from gemma_mtp.ggml import TensorType, block_size, tensor_bytes, tensor_type
 
@@ -30,6 +29,10 @@ MAX_NAME = 63  # ggml's GGML_MAX_NAME, less the closing zero
 MAX_ELEMENTS = 2**62
 #: Far above any model's; a header of millions of records would only serve to fill the reader's memory.
 MAX_TENSORS, MAX_PAIRS = 1 << 17, 1 << 16
+#: Bytes that are read at first: a Gemma 4 header is 15.8 MB, nearly all of it vocabulary, a centroid head 3.1 MB more.
+FIRST_READ = 24 << 20
+#: A header is held in memory.
+LARGEST_HEADER = 128 << 20
 #: The least bytes that one key-value pair (key length, type, a one-byte value) or tensor record can take.
 SMALLEST_PAIR, SMALLEST_TENSOR = 8 + 4 + 1, 8 + 4 + 8 + 4 + 8
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
@@ -75,24 +78,19 @@ class GGUFHeader:
 
 
 class GGUFFile:
-    """A local GGUF file, memory-mapped. Use it as a context manager; views of its data are valid inside only."""
+    """A local GGUF file. Use it as a context manager: its data can be read inside only, its header is in memory."""
 
     def __init__(self, path: str | Path):
-        """Raises GGUFError if the file cannot be read or breaks the format."""
+        """Raises GGUFError if the file cannot be read or breaks the format, EnvironmentProblem if the disk fails."""
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_file():
-            raise GGUFError("this is no file", where=path, hint="name a .gguf file")
+        self._file = SourceFile(self.path, GGUFError)
         try:
-            with self.path.open("rb") as file:
-                self.size = os.fstat(file.fileno()).st_size
-                if not self.size:
-                    raise GGUFError("the file is empty", where=path)
-            self._map = MappedFile(self.path)
-        except OSError as error:
-            raise GGUFError(f"cannot be read: {error.strerror}", where=path) from error
-        try:
-            self.header = parse_header(self._map.view(), self.size)
+            self.size = self._file.size
+            if not self.size:
+                raise GGUFError("the file is empty", hint="download or copy it again")
+            self.header = _read_header(self._file)
         except GGUFError as error:
+            self._file.close()
             located = GGUFError(error.what, where=path, hint=error.hint)
             located.offset = error.offset
             raise located from error
@@ -105,42 +103,50 @@ class GGUFFile:
     def tensors(self) -> dict[str, TensorInfo]:
         return self.header.tensors
 
-    def data(self, tensor: TensorInfo) -> np.ndarray:
-        """The tensor's bytes: uint8 [nbytes], a read-only view."""
-        return self._map.bytes(tensor.offset, tensor.nbytes)
+    def span(self, tensor: TensorInfo) -> Span:
+        """The tensor's bytes, to be read."""
+        return self._file.span(tensor.offset, tensor.nbytes)
 
-    def forgetting(self, tensor: TensorInfo) -> Done:
-        """See `MappedFile.forgetting`: for a reader of the tensor from its start."""
-        return self._map.forgetting(tensor.offset)
+    def data(self, tensor: TensorInfo) -> Bytes:
+        """The tensor's bytes: uint8 [nbytes]. Raises as `SourceFile.read_into` does."""
+        return self.span(tensor).read()
 
     def __enter__(self) -> GGUFFile:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        # Views may still be alive (NumPy exports them); the map is then closed when the last of them goes.
-        self.header = GGUFHeader(0, {}, {}, 1, 0, 0)
-        del self._map
+        self._file.close()
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether the file begins as a GGUF does."""
+    """Whether this is a regular file that begins as a GGUF does."""
     try:
-        with path.open("rb") as file:
-            return file.read(4) == MAGIC
-    except OSError:
+        with SourceFile(path) as file:
+            return file.size >= len(MAGIC) and bytes(file.read(0, len(MAGIC))) == MAGIC
+    except GemmaMtpError:
         return False
 
 
 def require_gguf_file(path: Path) -> None:
     """Raises GGUFError, which says what it is instead, unless the file begins as a GGUF does."""
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-        require_gguf(head)
-    except OSError as error:
-        raise GGUFError(f"cannot be read: {error.strerror}", where=path) from error
+        with SourceFile(path, GGUFError) as file:
+            require_gguf(bytes(file.read(0, min(HEAD, file.size))))
     except GGUFError as error:
         raise GGUFError(error.what, where=path, hint=error.hint) from error
+
+
+def _read_header(file: SourceFile) -> GGUFHeader:
+    """Read as much of the file as its header takes. Raises GGUFError, EnvironmentProblem."""
+    wanted = FIRST_READ
+    while True:
+        buffer = file.read(0, min(wanted, file.size))
+        try:
+            return parse_header(buffer.data, file.size)
+        except HeaderIncomplete as incomplete:
+            if incomplete.needed > LARGEST_HEADER:
+                raise GGUFError(f"the header needs {incomplete.needed:,} bytes, more than any model's") from None
+            wanted = min(max(incomplete.needed, 2 * wanted), LARGEST_HEADER)
 
 
 def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:

@@ -51,52 +51,68 @@ class GGUFWriter:
         self.tensors = list(tensors)
         self._header = encode_header(self.metadata, self.tensors)
         self.size = len(self._header) + sum(padded(tensor.nbytes) for tensor in self.tensors)
-        self._stack = ExitStack()
         self._finished = 0  # tensors
         self._written = 0  # bytes of the next one
 
     def __enter__(self) -> GGUFWriter:
-        self._file = self._stack.enter_context(atomic_output(self.path, size=self.size, force=self.force))
-        self._file.write(self._header)
+        with ExitStack() as stack:  # if the header cannot be written, the file vanishes
+            self._file = stack.enter_context(atomic_output(self.path, size=self.size, force=self.force))
+            self._file.write(self._header)
+            stack.push(self._check_complete)
+            self._stack = stack.pop_all()
         return self
 
     @property
     def next(self) -> TensorPlan:
-        """The tensor whose turn it is."""
+        """The tensor whose turn it is. Raises RuntimeError if there is none left."""
+        _hold(self._finished < len(self.tensors), "all planned tensors are written already")
         return self.tensors[self._finished]
 
     def write(self, piece: Buffer) -> None:
-        """The next piece of the tensor whose turn it is; behind its last one comes the padding, and the next's turn."""
+        """The next piece of the tensor whose turn it is; behind its last one comes the padding, and the next's turn.
+
+        Raises EnvironmentProblem, and RuntimeError for more bytes than are planned.
+        """
+        plan = self.next
         self._written += self._file.write(piece)
-        wanted = self.next.nbytes
-        assert self._written <= wanted, f"{self.next.name}: {self._written} bytes written, {wanted} planned"
+        wanted = plan.nbytes
+        _hold(self._written <= wanted, f"{plan.name}: {self._written} bytes written, {wanted} planned")
         if self._written == wanted:
             self._file.write(bytes(padded(wanted) - wanted))
             self._written = 0
             self._finished += 1
 
     def write_next(self, pieces: Iterable[Buffer]) -> None:
-        """Write the whole of the next tensor."""
+        """Write the whole of the next tensor. Raises as `write` does, also for less bytes than are planned."""
         turn = self._finished
         for piece in pieces:
             self.write(piece)
-        assert self._finished == turn + 1, f"{self._finished - turn} tensors written, 1 expected"
+        _hold(self._finished == turn + 1, f"{self._finished - turn} tensors written, 1 expected")
 
     def amend(self, changes: Mapping[str, Value]) -> None:
-        """Put these values in the place of those that stand there, which must be as long."""
-        assert changes.keys() <= self.metadata.keys(), "only keys that are there can be amended"
+        """Put these values in the place of those that stand there, which must be as long. Raises as `write` does."""
+        _hold(changes.keys() <= self.metadata.keys(), "only keys that are there can be amended")
         position = _START.size
         for key, value in self.metadata.items():
             length = sum(map(len, _entry(key, value)))
             if key in changes:
                 entry = b"".join(_entry(key, changes[key]))
-                assert len(entry) == length, f"{key} must keep its length"
+                _hold(len(entry) == length, f"{key} must keep its length")
                 self._file.replace(position, entry)
             position += length
 
     def __exit__(self, *exception: Any) -> None:
-        assert any(exception) or self._finished == len(self.tensors), "not all planned tensors were written"
         self._stack.__exit__(*exception)
+
+    def _check_complete(self, kind: type[BaseException] | None, *_: Any) -> None:
+        finished, planned = self._finished, len(self.tensors)
+        _hold(kind is not None or finished == planned, f"{finished} of {planned} tensors were written")
+
+
+def _hold(kept: bool, what: str) -> None:
+    """The plan has to be kept, under `python -O` as well: no file may appear that is not what its header says."""
+    if not kept:
+        raise RuntimeError(what)
 
 
 def padded(size: int) -> int:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
-_CHUNK = 1 << 20
+from gemma_mtp.files.reading import Done, SourceFile
 
 
-def content_hash(path: Path, etag: str, advance: Callable[[int], object] = lambda _: None) -> str:
+def content_hash(path: Path, etag: str, advance: Done = lambda _: None) -> str:
     """The file's hash of the kind that `etag` is: sha256 (64 digits), or git's sha1 of a blob (40 digits).
 
-    advance: hears of bytes done.
+    advance: hears of bytes done. Raises BadFileError (no regular file, or cut off meanwhile), EnvironmentProblem.
     """
-    return _hash(path, hasher_like(etag, path.stat().st_size), advance)
+    with SourceFile(path) as file:
+        return _hash(file, hasher_like(etag, file.size), advance)
 
 
 def hasher_like(etag: str, size: int) -> hashlib._Hash:
@@ -22,9 +22,10 @@ def hasher_like(etag: str, size: int) -> hashlib._Hash:
     return hashlib.sha256() if len(etag) == 64 else git_hasher(size)
 
 
-def sha256_of(path: Path, advance: Callable[[int], object] = lambda _: None) -> str:
-    """advance: hears of bytes done."""
-    return _hash(path, hashlib.sha256(), advance)
+def sha256_of(path: Path, advance: Done = lambda _: None) -> str:
+    """advance: hears of bytes done. Raises BadFileError (no regular file, or cut off meanwhile), EnvironmentProblem."""
+    with SourceFile(path) as file:
+        return _hash(file, hashlib.sha256(), advance)
 
 
 def git_hasher(size: int) -> hashlib._Hash:
@@ -32,9 +33,8 @@ def git_hasher(size: int) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-def _hash(path: Path, hasher: hashlib._Hash, advance: Callable[[int], object] = lambda _: None) -> str:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
-            advance(len(chunk))
+def _hash(file: SourceFile, hasher: hashlib._Hash, advance: Done = lambda _: None) -> str:
+    for piece in file.span(0, file.size).pieces():
+        hasher.update(piece)
+        advance(len(piece))
     return hasher.hexdigest()

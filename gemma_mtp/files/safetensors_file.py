@@ -1,14 +1,13 @@
-"""Safetensors checkpoints as memory-mapped NumPy views, one file or sharded.
+"""Safetensors checkpoints, one file or sharded.
 
 The header is validated by the safetensors library (contiguous, no overlap, no overflow, the file covered to its last
-byte); the views are our own, because NumPy has no BF16: such tensors are uint16.
+byte); the data is read by ourselves, because NumPy has no BF16: such tensors are uint16.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import SafetensorsError
-from gemma_mtp.files.mapped import Done, MappedFile
+from gemma_mtp.files.reading import SourceFile, Span
 from gemma_mtp.files.signature import SAFETENSORS, recognized_file
 from gemma_mtp.files.text import read_json
 
@@ -51,7 +50,10 @@ class StoredTensor:
 
 
 class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
-    """The tensors of a checkpoint folder by name. `data` maps one of them. notes: which weights were not taken."""
+    """The tensors of a checkpoint folder by name. `data` reads one, `span` lets it be read in parts.
+
+    notes: which weights were not taken.
+    """
 
     def __init__(self, folder: Path):
         """Raises SafetensorsError: no safetensors there, a file damaged or missing, a tensor in two or no files."""
@@ -66,26 +68,26 @@ class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
                     raise SafetensorsError(f"tensor {tensor.name} is also in {self[tensor.name].file.name}", where=path)
                 self._tensors[tensor.name] = tensor
         require_indexed(folder, self.files, self._tensors)
-        self._maps: dict[Path, MappedFile] = {}
+        self._open: dict[Path, SourceFile] = {}
 
     def data(self, tensor: StoredTensor) -> np.ndarray[Any, Any]:
-        """A read-only view of the tensor in the dtype of `DTYPES`. Raises SafetensorsError for other dtypes."""
+        """The tensor in the dtype of `DTYPES`, in memory of its own.
+
+        Raises SafetensorsError (other dtypes; a file that became shorter), EnvironmentProblem (a failing disk).
+        """
         if tensor.dtype not in DTYPES:
             raise SafetensorsError(
                 f"tensor {tensor.name} has dtype {tensor.dtype}; F32, F16 and BF16 can be converted",
                 where=tensor.file,
                 hint="start from the original, unquantized checkpoint",
             )
-        return self._map(tensor).bytes(tensor.offset, tensor.nbytes).view(DTYPES[tensor.dtype]).reshape(tensor.shape)
+        return self.span(tensor).read().view(DTYPES[tensor.dtype]).reshape(tensor.shape)
 
-    def forgetting(self, tensor: StoredTensor) -> Done:
-        """See `MappedFile.forgetting`: for a reader of the tensor from its start."""
-        return self._map(tensor).forgetting(tensor.offset)
-
-    def _map(self, tensor: StoredTensor) -> MappedFile:
-        if tensor.file not in self._maps:
-            self._maps[tensor.file] = MappedFile(tensor.file)
-        return self._maps[tensor.file]
+    def span(self, tensor: StoredTensor) -> Span:
+        """The tensor's bytes, to be read. Raises SafetensorsError, EnvironmentProblem."""
+        if tensor.file not in self._open:
+            self._open[tensor.file] = SourceFile(tensor.file, SafetensorsError)
+        return self._open[tensor.file].span(tensor.offset, tensor.nbytes)
 
     def __getitem__(self, name: str) -> StoredTensor:
         return self._tensors[name]
@@ -98,13 +100,13 @@ class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
 
 
 def read_header(path: Path) -> list[StoredTensor]:
-    """The records of one file. Raises SafetensorsError if it is damaged."""
+    """The records of one file. Raises SafetensorsError if it is damaged, EnvironmentProblem if the disk fails."""
     try:
-        with safe_open(path, framework="numpy"):
-            pass  # the library has read and checked the whole header
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = parse_header(file.read(length))
+        with SourceFile(path, SafetensorsError) as file:  # first of all: safe_open would wait for the writer of a FIFO
+            with safe_open(path, framework="numpy"):
+                pass  # the library has read and checked the whole header
+            length = int.from_bytes(file.read(0, 8), "little")
+            header = parse_header(bytes(file.read(8, length)))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         if other := recognized_file(path, SAFETENSORS):
             raise SafetensorsError(f"this is {other.what}", where=path, hint=other.hint) from error
@@ -194,8 +196,9 @@ def require_indexed(folder: Path, files: Iterable[Path], tensors: Container[str]
 def _other_weights(there: Iterable[str], taken: Iterable[Path]) -> tuple[str, ...]:
     """A note about weights in the folder that are not read."""
     names = {file.name for file in taken}
-    left = [name for name in sorted(there) if name not in names and (name == INDEX or name.endswith(WEIGHTS))]
+    first = f"{SINGLE} is" if SINGLE in names else f"the files that {INDEX} names are"
+    kinds = (*WEIGHTS, INDEX) if SINGLE in names else WEIGHTS
+    left = [name for name in sorted(there) if name not in names and name.endswith(kinds)]
     if not left:
         return ()
-    first = SINGLE if SINGLE in names else f"the files that {INDEX} names"
     return (f"the folder has several sets of weights: {first} taken, as transformers does; not {', '.join(left[:8])}",)

@@ -12,7 +12,7 @@ import os
 import reprlib
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,8 +26,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-#: Bytes of a file. JSON of this size is at most some 170 MB of Python's objects.
-SMALL = 8 << 20
+#: Bytes of a file. JSON of this size is at most some 100 MB of Python's objects.
+SMALL = 4 << 20
 #: A prompt: more than any context holds.
 PROMPT = 16 << 20
 #: A tokenizer has 33 MB.
@@ -151,7 +151,7 @@ def parse_yaml(text: str, where: str | Path, *, as_texts: bool = False, error: K
     loader = _Texts if as_texts else _SafeLoader
 
     def load(text: str) -> Any:
-        _watch(yaml.parse(text, Loader=_SafeLoader))
+        require_shallow_yaml(text)
         return yaml.load(text, Loader=loader)
 
     value = _parsed(load, text, "YAML", where, error)
@@ -173,10 +173,10 @@ _Texts.yaml_implicit_resolvers = {
 }
 
 
-def _watch(events: Iterable[Any]) -> None:
-    """Raises ValueError where lists and mappings open too deep."""
+def require_shallow_yaml(text: str) -> None:
+    """Raises ValueError where lists and mappings open too deep, before anything recurses over them; yaml.YAMLError."""
     depth = 0
-    for event in events:
+    for event in yaml.parse(text, Loader=_SafeLoader):
         if isinstance(event, yaml.events.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.events.CollectionEndEvent):

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from logging import ERROR
 from typing import Any, TypeVar
 
@@ -37,16 +37,7 @@ LONGEST_WAIT = 60.0
 TRANSIENT_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504})
 USER_AGENT = f"gemma-mtp/{__version__}"
 
-#: Called with the number of bytes that were just done.
-Advance = Callable[[int], None]
-#: Opens a progress display for (what, total bytes); `gemma_mtp.cli.output.byte_progress` is one.
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
-
 Result = TypeVar("Result")
-
-
-def silent_progress(_: str, __: int) -> AbstractContextManager[Advance]:
-    return nullcontext(lambda _: None)
 
 
 def hub() -> HfApi:

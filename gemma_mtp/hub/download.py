@@ -22,11 +22,12 @@ from huggingface_hub.utils import WeakFileLock
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, hasher_like
 from gemma_mtp.hub.cache import RepoCache
-from gemma_mtp.hub.client import Advance, Progress, hub, hub_stream, is_transient, retried, silent_progress
+from gemma_mtp.hub.client import hub, hub_stream, is_transient, retried
 from gemma_mtp.hub.discovery import is_model
 from gemma_mtp.hub.names import HASH, require_commit, require_hash, require_inside
 from gemma_mtp.hub.problems import TransportError, explained
 from gemma_mtp.hub.source import Source, parse_source
+from gemma_mtp.progress import Advance, Progress, silent
 
 #: What `convert` reads, all at a repo's root: config, tokenizer, weights, and the card for the licence and the names.
 CHECKPOINT_FILES = (
@@ -95,9 +96,7 @@ class FetchedCheckpoint:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
-def fetch_checkpoint(
-    source: Source | str, *, progress: Progress = silent_progress, deep: bool = False
-) -> FetchedCheckpoint:
+def fetch_checkpoint(source: Source | str, *, progress: Progress = silent, deep: bool = False) -> FetchedCheckpoint:
     """The folder of a checkpoint, downloaded if it is on the Hub.
 
     deep: hash what the cache has again, even if it has not changed since it was hashed.
@@ -120,7 +119,7 @@ def fetch_without_weights(source: Source, listing: Listing) -> tuple[Path, list[
     Raises EnvironmentProblem (Hub, network, disk), BadFileError (no checkpoint).
     """
     small = [file for file in checkpoint_files(listing) if not file.name.endswith(".safetensors")]
-    return _fetch(listing, small, source.revision, silent_progress), small
+    return _fetch(listing, small, source.revision, silent), small
 
 
 def is_checkpoint(listing: Listing) -> bool:
@@ -130,7 +129,7 @@ def is_checkpoint(listing: Listing) -> bool:
     )
 
 
-def fetch_file(source: Source | str, *, progress: Progress = silent_progress, deep: bool = False) -> Path:
+def fetch_file(source: Source | str, *, progress: Progress = silent, deep: bool = False) -> Path:
     """One file, downloaded if it is on the Hub (`hf://owner/repo/file`); a local path is returned as it is.
 
     deep: hash it again if the cache has it, even if it has not changed since it was hashed.
@@ -142,15 +141,28 @@ def fetch_file(source: Source | str, *, progress: Progress = silent_progress, de
     if source.file is None:
         raise UsageError("name one file of the repo", where=str(source), hint=f"write hf://{source.repo}/file.gguf")
     listing = look_up(source)
-    file = listing.files.get(source.file)
-    if file is None:
-        raise no_such_file(listing, source.file)
-    return _fetch(listing, [file], source.revision, progress, deep) / file.name
+    return fetch_files(listing, [source.file], source.revision, progress=progress, deep=deep) / source.file
+
+
+def fetch_files(
+    listing: Listing, names: Sequence[str], revision: str | None, *, progress: Progress = silent, deep: bool = False
+) -> Path:
+    """Files of a repo, such as the parts of a split GGUF; the folder that they are in under their names.
+
+    Raises UsageError (no such file there), EnvironmentProblem (Hub, network, disk).
+    """
+    missing = next((name for name in names if name not in listing.files), None)
+    if missing is not None:
+        raise no_such_file(listing, missing)
+    return _fetch(listing, [listing.files[name] for name in names], revision, progress, deep)
 
 
 def look_up(source: Source) -> Listing:
     """What the repo holds: on the Hub, or with HF_HUB_OFFLINE in the cache. Raises EnvironmentProblem."""
-    return _cached_listing(source) if constants.is_offline_mode() else list_repo(source)
+    if not constants.is_offline_mode():
+        return list_repo(source)
+    with explained(source.repo):
+        return _cached_listing(source)
 
 
 def list_repo(source: Source) -> Listing:

@@ -22,6 +22,7 @@ from gemma_mtp.hub.download import Listing, list_repo, no_such_file
 from gemma_mtp.hub.names import require_commit
 from gemma_mtp.hub.problems import explained
 from gemma_mtp.hub.source import Source
+from gemma_mtp.model.part import Part
 
 FIRST_READ, SECOND_READ = 64 << 10, 16 << 20
 LARGEST_HEADER = 64 << 20
@@ -44,7 +45,7 @@ class RemoteHeader:
     requests: int
 
 
-def find_remote_gguf(source: Source, part: str, listing: Listing | None = None) -> list[Source]:
+def find_remote_gguf(source: Source, part: Part, listing: Listing | None = None) -> list[Source]:
     """The files behind a source on the Hub: `owner/repo[:QUANT]` by llama.cpp's rules, the parts of a split model.
 
     part: "target" or "assistant", which decides by what rule the file is chosen. listing: what the repo holds, if that

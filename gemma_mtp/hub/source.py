@@ -17,12 +17,14 @@ import re
 import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os import PathLike
 from pathlib import Path
 from typing import NoReturn
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.paths import given_path, is_there
 from gemma_mtp.hub.names import is_inside
+from gemma_mtp.model.family import FAMILY
 
 SCHEME = "hf://"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
@@ -40,14 +42,6 @@ _LONGEST_NAME = 96
 _MODEL_FILES = (".gguf", ".safetensors")
 
 GRAMMAR = "a path, owner/repo, owner/repo@revision, owner/repo:QUANT or hf://owner/repo/file.gguf"
-
-#: The official checkpoints, to suggest one for a misspelt repo.
-SIZES = ("E2B", "E4B", "12B", "26B-A4B", "31B")
-OFFICIAL_REPOS = tuple(
-    f"google/gemma-4-{size}-it{suffix}"
-    for size in SIZES
-    for suffix in ("-assistant", "", "-qat-q4_0-unquantized-assistant", "-qat-q4_0-unquantized")
-)
 
 
 @dataclass(frozen=True)
@@ -88,17 +82,18 @@ class Source:
         return f"{self.repo}{revision}" + (f":{self.quant}" if self.quant else "")
 
 
-def parse_source(text: str | Path) -> Source:
+def parse_source(place: str | PathLike[str]) -> Source:
     """The place that a command's argument names; see the module's docstring for the grammar.
 
     Raises UsageError (not of the grammar) and BadFileError (a path, but nothing is there).
     """
-    if isinstance(text, Path) or is_there(given_path(text)):
+    text = place if isinstance(place, str) else str(Path(place))
+    if not isinstance(place, str) or is_there(given_path(text)):
         return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):
         return _from_match(_HF.fullmatch(text.removeprefix(SCHEME)), text)
     if page := _WEB_PAGE.match(text):
-        raise UsageError("this is a web page's address", where=text, hint=f"write {_spelled(page)}")
+        return parse_source(_spelled(page))
     match = _REPO.fullmatch(text)
     if match is None or text.lower().endswith(_MODEL_FILES):
         _refuse_missing(text)
@@ -138,8 +133,8 @@ def check_repo_name(repo: str) -> None:
 
 def suggest_repo(repo: str) -> str | None:
     """The official repo that `repo` probably means, if it is not one itself."""
-    by_lower = {official.lower(): official for official in OFFICIAL_REPOS}
-    if repo in OFFICIAL_REPOS:
+    by_lower = {official.lower(): official for official in FAMILY.official_repos}
+    if repo in FAMILY.official_repos:
         return None
     close = get_close_matches(repo.lower(), by_lower, n=1, cutoff=0.85)
     return by_lower[close[0]] if close else None

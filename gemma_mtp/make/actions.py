@@ -7,31 +7,37 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from gemma_mtp.convert import Origin, Output, convert_checkpoint, convert_dialect, dialect_named
+from gemma_mtp.convert import Output, convert_checkpoint, convert_dialect, dialect_named
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
-from gemma_mtp.hub.client import Progress
 from gemma_mtp.make.schedule import Schedule
 from gemma_mtp.make.steps import IMATRIX, SOURCE, Step
+from gemma_mtp.progress import Progress
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.publish.checks import check_files
 from gemma_mtp.quantize import quantize_file, read_imatrix
+from gemma_mtp.sources.origin import Origin
 from gemma_mtp.validate import Report
 
 
 @dataclass
 class Workshop:
-    """Where a schedule is carried out. reports: of the files that were verified, by name."""
+    """Where a schedule is carried out. deep: whether the Hub's cache is hashed again. reports: of verified files.
+
+    notes: what the checkpoint says and was not heeded (see `Conversion`).
+    """
 
     plan: Schedule
     threads: int | None
     progress: Progress
+    deep: bool = False
     reports: dict[str, Report] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def source(self) -> Path:
         """The checkpoint's folder or the GGUF; downloaded when the first step asks for it."""
-        return self.plan.material.fetch(self.progress)
+        return self.plan.material.fetch(self.progress, self.deep)
 
     def path(self, file: str) -> Path:
         return self.source if file == SOURCE else self.plan.job.folder / file
@@ -45,7 +51,7 @@ def convert(shop: Workshop, steps: Sequence[Step]) -> None:
     settings, material = steps[0].settings, shop.plan.material
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(shop.source).values())
     with shop.progress("converting", size * len(steps)) as advance:
-        convert_checkpoint(
+        done = convert_checkpoint(
             shop.source,
             shop.outputs(steps),
             name=settings["name"],
@@ -55,6 +61,7 @@ def convert(shop: Workshop, steps: Sequence[Step]) -> None:
             threads=shop.threads,
             advance=advance,
         )
+    shop.notes += done.notes
 
 
 def quantize(shop: Workshop, steps: Sequence[Step]) -> None:

@@ -6,10 +6,13 @@ import string
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gemma_mtp.convert import dialect_named, target_name
+from gemma_mtp.convert import dialect_named
 from gemma_mtp.errors import UsageError
+from gemma_mtp.hub.names import is_inside
 from gemma_mtp.hub.source import check_repo_name
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.file_name import FileName
+from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import find_kind
 
 #: What may stand in braces in a job's texts, which serve several assistants so.
@@ -50,6 +53,10 @@ class Job:
         object.__setattr__(self, "dialects", dialects)
         for option, text in self._texts().items():
             _check_placeholders(option, text)
+        if self.name is not None and (not is_inside(self.name) or "/" in self.name):
+            raise UsageError(
+                f"{self.name!r} is no name for files", where=self.source, hint="name the folder with --output"
+            )
         if self.push is None:
             for option in ("collection", "bench"):
                 if getattr(self, option):
@@ -86,4 +93,4 @@ def _check_placeholders(option: str, text: str) -> None:
 
 
 def _fill(text: str, name: str) -> str:
-    return text.format(name=name, target=target_name(name))
+    return text.format(name=name, target=FileName.of_checkpoint(Part.ASSISTANT, name).model)

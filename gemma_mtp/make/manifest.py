@@ -15,6 +15,8 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.files.text import read_json, shown
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.progress import Progress, silent
 
 FORMAT = 1
 ENDING = ".make.json"
@@ -29,12 +31,13 @@ class Stamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path, known: Stamp | None = None) -> Stamp:
-        """The file's stamp; hashed unless size and time are those that are `known`."""
+    def of(cls, path: Path, known: Stamp | None = None, progress: Progress = silent) -> Stamp:
+        """The file's stamp; hashed, with progress, unless size and time are those that are `known`."""
         found = path.stat()
         if known and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
             return known
-        return cls(sha256_of(path), found.st_size, found.st_mtime_ns)
+        with progress(f"hashing {path.name}", found.st_size) as advance:
+            return cls(sha256_of(path, advance), found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Manifest:
     @classmethod
     def beside(cls, folder: Path, target: str) -> Manifest:
         """The manifest of the drafters of `target` in `folder`; empty if there is none. Raises BadFileError."""
-        path = folder / f"mtp-{target}{ENDING}"
+        path = folder / f"{FAMILY.prefix}{target}{ENDING}"
         if not path.exists():
             return cls(path)
         try:

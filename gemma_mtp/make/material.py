@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.hub.client import Progress
-from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.hub.download import checkpoint_files, fetch_checkpoint, fetch_file, is_checkpoint_file, look_up
 from gemma_mtp.hub.remote import find_remote_gguf
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.make.manifest import Stamp
 from gemma_mtp.model.config import read_config
-from gemma_mtp.validate.keys import ASSISTANT
-from gemma_mtp.validate.places import open_side
+from gemma_mtp.model.file_name import parse_published
+from gemma_mtp.model.part import Part
+from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.opening import open_model
 
 #: The stamps, by path, that were taken when the assistant of this name was last made.
 Known = Callable[[str], Mapping[str, Stamp]]
@@ -37,20 +37,20 @@ class Material:
     commit: str | None = None
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
 
-    def fetch(self, progress: Progress) -> Path:
-        """The checkpoint's folder, or the GGUF, on this machine. Raises what downloads raise."""
+    def fetch(self, progress: Progress, deep: bool = False) -> Path:
+        """The checkpoint's folder, or the GGUF, on this machine. deep: see `fetch_file`, as for what is raised."""
         if self.dialect is not None:
-            return fetch_file(self.place, progress=progress)
-        fetched = fetch_checkpoint(self.place, progress=progress)
+            return fetch_file(self.place, progress=progress, deep=deep)
+        fetched = fetch_checkpoint(self.place, progress=progress, deep=deep)
         if fetched.hashes and fetched.hashes != self.files:
             raise EnvironmentProblem("the repo changed in the meantime", where=fetched.repo, hint="run it again")
         return fetched.folder
 
 
-def look_at(source: str, known: Known, name: str | None = None) -> Material:
+def look_at(source: str, known: Known, name: str | None = None, progress: Progress = silent) -> Material:
     """What is at `source`. known: the stamps of local files whose content need not be hashed again.
 
-    name: the assistant's, if it is not to be called after its source.
+    name: the assistant's, if it is not to be called after its source. progress: of the hashing.
 
     Raises UsageError, BadFileError (no assistant), EnvironmentProblem (Hub, network).
     """
@@ -58,14 +58,14 @@ def look_at(source: str, known: Known, name: str | None = None) -> Material:
     if place.path is None:
         return _on_the_hub(place, name)
     if place.path.is_file():
-        return _local_gguf(place, place.path, known, name)
+        return _local_gguf(place, place.path, known, name, progress)
     folder = place.path.resolve()
-    if read_config(folder).part != ASSISTANT:
+    if read_config(folder).part != Part.ASSISTANT:
         raise BadFileError("this is a target; make is for assistants", where=folder, hint="gemma-mtp convert does that")
     paths = [path for path in sorted(folder.iterdir()) if is_checkpoint_file(path.name)]
     name = name or folder.name
     before = known(name)
-    stamps = {str(path): Stamp.of(path, before.get(str(path))) for path in paths}
+    stamps = {str(path): Stamp.of(path, before.get(str(path)), progress) for path in paths}
     files = {path.name: stamps[str(path)].sha256 for path in paths}
     return Material(place, name, files, stamps=stamps)
 
@@ -73,7 +73,7 @@ def look_at(source: str, known: Known, name: str | None = None) -> Material:
 def _on_the_hub(place: Source, name: str | None) -> Material:
     assert place.repo is not None
     if place.file is not None or place.quant is not None:
-        files = find_remote_gguf(place, ASSISTANT)
+        files = find_remote_gguf(place, Part.ASSISTANT)
         if len(files) != 1:
             raise UsageError("this GGUF is split; make needs a single file", where=str(place))
         (file,) = files
@@ -86,18 +86,18 @@ def _on_the_hub(place: Source, name: str | None) -> Material:
     return Material(place, name or place.repo.split("/")[1], files_there, commit=listing.commit)
 
 
-def _local_gguf(place: Source, path: Path, known: Known, name: str | None) -> Material:
+def _local_gguf(place: Source, path: Path, known: Known, name: str | None, progress: Progress) -> Material:
     key, name = str(path.resolve()), name or _gguf_name(path.name)
-    stamp = Stamp.of(path, known(name).get(key))
+    stamp = Stamp.of(path, known(name).get(key), progress)
     return Material(place, name, {path.name: stamp.sha256}, _dialect(path), stamps={key: stamp})
 
 
 def _gguf_name(file: str) -> str:
-    return f"{parse_drafter_name(file.rsplit('/', 1)[-1]).target}-assistant"
+    return parse_published(file.rsplit("/", 1)[-1]).checkpoint
 
 
 def _dialect(place: str | Path) -> str:
-    with open_side(place, ASSISTANT) as side:
-        if side.actual_part != ASSISTANT or side.dialect is None:
+    with open_model(place, Part.ASSISTANT) as side:
+        if side.actual_part != Part.ASSISTANT or side.dialect is None:
             raise BadFileError("this is no assistant; make is for assistants", where=str(place))
         return side.dialect.name

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from gemma_mtp.files.atomic import translate_os_errors
-from gemma_mtp.hub.client import Progress, silent_progress
+from gemma_mtp.files.direct import translate_os_errors
 from gemma_mtp.make.actions import ACTIONS, Workshop
 from gemma_mtp.make.manifest import Record, Stamp
 from gemma_mtp.make.schedule import Schedule
 from gemma_mtp.make.steps import Step
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish import Outcome, Plan, PushRequest, plan_push, push, require_login
 from gemma_mtp.validate import Report
 
@@ -35,6 +35,7 @@ class StepResult:
 class Made:
     """What came of a job. reports: of the files that were verified now, by name.
 
+    notes: what the checkpoint says and was not heeded, if it was converted now.
     push_plan, outcome: None if nothing was to be pushed.
     """
 
@@ -44,17 +45,21 @@ class Made:
     reports: Mapping[str, Report]
     push_plan: Plan | None = None
     outcome: Outcome | None = None
+    notes: tuple[str, ...] = ()
 
 
 def make(
     plan: Schedule,
     *,
     threads: int | None = None,
-    progress: Progress = silent_progress,
+    deep: bool = False,
+    progress: Progress = silent,
     tell: Callable[[StepResult], None] = lambda _: None,
     tell_push: Callable[[Plan], None] = lambda _: None,
 ) -> Made:
-    """Carry out a schedule. tell: hears of each step as soon as it is done; tell_push: of the push before it begins.
+    """Carry out a schedule. deep: hash files of the Hub's cache again that were hashed before.
+
+    tell: hears of each step as soon as it is done; tell_push: of the push before it begins.
 
     Raises what the steps raise (see `convert_checkpoint`, `quantize_file`, `plan_push`, `push`), and BadFileError for a
     file that fails its verification. What was done before stays done.
@@ -63,7 +68,7 @@ def make(
         require_login()
     with translate_os_errors(plan.job.folder):
         plan.job.folder.mkdir(parents=True, exist_ok=True)
-    shop = Workshop(plan, threads, progress)
+    shop = Workshop(plan, threads, progress, deep)
     made: dict[str, str] = {}
     results: list[StepResult] = []
     for action in ACTIONS:
@@ -72,10 +77,10 @@ def make(
             results.append(result)
     if plan.manifest.sources != plan.material.stamps:
         _note(shop, {})  # the same content at another time
-    done = Made(plan.material.name, tuple(plan.files), tuple(results), shop.reports)
+    done = Made(plan.material.name, tuple(plan.files), tuple(results), shop.reports, notes=shop.notes)
     if plan.repo is None:
         return done
-    push_plan = plan_push(push_request(plan, shop))
+    push_plan = plan_push(push_request(plan, shop), progress=progress)
     tell_push(push_plan)
     return replace(done, push_plan=push_plan, outcome=push(push_plan))
 

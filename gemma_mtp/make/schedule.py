@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gemma_mtp.bench.results import read_results
-from gemma_mtp.convert import target_name
 from gemma_mtp.errors import UsageError
-from gemma_mtp.hub.discovery import parse_drafter_name
 from gemma_mtp.hub.download import look_up
 from gemma_mtp.hub.source import check_repo_name, parse_source
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.manifest import Manifest, Record, Stamp
 from gemma_mtp.make.material import Material, look_at
 from gemma_mtp.make.steps import IMATRIX, SOURCE, TARGET, Step, plan_steps, published
+from gemma_mtp.model.file_name import FileName, parse_published
+from gemma_mtp.model.part import Part
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish.collection import Shelf
 
 #: The hash of an input that is yet to be made.
@@ -90,25 +91,25 @@ class Schedule:
         return {step.file: output.sha256} if output else {}
 
 
-def schedule(job: Job, *, force: bool = False) -> Schedule:
-    """What a job comes to. force: whether files that `make` did not make may be replaced.
+def schedule(job: Job, *, force: bool = False, progress: Progress = silent) -> Schedule:
+    """What a job comes to. force: whether files that `make` did not make may be replaced. progress: of hashing files.
 
     Raises UsageError (such a file, wrong names), BadFileError (no assistant, damaged notes), EnvironmentProblem.
     """
 
     def known(name: str) -> Mapping[str, Stamp]:
-        return Manifest.beside(job.folder, target_name(name)).sources
+        return Manifest.beside(job.folder, _target_of(name)).sources
 
-    material = look_at(job.source, known, job.name)
+    material = look_at(job.source, known, job.name, progress)
     job = job.named(material.name)
-    manifest = Manifest.beside(job.folder, target_name(material.name))
+    manifest = Manifest.beside(job.folder, _target_of(material.name))
     steps = plan_steps(job, material)
     _check_names(job, material)
     if not force:
         _require_own_files(job.folder, steps, manifest)
     hashes = {}
     if job.imatrix:
-        hashes[IMATRIX] = Stamp.of(_existing(job.imatrix)).sha256
+        hashes[IMATRIX] = Stamp.of(_existing(job.imatrix), progress=progress).sha256
     if job.target:
         hashes[TARGET] = _identity(job.target)
     return Schedule(job, material, manifest, tuple(steps), hashes)
@@ -117,7 +118,7 @@ def schedule(job: Job, *, force: bool = False) -> Schedule:
 def _check_names(job: Job, material: Material) -> None:
     """Raises UsageError for what the Hub or llama.cpp could not take later; BadFileError for other bench results."""
     for name in published(job, material):
-        parse_drafter_name(name)
+        parse_published(name)
     if job.push:
         repo = job.repo_for(material.name)
         check_repo_name(repo)
@@ -151,3 +152,7 @@ def _identity(target: str) -> str:
     paths = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
     found = [path.stat() for path in paths]
     return f"{place.path.resolve()}: " + ", ".join(f"{stat.st_size} {stat.st_mtime_ns}" for stat in found)
+
+
+def _target_of(assistant: str) -> str:
+    return FileName.of_checkpoint(Part.ASSISTANT, assistant).model

@@ -12,12 +12,14 @@ from huggingface_hub.hf_api import ModelInfo
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hub.client import hub, retried
 from gemma_mtp.hub.problems import explained
+from gemma_mtp.hub.source import SCHEME, parse_source
 from gemma_mtp.make.job import Job
-from gemma_mtp.model.config import ARCHITECTURES
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.part import Part
 from gemma_mtp.publish.collection import Shelf
 
 #: What an assistant's repo is called where its listing does not tell the architecture.
-NAMED_LIKE = "*gemma-4*-assistant"
+NAMED_LIKE = FAMILY.drafter_names
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,22 @@ def find_assistants(selection: str) -> list[str]:
     if shelf.is_slug:
         repos = _collected(selection)
     else:
-        repos = sorted(model.id for model in _owned(owner) if is_assistant(model) and _fits(model.id, pattern))
+        owned = [model for model in _owned(owner) if _is_repo(model.id)]
+        repos = sorted(model.id for model in owned if is_assistant(model) and _fits(model.id, pattern))
     if not repos:
         raise EnvironmentProblem(
-            "no Gemma 4 assistant's checkpoint is there", where=selection, hint="name a repo, or check the pattern"
+            f"no {FAMILY.title} assistant's checkpoint is there",
+            where=selection,
+            hint="name a repo, or check the pattern",
         )
     return repos
 
 
 def is_assistant(model: ModelInfo) -> bool:
     """By the architecture in its config where the Hub knows it, else by its name."""
-    config = model.config or {}
-    if "architectures" in config:
-        return "assistant" in {ARCHITECTURES.get(name) for name in config["architectures"] or ()}
+    architectures = model.config.get("architectures", ()) if isinstance(model.config, dict) else ()
+    if isinstance(architectures, list):
+        return Part.ASSISTANT in {FAMILY.classes.get(name) for name in architectures if isinstance(name, str)}
     return fnmatchcase(model.id.split("/")[1].lower(), NAMED_LIKE)
 
 
@@ -95,8 +100,16 @@ def _owned(owner: str) -> list[ModelInfo]:
 def _collected(slug: str) -> list[str]:
     with explained(slug):
         collection = retried(lambda: hub().get_collection(slug))
-    models: Iterable[str] = (item.item_id for item in collection.items if item.item_type == "model")
+    models = (item.item_id for item in collection.items if item.item_type == "model" and _is_repo(item.item_id))
     return sorted(repo for repo in models if fnmatchcase(repo.split("/")[1].lower(), NAMED_LIKE))
+
+
+def _is_repo(name: object) -> bool:
+    """Whether a server names a repo, and nothing that would be read as a path here."""
+    try:
+        return isinstance(name, str) and parse_source(f"{SCHEME}{name}").repo == name
+    except UsageError:
+        return False
 
 
 def _fits(repo: str, pattern: str) -> bool:

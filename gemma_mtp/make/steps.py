@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gemma_mtp import __version__
-from gemma_mtp.convert import gguf_name
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.material import Material
+from gemma_mtp.make.revision import code_revision
+from gemma_mtp.model.file_name import FileName
+from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FileType, find_kind
-from gemma_mtp.validate.keys import ASSISTANT
 
 #: The order in which actions are taken. `push` has no step: it asks the Hub itself what is done.
 ACTIONS = ("convert", "quantize", "respell", "verify")
@@ -91,8 +91,8 @@ def is_float(kind: str) -> bool:
 
 
 def _name(material: Material, kind: str, dialect: str) -> str:
-    return gguf_name(ASSISTANT, material.name, kind, dialect)
+    return str(FileName.of_checkpoint(Part.ASSISTANT, material.name).of_type(kind, dialect))
 
 
 def _step(action: str, file: str, inputs: tuple[str, ...], **settings: str) -> Step:
-    return Step(action, file, inputs, {**settings, "gemma-mtp": __version__})
+    return Step(action, file, inputs, {**settings, "gemma-mtp": code_revision(action)})

@@ -18,15 +18,16 @@ from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files import text
 from gemma_mtp.files.text import shown
 from gemma_mtp.model.config_fields import beyond_the_graph, unknown_fields
+from gemma_mtp.model.part import Part
 
 #: HF class -> which part of a pair it is.
 ARCHITECTURES = {
-    "Gemma4AssistantForCausalLM": "assistant",
-    "Gemma4UnifiedAssistantForCausalLM": "assistant",
-    "Gemma4ForCausalLM": "target",
-    "Gemma4ForConditionalGeneration": "target",
-    "Gemma4UnifiedForConditionalGeneration": "target",
-    "Gemma4UnifiedForCausalLM": "target",  # the 12B's text model alone, which upstream's converter does not take
+    "Gemma4AssistantForCausalLM": Part.ASSISTANT,
+    "Gemma4UnifiedAssistantForCausalLM": Part.ASSISTANT,
+    "Gemma4ForCausalLM": Part.TARGET,
+    "Gemma4ForConditionalGeneration": Part.TARGET,
+    "Gemma4UnifiedForConditionalGeneration": Part.TARGET,
+    "Gemma4UnifiedForCausalLM": Part.TARGET,  # the 12B's text model alone, which upstream's converter does not take
 }
 
 #: Defaults of transformers' Gemma4TextConfig and Gemma4AssistantConfig (5.22) that a config.json may rely on.
@@ -82,7 +83,7 @@ ROPE_WANTED = (
 class Hyperparameters:
     """One model's text part. Per-layer values are tuples of `layers` entries; widths are numbers of elements."""
 
-    part: str  # "assistant" or "target"
+    part: Part
     architecture: str  # the HF class
     layers: int
     hidden: int
@@ -183,7 +184,7 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
         raise CheckpointError(f"text_config is {shown(nested)}, not an object", where=path)
     defaults = UNIFIED_DEFAULTS if architecture.startswith("Gemma4Unified") else DEFAULTS
     field = _Fields({**config, **(nested or {})}, defaults, path)
-    is_assistant = part == "assistant"
+    is_assistant = part is Part.ASSISTANT
     layers = field.count("num_hidden_layers", most=MOST_LAYERS)
     _refuse_beyond_the_graph(field.config, is_assistant, path)
     sliding, notes = _layer_types(field, layers)

@@ -147,7 +147,7 @@ ASSISTANT_BOUNDS: Mapping[str, Bound] = MappingProxyType(
 #: The kind of layer -> the types of rope whose frequencies a Gemma 4 GGUF can say.
 ROPE_TYPES = {"sliding_attention": "default", "full_attention": "proportional"}
 _ROPE_USED = frozenset(("rope_type", "type", "rope_theta", "partial_rotary_factor", "factor"))
-#: Fields of `RopeParameters` that only types of rope read which are refused.
+#: Fields of `RopeParameters` that only refused types of rope read, or other models' classes.
 _ROPE_HARMLESS = frozenset(
     [
         "original_max_position_embeddings",
@@ -161,6 +161,7 @@ _ROPE_HARMLESS = frozenset(
         "mscale",
         "mscale_all_dim",
         "truncate",
+        "mrope_section",
     ]
 )
 ROPE_KNOWN = _ROPE_USED | _ROPE_HARMLESS

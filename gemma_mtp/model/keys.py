@@ -1,4 +1,6 @@
-"""Every key that llama.cpp's loader reads from a Gemma 4 GGUF: its type, its length and its range. Data, not code.
+"""Every key that llama.cpp's loader reads from a Gemma 4 GGUF: type, length, range, and what a model writes for it.
+
+The one table for both directions: `convert` writes by it, everybody reads by it (`model.gguf_keys`).
 
 llama.cpp takes a key of exactly one type and stops at any other; where it has a default, `assumed` says which. A
 default that would be wrong for every Gemma 4 (a rope base of 10,000 for the full layers) is not taken: such a file
@@ -9,15 +11,17 @@ gemma4-assistant.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K
+from gemma_mtp.model.part import Part
 
 MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
 MAX_EXPERTS = 1024  # LLAMA_MAX_EXPERTS
 MAX_COUNT = 2**31 - 1
-ASSISTANT, TARGET = "assistant", "target"
 
 #: Lengths that an array may have to have: of the model's layers, or at least of its tokens.
 LAYERS, TOKENS = "layers", "tokens"
@@ -72,17 +76,22 @@ SCORES = Form("an array with a FLOAT32 (or INT32) for each token", None, (F32, I
 KINDS = Form("an array with an INT32 for each token", None, (I32,), TOKENS)
 
 
+#: What a model has to say for a key: one number, text or flag, one for each layer, or nothing.
+Said = int | float | bool | str | tuple[int | bool, ...] | None
+
+
 @dataclass(frozen=True)
 class Key:
     """A key that is read. A model's is named as in mainline, without the architecture's prefix.
 
-    parts: whose it is. needed: whether it must be there (if nothing is assumed). assumed: the key or the number that
-    llama.cpp takes where it is absent.
+    of: what is written for a model; None: nothing is. parts: whose it is. needed: whether it must be there (if nothing
+    is assumed). assumed: the key or the number that llama.cpp takes where it is absent.
     """
 
     name: str
     form: Form
-    parts: tuple[str, ...] = (ASSISTANT, TARGET)
+    of: Callable[[Hyperparameters], Said] = lambda _: None
+    parts: tuple[Part, ...] = tuple(Part)
     assumed: str | int | float | None = None
     needed: bool = True
 
@@ -91,38 +100,61 @@ def _optional(form: Form, *names: str) -> tuple[Key, ...]:
     return tuple(Key(name, form, needed=False) for name in names)
 
 
-#: The model's keys, in such an order that a key stands behind the one that it is assumed from.
+def _kv_heads(model: Hyperparameters) -> Said:
+    if model.kv_heads_full is None:
+        return model.kv_heads_sliding
+    return tuple(model.kv_heads(layer) for layer in range(model.layers))
+
+
+def _intermediate(model: Hyperparameters) -> Said:
+    if not model.double_wide_mlp:
+        return model.intermediate
+    return tuple(model.layer_intermediate(layer) for layer in range(model.layers))
+
+
+TARGET, ASSISTANT = (Part.TARGET,), (Part.ASSISTANT,)
+
+#: The model's keys, in the order in which upstream's converter writes them; a key stands behind the one that it is
+#: assumed from.
 MODEL_KEYS = (
-    Key("block_count", DEPTH),
-    Key("context_length", COUNT),
-    Key("embedding_length", COUNT),
-    Key("feed_forward_length", PER_LAYER),
-    Key("attention.head_count", PER_LAYER),
-    Key("attention.head_count_kv", PER_LAYER, assumed="attention.head_count"),
-    Key("attention.key_length", COUNT),
-    Key("attention.value_length", COUNT),
-    Key("attention.key_length_swa", COUNT),
-    Key("attention.value_length_swa", COUNT),
-    Key("attention.layer_norm_rms_epsilon", REAL),
-    Key("attention.sliding_window", COUNT),
-    Key("attention.sliding_window_pattern", FLAGS),
-    Key("attention.shared_kv_layers", SIZE, assumed=0),
-    Key("rope.freq_base", REAL),
-    Key("rope.freq_base_swa", REAL, assumed=10_000.0),
-    Key("rope.dimension_count", COUNT, assumed="attention.key_length"),
-    Key("rope.dimension_count_swa", COUNT, assumed="rope.dimension_count"),
-    Key("embedding_length_per_layer_input", SIZE, (TARGET,)),
-    Key("expert_count", EXPERTS, assumed=0),
-    Key("expert_used_count", SIZE_PER_LAYER, assumed=0),
-    Key("expert_feed_forward_length", SIZE_PER_LAYER, (TARGET,), assumed=0),
-    Key("embedding_length_out", COUNT, (ASSISTANT,)),
-    Key("nextn_predict_layers", COUNT, (ASSISTANT,)),
-    Key(CENTROID_COUNT, SIZE, (ASSISTANT,), assumed=0),
-    Key(CENTROID_TOP_K, SIZE, (ASSISTANT,), assumed=0),
+    Key("block_count", DEPTH, lambda model: model.layers),
+    Key("context_length", COUNT, lambda model: model.context),
+    Key("embedding_length", COUNT, lambda model: model.hidden),
+    Key("feed_forward_length", PER_LAYER, _intermediate),
+    Key("attention.head_count", PER_LAYER, lambda model: model.heads),
+    Key("attention.head_count_kv", PER_LAYER, _kv_heads, assumed="attention.head_count"),
+    Key("rope.freq_base", REAL, lambda model: model.rope_base_full),
+    Key("rope.freq_base_swa", REAL, lambda model: model.rope_base_sliding, assumed=10_000.0),
+    Key("attention.layer_norm_rms_epsilon", REAL, lambda model: model.norm_epsilon),
+    Key("expert_count", EXPERTS, lambda model: model.experts or None, assumed=0),
+    Key("expert_used_count", SIZE_PER_LAYER, lambda model: model.experts_used if model.experts else None, assumed=0),
+    Key(
+        "expert_feed_forward_length",
+        SIZE_PER_LAYER,
+        lambda model: model.expert_intermediate if model.experts else None,
+        TARGET,
+        assumed=0,
+    ),
+    Key("attention.key_length", COUNT, lambda model: model.head_dim_full),
+    Key("attention.value_length", COUNT, lambda model: model.head_dim_full),
+    Key("final_logit_softcapping", NUMBER, lambda model: model.logit_softcap or None, needed=False),
+    Key("attention.sliding_window", COUNT, lambda model: model.sliding_window),
+    Key("attention.shared_kv_layers", SIZE, lambda model: model.shared_kv_layers, assumed=0),
+    Key("embedding_length_per_layer_input", SIZE, lambda model: model.per_layer_input, TARGET),
+    Key("embedding_length_per_layer_input", SIZE, lambda model: model.per_layer_input, ASSISTANT, needed=False),
+    Key("attention.sliding_window_pattern", FLAGS, lambda model: model.sliding),
+    Key("attention.key_length_swa", COUNT, lambda model: model.head_dim_sliding),
+    Key("attention.value_length_swa", COUNT, lambda model: model.head_dim_sliding),
+    Key("rope.dimension_count", COUNT, lambda model: model.head_dim_full, assumed="attention.key_length"),
+    Key("rope.dimension_count_swa", COUNT, lambda model: model.head_dim_sliding, assumed="rope.dimension_count"),
+    Key("embedding_length_out", COUNT, lambda model: model.backbone, ASSISTANT),
+    Key("nextn_predict_layers", COUNT, lambda model: model.layers, ASSISTANT),
+    # Written with the head that they describe (`convert.centroids`).
+    Key(CENTROID_COUNT, SIZE, parts=ASSISTANT, assumed=0),
+    Key(CENTROID_TOP_K, SIZE, parts=ASSISTANT, assumed=0),
     # Read from every model, and in no Gemma 4: a wrong type stops the loader, another value is another function.
-    Key("embedding_length_out", SIZE, (TARGET,), needed=False),
-    Key("nextn_predict_layers", NONE, (TARGET,), needed=False),
-    Key("final_logit_softcapping", NUMBER, (TARGET,), needed=False),
+    Key("embedding_length_out", SIZE, parts=TARGET, needed=False),
+    Key("nextn_predict_layers", NONE, parts=TARGET, needed=False),
     *_optional(TRUE, "attention.causal"),
     *_optional(SIZE, "pooling_type", "classifier.pooling_type", "expert_group_used_count"),
     *_optional(NONE, "expert_group_count"),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.part import Part
 
 #: Formulas take the hyper-parameters and the layer (-1 for tensors outside the layers).
 Shape = Callable[[Hyperparameters, int], tuple[int, ...]]
@@ -199,12 +200,15 @@ ASSISTANT_HEAD = (
 )
 
 ROLES: dict[str, tuple[Role, ...]] = {
-    "assistant": (EMBEDDING, *LAYER, OUTPUT_NORM, *ASSISTANT_HEAD),
-    "target": (EMBEDDING, *TARGET_PER_LAYER_INPUT, *LAYER, *TARGET_ATTENTION, *TARGET_EXPERTS, OUTPUT_NORM),
+    Part.ASSISTANT: (EMBEDDING, *LAYER, OUTPUT_NORM, *ASSISTANT_HEAD),
+    Part.TARGET: (EMBEDDING, *TARGET_PER_LAYER_INPUT, *LAYER, *TARGET_ATTENTION, *TARGET_EXPERTS, OUTPUT_NORM),
 }
 
 #: In every GGUF but in no checkpoint, because it is computed: see `Hyperparameters.rope_factors`.
 ROPE_FREQS = Role("rope_freqs", "", lambda h, _: (h.head_dim_full // 2,), layered=False, plain=True)
+ROPE_FREQS_NAME = f"{ROPE_FREQS.name}.weight"
+#: The roles of a centroid head, which mainline files carry in their metadata.
+HEAD_ROLES = ("centroids", "token_ordering")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemma_mtp.mtp_runtime.settings import Sampling
+from gemma_mtp.native.settings import Sampling
 
 #: Parts of the vocabulary whose maxima bound the k-th best logit from below.
 PARTS = 512

@@ -31,7 +31,7 @@ MOST_TEXT = 4 << 20
 TOO_LONG = f"it computes for more than {SECONDS} second"
 TOO_LARGE = f"it needs more than {MEMORY >> 20} MiB"
 
-#: The child's program. Everything that transformers' `_cached_compile_jinja_template` gives to a template is given here.
+#: The child's program. A template gets all that transformers' `_cached_compile_jinja_template` gives it.
 PROGRAM = r'''
 import sys
 sys.path[:] = filter(None, sys.path)  # nothing from the folder that we happen to be in
@@ -110,14 +110,12 @@ def compiled(template):
 
 
 def limit():
-    """Little memory, and a second of the processor from now on: then the system ends this process (SIGXCPU)."""
+    """Little memory, and SECONDS of the processor from now on: then the system ends this process (SIGPROF)."""
     try:
         import resource
     except ImportError:
         return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime) + 1 + SECONDS
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         with open("/proc/self/statm") as file:
@@ -149,7 +147,10 @@ def answer(line):
     try:
         request = json.loads(line)
         limit()
-        return {"text": rendered(request["template"], request["variables"])}
+        text = rendered(request["template"], request["variables"])
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        return {"text": text}
     except MemoryError:
         return {"error": None}
     except RecursionError:
@@ -237,6 +238,6 @@ class Renderer:
         child, self._child = self._child, None
         assert child is not None
         child.communicate()
-        if self._gave_up or child.returncode == -getattr(signal, "SIGXCPU", 0):
+        if self._gave_up or child.returncode == -getattr(signal, "SIGPROF", 0):
             return TOO_LONG
         return f"the process that renders it ended with code {child.returncode}"

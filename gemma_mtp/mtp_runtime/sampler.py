@@ -14,8 +14,8 @@ import numpy as np
 
 from gemma_mtp.mtp_runtime import noise
 from gemma_mtp.mtp_runtime.candidates import Candidates, Penalties, candidates, softmax
-from gemma_mtp.mtp_runtime.settings import Sampling
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.settings import Sampling
+from gemma_mtp.native.stats import Statistics
 
 #: With more candidates than this it pays to look first which of them can win.
 MANY = 1000
@@ -124,7 +124,7 @@ class Rejecting(_Drawing):
     drafter's distribution q and kept with probability min(1, p/q); in place of a rejected one the target draws from
     what of p exceeds q. The result is distributed as p.
 
-    It holds only if nobody drops a draft because of what it is: see `control.Control.draft_min`.
+    It holds only if nobody drops a draft because of what it is: see `MtpEngine.generate`.
     """
 
     def __init__(self, sampling: Sampling, begin: int, banned: Sequence[int], penalties: Penalties | None):

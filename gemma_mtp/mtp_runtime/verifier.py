@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime.llama import Context
 from gemma_mtp.mtp_runtime.sampler import Sampler
-from gemma_mtp.mtp_runtime.settings import more_context
+from gemma_mtp.native.llama import Context
+from gemma_mtp.native.settings import more_context
 
 #: Tokens to generate that a context should have room for beside its prompt.
 ROOM = 256

@@ -15,14 +15,16 @@ from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.hashing import sha256_of
-from gemma_mtp.hub.discovery import DrafterName, parse_drafter_name
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_name import FileName, parse_published
+from gemma_mtp.model.part import Part
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.quantize.plan import RECIPE_KEY
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
-from gemma_mtp.validate.places import open_side
-from gemma_mtp.validate.side import Side
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import open_model
 
 #: Where a GGUF says which checkpoint it was made from, the most direct first.
 ORIGIN_KEYS = (
@@ -44,7 +46,7 @@ class AssistantFile:
     """
 
     path: Path
-    name: DrafterName
+    name: FileName
     dialect: Dialect
     type: str
     bits: float
@@ -59,20 +61,26 @@ class AssistantFile:
     adapted: Origin | None = None
 
 
-def read_assistant(path: Path) -> AssistantFile:
-    """What the file is, whether or not it is sound.
+def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
+    """What the file is, whether or not it is sound. progress: of hashing it.
 
     Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
     """
-    with open_side(path, ASSISTANT) as side:
+    with open_model(path, Part.ASSISTANT) as side:
         dialect = side.dialect
-        if side.actual_part != ASSISTANT or dialect is None:
-            what = "a Gemma 4 target" if side.actual_part == TARGET else f"a {side.architecture or 'nameless'} model"
+        if side.actual_part != Part.ASSISTANT or dialect is None:
+            what = (
+                f"a {FAMILY.title} target"
+                if side.actual_part == Part.TARGET
+                else f"a {side.architecture or 'nameless'} model"
+            )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
-        name, kind = parse_drafter_name(path.name), _kind(side)
+        name, kind = parse_published(path.name), _kind(side)
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
         model = side.model if isinstance(side.model, Hyperparameters) else None
+        with progress(f"hashing {path.name}", side.header.size) as advance:
+            sha256 = sha256_of(path, advance)
         return AssistantFile(
             path=path,
             name=name,
@@ -80,7 +88,7 @@ def read_assistant(path: Path) -> AssistantFile:
             type=kind,
             bits=8 * sum(tensor.nbytes for tensor in side.tensors.values()) / max(weights, 1),
             size=side.header.size,
-            sha256=sha256_of(path),
+            sha256=sha256,
             backbone=model.backbone if model else 0,
             vocabulary=model.vocabulary if model else 0,
             license=side.text("general.license"),
@@ -91,7 +99,7 @@ def read_assistant(path: Path) -> AssistantFile:
         )
 
 
-def _kind(side: Side) -> str:
+def _kind(side: OpenModel) -> str:
     """The recipe or file type by name, as the file says it."""
     recipe, number = side.text(RECIPE_KEY), side.metadata.get("general.file_type")
     if recipe:
@@ -108,7 +116,7 @@ def _kind(side: Side) -> str:
         return f"file type {value}"
 
 
-def _require_honest_name(path: Path, name: DrafterName, kind: str, dialect: Dialect) -> None:
+def _require_honest_name(path: Path, name: FileName, kind: str, dialect: Dialect) -> None:
     """A name that tells another type or dialect than the file's misleads llama.cpp's choice, and people's."""
     if name.dialect != dialect.name:
         raise UsageError(
@@ -116,7 +124,7 @@ def _require_honest_name(path: Path, name: DrafterName, kind: str, dialect: Dial
             where=path,
             hint=f"end the name in -{dialect.name}.gguf" if name.dialect == "mainline" else "drop the ending",
         )
-    if is_kind(name.type) and kind.lower() != "unknown" and not _same_kind(name.type, kind):
+    if name.type and is_kind(name.type) and kind.lower() != "unknown" and not _same_kind(name.type, kind):
         raise UsageError(
             f"its name says {name.type}, the file is {kind}", where=path, hint="name the file after its type"
         )
@@ -127,7 +135,7 @@ def _same_kind(a: str, b: str) -> bool:
     return spellings.get(a.upper(), a.upper()) == spellings.get(b.upper(), b.upper())
 
 
-def _origin(side: Side) -> str:
+def _origin(side: OpenModel) -> str:
     """The repo of the checkpoint that this was converted from; empty if the file does not say."""
     for key in ORIGIN_KEYS:
         match = _HUB_REPO.fullmatch(side.text(key))
@@ -136,7 +144,7 @@ def _origin(side: Side) -> str:
     return ""
 
 
-def _texts(side: Side, key: str) -> list[str]:
+def _texts(side: OpenModel, key: str) -> list[str]:
     """An array of texts; empty if it is missing or of another type."""
     value = side.metadata.get(key)
     found = value.decode() if value is not None else None

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gemma_mtp.errors import BadFileError, UsageError
+from gemma_mtp.model.part import Part
 from gemma_mtp.publish.assistant_file import AssistantFile
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate import Report
 from gemma_mtp.validate.checks import CHECKS
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.places import open_side
-from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.verify import check_file, run_checks
 
 #: Findings that only say that a file is not for mainline llama.cpp, which its name says, too.
@@ -22,7 +22,7 @@ DIALECT_CHECK = "dialect"
 def require_one_target(files: Sequence[AssistantFile]) -> None:
     if not files:
         raise UsageError("name at least one file")
-    targets = {file.name.target for file in files}
+    targets = {file.name.model for file in files}
     if len(targets) > 1:
         raise UsageError(
             f"these are drafters for {len(targets)} targets: {', '.join(sorted(targets))}",
@@ -37,11 +37,11 @@ def require_one_target(files: Sequence[AssistantFile]) -> None:
 def check_files(files: Sequence[AssistantFile], target: str | None) -> dict[str, Report]:
     """The report on each file, by its name: against the target if there is one, else on the file alone.
 
-    Raises GGUFError, and what the target's place raises (see `gemma_mtp.validate.places`).
+    Raises GGUFError, and what the target's place raises (see `gemma_mtp.sources.opening`).
     """
     reports = {file.path.name: check_assistant(file.path) for file in files}
     if target is not None and not any(report.errors for report in reports.values()):
-        with open_side(target, TARGET) as side:
+        with open_model(target, Part.TARGET) as side:
             reports = {file.path.name: check_pair(side, file.path) for file in files}
     return reports
 
@@ -61,13 +61,13 @@ def require_sound(reports: Mapping[str, Report]) -> None:
 
 def check_assistant(path: Path) -> Report:
     """All checks that one file can be put to. Raises GGUFError."""
-    with open_side(path, ASSISTANT) as side:
+    with open_model(path, Part.ASSISTANT) as side:
         return check_file(side)
 
 
-def check_pair(target: Side, path: Path) -> Report:
+def check_pair(target: OpenModel, path: Path) -> Report:
     """All checks of a file against a target, local or remote. Raises GGUFError."""
-    with open_side(path, ASSISTANT) as side:
+    with open_model(path, Part.ASSISTANT) as side:
         # A file for another runtime than mainline is no broken file: its name and its card say what loads it.
         wanted = [check for check in CHECKS if check.id != DIALECT_CHECK]
         return Report(tuple(run_checks(Pair(target=target, assistant=side), wanted)))

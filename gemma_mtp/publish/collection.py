@@ -27,6 +27,12 @@ class Shelf:
     owner: str
 
     def __post_init__(self) -> None:
+        if "://" in self.name:
+            raise UsageError(
+                "this is an address, not a collection's title or slug",
+                where=self.name,
+                hint="write what follows collections/ in it: owner/title-<24 digits>",
+            )
         if not self.name.strip() or (not self.is_slug and len(self.name) > LONGEST_TITLE):
             raise UsageError(f"a collection's title has 1 to {LONGEST_TITLE} characters", where=self.name)
 

@@ -30,7 +30,7 @@ class Facts:
 
     @property
     def target_name(self) -> str:
-        return self.files[0].name.target
+        return self.files[0].name.model
 
     @property
     def first(self) -> AssistantFile:

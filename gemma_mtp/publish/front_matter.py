@@ -5,8 +5,8 @@
     tags: [mine]
     ---
 
-Parsing and dumping would lose them. So PyYAML only tells where each value stands, and after each change whether all else
-still reads as before; a change that would spoil anything (a list that is an alias, say) is not made.
+Parsing and dumping would lose them. So PyYAML only tells where each value stands, and after each change whether all
+else still reads as before; a change that would spoil anything (a list that is an alias, say) is not made.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from functools import lru_cache
 import yaml
 
 from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp.files.text import require_shallow_yaml
 
 MARK = "\ufeff"
 _BLOCK = re.compile(
@@ -101,6 +102,7 @@ class FrontMatter:
 
     def _require_mapping(self) -> None:
         try:
+            require_shallow_yaml(self.yaml)
             root = _root(self.yaml)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise self._damaged(*_complaint(error)) from error

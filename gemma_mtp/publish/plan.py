@@ -12,9 +12,11 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from gemma_mtp.bench.results import read_results
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, git_hasher
-from gemma_mtp.hub.discovery import DRAFTER_PREFIX, parse_drafter_name
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_name import parse_published
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
 from gemma_mtp.publish.bench_table import require_measured
 from gemma_mtp.publish.card import read_card, write_card
@@ -30,7 +32,7 @@ CARD = "README.md"
 class PushRequest:
     """What the user asked for.
 
-    collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.validate.places`).
+    collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.sources.opening`).
     bench: the file of `gemma-mtp bench --json`. base_model: the original checkpoint, where the files don't name it.
     reports: of files that were checked just now, against `target` if there is one.
     """
@@ -83,16 +85,18 @@ class Plan:
         return [upload for upload in self.uploads if upload.state != "unchanged"]
 
 
-def plan_push(request: PushRequest) -> Plan:
-    """Check the files, look at the repo, write the card; nothing is changed anywhere.
+def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
+    """Check the files, look at the repo, write the card; nothing is changed anywhere. progress: of hashing the files.
 
     Raises UsageError (names, arguments), GGUFError and BadFileError (files), EnvironmentProblem (Hub, network).
     """
     check_repo_name(request.repo)
+    if request.base_model is not None:
+        check_repo_name(request.base_model)
     shelf = Shelf(request.collection, request.owner) if request.collection else None
     target = parse_source(request.target) if request.target else None
     bench = read_results(request.bench) if request.bench else None
-    files = [read_assistant(path) for path in request.files]
+    files = [read_assistant(path, progress=progress) for path in request.files]
     require_one_target(files)
     reports = None if request.skip_verify else _reports(request, files)
     listing = _find_repo(request.repo)
@@ -154,9 +158,9 @@ def _other_assistants(listing: Listing | None, files: Sequence[AssistantFile]) -
     others = {
         name: file.etag
         for name, file in (listing.files if listing else {}).items()
-        if name.startswith(DRAFTER_PREFIX) and name.endswith(".gguf") and name not in mine
+        if name.startswith(FAMILY.prefix) and name.endswith(".gguf") and name not in mine
     }
-    target = files[0].name.target
+    target = files[0].name.model
     for name in others:
         if _target_named(name) not in (None, target):
             raise UsageError(
@@ -169,13 +173,13 @@ def _other_assistants(listing: Listing | None, files: Sequence[AssistantFile]) -
 
 def _target_named(name: str) -> str | None:
     try:
-        return parse_drafter_name(name).target
+        return parse_published(name).model
     except UsageError:
         return None
 
 
 def _types(files: Sequence[AssistantFile]) -> list[str]:
-    return [file.name.type for file in files]
+    return [str(file.name.type) for file in files]
 
 
 def _types_of_names(names: Mapping[str, Any]) -> list[str]:

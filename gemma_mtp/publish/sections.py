@@ -9,6 +9,7 @@ from gemma_mtp import __version__
 from gemma_mtp.adapt.origin import FIGURES
 from gemma_mtp.hub.source import Source
 from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.publish.bench_table import bench_section, one_line
 from gemma_mtp.publish.facts import Facts
 from gemma_mtp.validate import Report, Status
@@ -51,9 +52,9 @@ def _commands(facts: Facts, _: str) -> str:
     if file.dialect is MAINLINE:
         lines += [
             "# llama.cpp, downloading both",
-            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type draft-mtp",
+            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type {FAMILY.spec_type}",
             "# llama.cpp, with local files",
-            f"llama-server -m {local} -md {file.path.name} --spec-type draft-mtp",
+            f"llama-server -m {local} -md {file.path.name} --spec-type {FAMILY.spec_type}",
         ]
     if file.dialect is not ATOMIC:
         since = "" if file.dialect is IK else " since June 19, 2026"
@@ -161,8 +162,8 @@ def _adapted(facts: Facts, _: str) -> str:
             "## Adapted",
             "",
             f"The drafter {one_line(origin.assistant)} (file SHA-256 `{one_line(origin.assistant_sha256)}`), trained "
-            f"further to draft for {one_line(origin.target)} (`{one_line(origin.target_sha256)}`), with that file as the teacher: "
-            f"{origin.tokens:,} tokens recorded, {origin.steps:,} steps. On texts that were held out:",
+            f"further to draft for {one_line(origin.target)} (`{one_line(origin.target_sha256)}`), with that file as "
+            f"the teacher: {origin.tokens:,} tokens recorded, {origin.steps:,} steps. On texts that were held out:",
             "",
             "| | before | after | of |",
             "| --- | --- | --- | --- |",

@@ -10,8 +10,9 @@ from typing import Any
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.model.file_name import FileName
 from gemma_mtp.quantize.engine import Output, check_architecture, in_llama_order
-from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, is_kind, plan_types
+from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import RECIPES, Recipe
 from gemma_mtp.quantize.types import FILE_TYPES
 
@@ -44,10 +45,7 @@ def offers(source: Path | None = None) -> list[Offer]:
 
 def default_output(source: Path, kind: str) -> Path:
     """`mtp-x-BF16.gguf`, Q4_0 -> `mtp-x-Q4_0.gguf` beside it: the kind at the end of the name is replaced."""
-    name = find_kind(kind).name
-    stem = source.name.removesuffix(".gguf")
-    base = next((stem[:at] for at in range(len(stem)) if stem[at] in "-." and is_kind(stem[at + 1 :])), stem)
-    return source.with_name(f"{base}-{name}.gguf")
+    return source.with_name(str(FileName.parse(source).of_type(find_kind(kind).name)))
 
 
 def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:

@@ -1,6 +1,6 @@
 """GGUF in -> one or several GGUFs out, in one reading.
 
-mapped tensor -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file that wants this type
+tensor in a file -> blocks of rows -> float32 -> ggml's kernel -> the next tensor of each new file that wants this type
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.atomic import check_outputs
 from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
-from gemma_mtp.quantize.names import ARCHITECTURES, llama_order, role_of
+from gemma_mtp.quantize.names import llama_order, role_of
 from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import Override
 from gemma_mtp.quantize.rows import RowEncoder, Stored
@@ -92,8 +92,7 @@ def quantize_file(
     matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem.
     """
     start = time.perf_counter()
-    for output in outputs:
-        _check_paths(source, output.path, force)
+    _check_paths(source, [output.path for output in outputs], force)
     with GGUFFile(source) as file, RowEncoder(threads) as encoder, ExitStack() as stack:
         check_architecture(file)
         tensors = in_llama_order(file)
@@ -122,14 +121,8 @@ def quantize_file(
 
 
 def _stored(file: GGUFFile, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:
-    return Stored(
-        f"{file.path}: {tensor.name}",
-        file.data(tensor),
-        tensor.shape,
-        native(tensor.type),
-        importance_of(tensor, importance),
-        reading=partial(file.forgetting, tensor),
-    )
+    name = f"{file.path}: {tensor.name}"
+    return Stored(name, file.span(tensor), tensor.shape, native(tensor.type), importance_of(tensor, importance))
 
 
 def in_llama_order(file: GGUFFile) -> list[TensorInfo]:
@@ -140,9 +133,9 @@ def check_architecture(file: GGUFFile) -> None:
     """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, that can be decoded."""
     found = file.metadata.get("general.architecture")
     architecture = found.text() if found else None
-    if architecture not in ARCHITECTURES:
+    if architecture not in FAMILY.all_architectures:
         raise BadFileError(
-            f"general.architecture is {architecture}, not one of {', '.join(ARCHITECTURES)}",
+            f"general.architecture is {architecture}, not one of {', '.join(FAMILY.all_architectures)}",
             where=file.path,
             hint="for other models use llama.cpp's llama-quantize",
         )
@@ -206,10 +199,11 @@ def importance_of(tensor: TensorInfo, importance: ImportanceMatrix | None) -> Ar
     )
 
 
-def _check_paths(source: Path, output: Path, force: bool) -> None:
-    check_output(output, force)
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UsageError("input and output are the same file", where=source, hint="name another output")
+def _check_paths(source: Path, outputs: Sequence[Path], force: bool) -> None:
+    check_outputs(outputs, force)
+    with suppress(OSError, ValueError):  # what is not there, or cannot be, is no output's file
+        if any(output.exists() and output.samefile(source) for output in outputs):
+            raise UsageError("input and output are the same file", where=source, hint="name another output")
 
 
 def _requantized(

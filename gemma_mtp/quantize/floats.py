@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
+from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes, widened
 
 Array = np.ndarray[Any, Any]
 
@@ -34,13 +34,6 @@ def widen(kind: GGMLType, source: int, target: int, elements: int) -> None:
         np.copyto(floats, stored.view(np.float16))
     else:
         np.copyto(floats, widened(stored.view(np.uint16)))
-
-
-def widened(bf16: Array) -> Array:
-    """BF16 (as uint16) as float32, which loses nothing."""
-    bits = bf16.astype(np.uint32)
-    bits <<= CUT
-    return bits.view(np.float32)
 
 
 def quantize(kind: GGMLType, source: int, target: int, rows: int, columns: int, importance: int | None = None) -> int:

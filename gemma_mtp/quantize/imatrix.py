@@ -9,7 +9,7 @@ Source: common/imatrix-loader.cpp and tools/quantize/quantize.cpp.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,19 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile, is_gguf
 from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.files.reading import SourceFile
 from gemma_mtp.ggml import GGMLType
 
 Array = np.ndarray[Any, Any]
 
 SUMS, COUNTS = ".in_sum2", ".counts"
+DATASETS, CHUNKS = "imatrix.datasets", "imatrix.chunk_count"
+#: The keys that make a GGUF one, each with what its value has to be (llama.cpp asserts the types).
+_KEYS: dict[str, tuple[Callable[[Value], bool], str]] = {
+    DATASETS: (lambda value: value.is_array_of(ValueType.STRING), "array of strings"),
+    CHUNKS: (lambda value: value.type is ValueType.UINT32, "UINT32"),
+    "imatrix.chunk_size": (lambda value: value.type is ValueType.UINT32, "UINT32"),
+}
 #: llama_model_kv_override holds strings of 127 bytes.
 LONGEST_TEXT = 127
 
@@ -53,33 +61,35 @@ class ImportanceMatrix:
 
 
 def _cut(text: str) -> str:
-    return text.encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
+    return text.encode(errors="replace")[:LONGEST_TEXT].decode("utf-8", "ignore")  # a file's name may be no UTF-8
 
 
 def read_imatrix(path: Path) -> ImportanceMatrix:
-    """Read either format. Raises BadFileError (GGUFError) if it is damaged or no importance matrix."""
-    matrix = _read_gguf(path) if is_gguf(path) else _read_legacy(path)
+    """Read either format.
+
+    Raises BadFileError (GGUFError) if it is damaged or no importance matrix, EnvironmentProblem if the disk fails.
+    """
+    with np.errstate(all="ignore"):  # what overflows is found below
+        matrix = _read_gguf(path) if is_gguf(path) else _read_legacy(path)
     if not matrix.entries:
         raise BadFileError("there is no importance data in it", where=path)
     for name, values in matrix.entries.items():
         if not np.isfinite(values).all():
             raise BadFileError(f"the importance of {name} holds NaN or Inf", where=path)
+        if values.min() < 0:  # a mean of squares; kernels take its root
+            raise BadFileError(f"the importance of {name} is negative at {int(values.argmin()):,}", where=path)
     return matrix
 
 
 def _read_gguf(path: Path) -> ImportanceMatrix:
     with GGUFFile(path) as file:
-        keys = {key: file.metadata.get(f"imatrix.{key}") for key in ("datasets", "chunk_count", "chunk_size")}
-        missing = [key for key, value in keys.items() if value is None]
-        if missing:
-            raise BadFileError(f"not an importance matrix: imatrix.{missing[0]} is missing", where=path)
-        datasets, chunks = keys["datasets"], keys["chunk_count"]
-        assert datasets is not None
-        assert chunks is not None
-        count = chunks.integer()
-        if not datasets.is_array_of(ValueType.STRING) or count is None:
-            raise BadFileError("imatrix.datasets or imatrix.chunk_count is of another type", where=path)
-        return ImportanceMatrix(path, dict(_entries(file)), tuple(datasets.decode()), count)
+        for key, (fits, wanted) in _KEYS.items():
+            value = file.metadata.get(key)
+            if value is None or not fits(value):
+                fault = "is missing" if value is None else f"is no {wanted}"
+                raise BadFileError(f"not an importance matrix: {key} {fault}", where=path)
+        datasets, chunks = (file.metadata[key].decode() for key in (DATASETS, CHUNKS))
+        return ImportanceMatrix(path, dict(_entries(file)), tuple(datasets), chunks)
 
 
 def _entries(file: GGUFFile) -> Iterator[tuple[str, Array]]:
@@ -101,36 +111,46 @@ def _entries(file: GGUFFile) -> Iterator[tuple[str, Array]]:
 
 
 def _read_legacy(path: Path) -> ImportanceMatrix:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise BadFileError(f"cannot be read: {error.strerror}", where=path) from error
+    """The older .dat, entry by entry: whatever is named instead of one, no more of it is read than makes sense."""
     entries: dict[str, Array] = {}
-    try:
-        (count,), position = struct.unpack_from("<i", raw), 4
-        for _ in range(count):
-            name, position = _text(raw, position)
-            calls, size = struct.unpack_from("<ii", raw, position)
-            position += 8
-            if size < 1:
-                raise ValueError("an entry without values")
-            values = np.frombuffer(raw, "<f4", size, position)
-            position += values.nbytes
-            entries[name] = values / np.float32(calls) if calls > 0 else values.copy()
-        datasets: list[str] = []
-        chunks = 0
-        if position < len(raw):
-            (chunks,) = struct.unpack_from("<i", raw, position)
-            name, _ = _text(raw, position + 4)
-            datasets = [name] if name else []
-    except (struct.error, ValueError) as error:
-        raise BadFileError(f"not an importance matrix, neither GGUF nor the older .dat: {error}", where=path) from error
+    with SourceFile(path) as file:
+        cursor = _Cursor(file)
+        try:
+            (count,) = cursor.unpack("<i")
+            for _ in range(count):
+                name = cursor.text()
+                calls, size = cursor.unpack("<ii")
+                if size < 1:
+                    raise ValueError("an entry without values")
+                values = cursor.take(4 * size).view("<f4")
+                entries[name] = values / np.float32(calls) if calls > 0 else values
+            datasets: list[str] = []
+            chunks = 0
+            if cursor.position < file.size:
+                (chunks,) = cursor.unpack("<i")
+                name = cursor.text()
+                datasets = [name] if name else []
+        except ValueError as error:
+            what = f"not an importance matrix, neither GGUF nor the older .dat: {error}"
+            raise BadFileError(what, where=path) from error
     return ImportanceMatrix(path, entries, tuple(datasets), chunks)
 
 
-def _text(raw: bytes, position: int) -> tuple[str, int]:
-    (length,) = struct.unpack_from("<i", raw, position)
-    start, end = position + 4, position + 4 + length
-    if not 0 <= length <= len(raw) - start:
-        raise ValueError(f"a name of {length} bytes at byte {position}")
-    return raw[start:end].decode("utf-8", "replace"), end
+class _Cursor:
+    """A position in a file; what lies behind its end is a ValueError."""
+
+    def __init__(self, file: SourceFile):
+        self.file, self.position = file, 0
+
+    def take(self, count: int) -> Array:
+        if not 0 <= count <= self.file.size - self.position:
+            raise ValueError(f"{count:,} bytes at byte {self.position:,} of {self.file.size:,}")
+        self.position += count
+        return self.file.read(self.position - count, count)
+
+    def unpack(self, form: str) -> tuple[Any, ...]:
+        return struct.unpack(form, self.take(struct.calcsize(form)).data)
+
+    def text(self) -> str:
+        (length,) = self.unpack("<i")
+        return bytes(self.take(length)).decode("utf-8", "replace")

@@ -7,10 +7,9 @@ the result. The stream runs across tensors: the next one is begun while the last
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,7 @@ import numpy as np
 
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.files.mapped import Done
+from gemma_mtp.files.reading import Done, Span
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.quantize import floats, kernels
 from gemma_mtp.quantize.magnitudes import check_finite, is_moderate, is_valid, within_reach
@@ -42,36 +41,20 @@ AHEAD = 3
 BOUNDED_SCALES = FLOAT_TYPES | {GGMLType.Q8_0, GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1}
 
 
-def _ignore(_: int) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Stored:
     """A tensor as it is stored.
 
-    name: for errors. data: contiguous, of any dtype (it is taken as bytes of type `type`).
+    name: for errors. data: in a file, or contiguous in memory, of any dtype (it is taken as bytes of type `type`).
     shape: row-major, [..., rows, columns]; a tensor of experts is [experts, rows, columns].
     importance: float32 [columns], or [experts, columns].
-    reading: called before it is read; what it returns is told how many bytes are done (see `MappedFile.forgetting`).
     """
 
     name: str
-    data: Array
+    data: Array | Span
     shape: Sequence[int]
     type: GGMLType
     importance: Array | None = None
-    reading: Callable[[], Done] = lambda: _ignore
-
-    @cached_property
-    def raw(self) -> Array:
-        """The data as flat uint8."""
-        return self.data.reshape(-1).view(np.uint8)
-
-    @cached_property
-    def address(self) -> int:
-        """Of the first byte."""
-        return int(self.raw.ctypes.data)
 
     @cached_property
     def row_bytes(self) -> int:
@@ -97,14 +80,22 @@ class Stored:
             return None
         return np.ascontiguousarray(self.importance, np.float32).reshape(-1, self.columns)
 
-    def rows(self, first: int, count: int) -> Array:
-        """uint8, flat."""
-        return self.raw[first * self.row_bytes : (first + count) * self.row_bytes]
+    def read_rows(self, first: int, count: int, room: Array) -> Array:
+        """Copy rows into the beginning of `room`; returns that part of it. Both are flat uint8.
+
+        Raises BadFileError (the file has become shorter), EnvironmentProblem (its disk fails).
+        """
+        start, nbytes = first * self.row_bytes, count * self.row_bytes
+        if isinstance(self.data, Span):
+            self.data.read_into(room[:nbytes], start)
+        else:
+            room[:nbytes] = self.data.reshape(-1).view(np.uint8)[start : start + nbytes]
+        return room[:nbytes]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A tensor to be encoded as type `wanted`. `done` is told how many of its stored bytes were just done with."""
+    """A tensor to be encoded as type `wanted`. `done` is told how many of its stored bytes were just done."""
 
     tensor: Stored
     wanted: GGMLType
@@ -122,13 +113,13 @@ class Job:
 
 
 class _Piece(NamedTuple):
-    """Rows of a job (the `number`-th) in work: `result` has the finished bytes, in `buffer` if there is one."""
+    """Rows of a job (the `number`-th) in work: `result` has the finished bytes, in `buffer`."""
 
     number: int
     job: Job
     rows: int
     result: Future[Array]
-    buffer: Array | None
+    buffer: Array
 
 
 class RowEncoder:
@@ -143,7 +134,7 @@ class RowEncoder:
         self.allow_nonfinite = allow_nonfinite
         self.nonfinite: set[str] = set()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="quantize")
-        self._scratch = threading.local()
+        self._own = threading.local()
         self._spare: list[Array] = []
 
     def __enter__(self) -> RowEncoder:
@@ -178,10 +169,9 @@ class RowEncoder:
                 piece.result.cancel()
 
     def _begun(self, number: int, job: Job, first: int, count: int) -> _Piece:
-        if job.tensor.type == job.wanted:
-            return _Piece(number, job, count, self._pool.submit(self._copied, job.tensor, first, count), None)
         buffer = self._buffer(count * job.row_bytes)
-        return _Piece(number, job, count, self._pool.submit(self._encoded, job, first, count, buffer), buffer)
+        work = self._copied if job.tensor.type == job.wanted else self._encoded
+        return _Piece(number, job, count, self._pool.submit(work, job, first, count, buffer), buffer)
 
     def _buffer(self, size: int) -> Array:
         """A used buffer, whose pages are there already, or a new one that is large enough for most pieces."""
@@ -191,24 +181,22 @@ class RowEncoder:
     def _oldest(self, waiting: deque[_Piece]) -> Iterator[tuple[int, memoryview]]:
         piece = waiting.popleft()
         yield piece.number, piece.result.result().data
-        if piece.buffer is not None:
-            self._spare.append(piece.buffer)
+        self._spare.append(piece.buffer)
         piece.job.done(piece.rows * piece.job.tensor.row_bytes)
 
     def _encoded(self, job: Job, first: int, count: int, buffer: Array) -> Array:
         """Rows `first` to `first + count` in `buffer`, encoded slice by slice."""
         tensor, wanted = job.tensor, job.wanted
-        rows_at_once = max(1, SLICE // tensor.columns)
         target = buffer.ctypes.data
         importance = None
         if tensor.weights is not None:
             importance = tensor.weights[first // tensor.rows_per_expert % len(tensor.weights)].ctypes.data
         bounded = importance is None and wanted in BOUNDED_SCALES
         written = 0
-        for row in range(first, first + count, rows_at_once):
-            rows = min(rows_at_once, first + count - row)
-            moderate = self._checked(tensor, row, rows, wanted)
-            source = self._widened(job, row, rows)
+        for row, rows in _slices(tensor, first, count):
+            raw = tensor.read_rows(row, rows, self._scratch("stored", rows * tensor.row_bytes))
+            moderate = self._checked(tensor, row, raw, wanted)
+            source = self._widened(job, raw, rows)
             taken = tensor.name in self.nonfinite
             if not (taken or moderate or within_reach(wanted, source, rows * tensor.columns)):
                 raise _out_of_range(job, row, rows)
@@ -218,42 +206,47 @@ class RowEncoder:
             written += nbytes
         return buffer[:written]
 
-    def _copied(self, tensor: Stored, first: int, count: int) -> Array:
-        """Rows as they are."""
-        self._checked(tensor, first, count, tensor.type)
-        return tensor.rows(first, count)
+    def _copied(self, job: Job, first: int, count: int, buffer: Array) -> Array:
+        """Rows as they are, in `buffer`."""
+        tensor, written = job.tensor, 0
+        for row, rows in _slices(tensor, first, count):
+            raw = tensor.read_rows(row, rows, buffer[written:])
+            self._checked(tensor, row, raw, tensor.type)
+            written += len(raw)
+        return buffer[:written]
 
-    def _checked(self, tensor: Stored, first: int, count: int, wanted: GGMLType) -> bool:
-        """Whether all numbers in these rows are below the limit of MODERATE.
+    def _checked(self, tensor: Stored, first: int, raw: Array, wanted: GGMLType) -> bool:
+        """Whether all numbers in these rows, from row `first` on, are below the limit of MODERATE.
 
         Raises BadFileError for NaN and Inf; where they may be taken, notes the tensor's name instead.
         """
-        rows = tensor.rows(first, count)
-        if is_moderate(rows, tensor.type):
+        if is_moderate(raw, tensor.type):
             return True
         try:
-            check_finite(tensor.name, rows, tensor.type, tensor.row_bytes, first)
+            check_finite(tensor.name, raw, tensor.type, tensor.row_bytes, first)
         except BadFileError:
             if not self.allow_nonfinite or kernels.aborts_on_nonfinite(wanted):
                 raise
             self.nonfinite.add(tensor.name)
         return False
 
-    def _widened(self, job: Job, first: int, count: int) -> int:
-        """The address of the rows' float32 form: the thread's buffer, or where they are."""
+    def _widened(self, job: Job, raw: Array, rows: int) -> int:
+        """The address of the rows' float32 form: in a buffer of the thread's, or where they are."""
         tensor = job.tensor
-        source, elements = tensor.address + first * tensor.row_bytes, count * tensor.columns
-        if tensor.type is GGMLType.F32 and source % 4 == 0:
-            return source
-        buffer = getattr(self._scratch, "floats", None)
-        if buffer is None or len(buffer) < elements:
-            buffer = self._scratch.floats = np.empty(max(elements, SLICE), np.float32)
-        address = int(buffer.ctypes.data)
+        source, elements = int(raw.ctypes.data), rows * tensor.columns
         if tensor.type is GGMLType.F32:
-            ctypes.memmove(address, source, 4 * elements)
-        else:
-            job.codec.widen(tensor.type, source, address, elements)
+            return source
+        address = int(self._scratch("floats", 4 * elements).ctypes.data)
+        job.codec.widen(tensor.type, source, address, elements)
         return address
+
+    def _scratch(self, use: str, size: int) -> Array:
+        """A buffer of the thread's own for one use, aligned for float32."""
+        buffer: Array | None = getattr(self._own, use, None)
+        if buffer is None or len(buffer) < size:
+            buffer = np.empty(max(size, 4 * SLICE) // 4 + 1, np.float32).view(np.uint8)
+            setattr(self._own, use, buffer)
+        return buffer
 
 
 def _out_of_range(job: Job, first: int, count: int) -> BadFileError:
@@ -272,6 +265,13 @@ def _prepare(job: Job) -> None:
             f"{job.wanted.name} needs an importance matrix", where=job.tensor.name, hint="add --imatrix FILE"
         )
     kernels.prepare(job.wanted)
+
+
+def _slices(tensor: Stored, first: int, count: int) -> Iterator[tuple[int, int]]:
+    """(first row, number of rows), as many as a worker takes at once."""
+    at_once = max(1, SLICE // tensor.columns)
+    for row in range(first, first + count, at_once):
+        yield row, min(at_once, first + count - row)
 
 
 def _pieces(tensor: Stored) -> Iterator[tuple[int, int]]:

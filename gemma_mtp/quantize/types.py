@@ -91,14 +91,14 @@ def file_type(name: str) -> FileType:
     return _SPELLINGS[name.upper()]
 
 
-def no_such_type(name: str, known: Collection[str]) -> UsageError:
-    """The complaint about a type's name, with the one that is probably meant."""
+def no_such_type(name: str, known: Collection[str], kind: str = "type") -> UsageError:
+    """The complaint about the name of a type with the one that is probably meant."""
     hint = f"{meant(name, known)} one of {', '.join(known)}; see gemma-mtp quantize --list".lstrip()
-    return UsageError(f"there is no type {name}", hint=hint)
+    return UsageError(f"there is no {kind} {name}", hint=hint)
 
 
 def tensor_type(name: str) -> GGMLType:
     """ggml's type of this name, in any case. Raises UsageError."""
     if name.upper() not in TENSOR_TYPES:
-        raise no_such_type(name, TENSOR_TYPES)
+        raise no_such_type(name, TENSOR_TYPES, "tensor type")
     return TENSOR_TYPES[name.upper()]

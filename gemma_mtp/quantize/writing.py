@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from gemma_mtp.files.gguf_writer import GGUFWriter
-from gemma_mtp.files.mapped import Done
+from gemma_mtp.files.reading import Done
 from gemma_mtp.ggml import GGMLType, native
 from gemma_mtp.quantize.rows import Job, RowEncoder, Stored
 
@@ -27,19 +27,15 @@ def write_encoded(
     for place, tensor in tensors:
         for kind, files in _by_type(writers, place).items():
             takers.append(files)
-            jobs.append(Job(tensor, kind, _telling(tensor.reading(), progress, len(files))))
+            jobs.append(Job(tensor, kind, _times(len(files), progress)))
     for receivers, pieces in zip(takers, encoder.encode(jobs), strict=True):
         for piece in pieces:
             for writer in receivers:
                 writer.write(piece)
 
 
-def _telling(reader: Done, progress: Done, files: int) -> Done:
-    def done(count: int) -> None:
-        reader(count)
-        progress(count * files)
-
-    return done
+def _times(files: int, progress: Done) -> Done:
+    return lambda count: progress(count * files)
 
 
 def _by_type(writers: Sequence[GGUFWriter], place: int) -> dict[GGMLType, list[GGUFWriter]]:

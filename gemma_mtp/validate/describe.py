@@ -13,8 +13,8 @@ from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
 from gemma_mtp.hub.source import parse_source
-from gemma_mtp.validate.keys import ASSISTANT
-from gemma_mtp.validate.places import open_side
+from gemma_mtp.model.part import Part
+from gemma_mtp.sources.opening import open_model
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
@@ -95,7 +95,7 @@ def describe_file(place: str | Path) -> Description:
     if source.path is not None and not source.path.is_dir():
         with GGUFFile(source.path) as file:
             return describe_header(file.header, str(source.path))
-    with open_side(place, ASSISTANT) as side:
+    with open_model(place, Part.ASSISTANT) as side:
         return replace(describe_header(side.header, side.place), note=side.note)
 
 

@@ -124,9 +124,9 @@ def note(message: str, target: object = "", assistant: object = "") -> Finding:
     return Finding(Status.NOTE, message, "", str(target), str(assistant))
 
 
-def skipped(message: str) -> Finding:
+def skipped(message: str, target: object = "", assistant: object = "") -> Finding:
     """The check could not be made; `message` says why."""
-    return Finding(Status.SKIPPED, message)
+    return Finding(Status.SKIPPED, message, "", str(target), str(assistant))
 
 
 def warning(message: str, remedy: str, target: object = "", assistant: object = "") -> Finding:

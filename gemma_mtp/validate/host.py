@@ -10,7 +10,7 @@ from datetime import date
 from types import MappingProxyType
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings
+from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings
 
 #: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
 Version = int | date | tuple[int, ...]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from gemma_mtp.ggml import GGMLType, row_bytes
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.mtp_runtime.settings import CACHE_TYPES, TRAINED, ContextSettings
-from gemma_mtp.validate.side import Side
+from gemma_mtp.native.settings import CACHE_TYPES, TRAINED, ContextSettings
+from gemma_mtp.sources.model import OpenModel
 
 #: llama.cpp pads caches to this many cells.
 CELLS = 256
@@ -56,14 +56,14 @@ class PairMemory:
         return {"tokens": self.tokens, "asked": self.asked or self.tokens, "total": self.total, **sides}
 
 
-def pair_memory(target: Side, assistant: Side, context: ContextSettings) -> PairMemory:
+def pair_memory(target: OpenModel, assistant: OpenModel, context: ContextSettings) -> PairMemory:
     """What both need together. The keys of both must have been found right."""
     tokens = min(context.size, target.hyper.context)
     asked = context.size if tokens < context.size < TRAINED else None
     return PairMemory(tokens, target_memory(target, context), assistant_memory(assistant, context), asked)
 
 
-def target_memory(side: Side, context: ContextSettings) -> Memory:
+def target_memory(side: OpenModel, context: ContextSettings) -> Memory:
     """The target's share, for one sequence of `context.size` tokens, prompt batches of `context.batch`."""
     model = side.hyper
     full, sliding = cells(model, context)
@@ -79,7 +79,7 @@ def target_memory(side: Side, context: ContextSettings) -> Memory:
     return Memory(_weights(side), cache_bytes(model, context), compute + outputs)
 
 
-def assistant_memory(side: Side, context: ContextSettings) -> Memory:
+def assistant_memory(side: OpenModel, context: ContextSettings) -> Memory:
     """What the drafter adds. It has no KV cache of its own, and drafts one token at a time."""
     model = side.hyper
     full, sliding = cells(model, context)
@@ -112,7 +112,7 @@ def cache_bytes(model: Hyperparameters, context: ContextSettings) -> int:
     return total
 
 
-def _weights(side: Side) -> int:
+def _weights(side: OpenModel) -> int:
     return sum(tensor.nbytes for tensor in side.tensors.values())
 
 

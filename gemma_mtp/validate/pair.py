@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.host import Host
-from gemma_mtp.validate.side import Side
 
 if TYPE_CHECKING:
-    from gemma_mtp.hub.client import Progress
+    from gemma_mtp.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Pair:
     published: files on the Hub that the pair's should be equal to, by name. progress: shown while whole files are read.
     """
 
-    target: Side
-    assistant: Side
+    target: OpenModel
+    assistant: OpenModel
     deep: bool = False
     host: Host = field(default_factory=Host)
     context: ContextSettings = field(default_factory=ContextSettings)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROPE_FREQS, Role, Slot, slots
-from gemma_mtp.validate.keys import TARGET
-from gemma_mtp.validate.side import Side
+from gemma_mtp.sources.model import OpenModel
 
 #: Optional factors that llama.cpp looks for beside a weight (NVFP4 files have them).
 FACTORS = (".scale", ".input_scale")
@@ -51,7 +51,7 @@ class Expected:
     allowed: dict[str, Slot]
 
 
-def expected(side: Side) -> Expected:
+def expected(side: OpenModel) -> Expected:
     """The tensors of a side whose keys were found right; a cut that the file has replaces the usual one."""
     model = side.hyper
     needed, allowed = {}, {}
@@ -61,7 +61,7 @@ def expected(side: Side) -> Expected:
             allowed[name] = slot
             if slot.role is ROPE_FREQS or slot.needed(model):
                 needed[name] = slot
-    if side.part == TARGET:
+    if side.part == Part.TARGET:
         allowed[Slot(UNTIED_OUTPUT, None).mainline_name] = Slot(UNTIED_OUTPUT, None)
         for layer in range(model.layers):
             for alternative in ALTERNATIVES:
@@ -70,7 +70,7 @@ def expected(side: Side) -> Expected:
 
 
 def _replace(
-    side: Side, alternative: Alternative, layer: int, needed: dict[str, Slot], allowed: dict[str, Slot]
+    side: OpenModel, alternative: Alternative, layer: int, needed: dict[str, Slot], allowed: dict[str, Slot]
 ) -> None:
     new = {slot.mainline_name: slot for slot in (Slot(role, layer) for role in alternative.roles)}
     if not new.keys() & side.tensors.keys():
@@ -82,7 +82,7 @@ def _replace(
     allowed.update(new)
 
 
-def surplus(side: Side, wanted: Expected) -> Iterator[str]:
+def surplus(side: OpenModel, wanted: Expected) -> Iterator[str]:
     """The file's tensors that have no place in the model."""
     for name in side.tensors:
         factor_of = next((name.removesuffix(ending) for ending in FACTORS if name.endswith(ending)), None)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import parse_source
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.model.part import Part
+from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.checks import CHECKS, Check, identity, of_file
 from gemma_mtp.validate.checks.hosts import known_problems
 from gemma_mtp.validate.findings import Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.memory import pair_memory
 from gemma_mtp.validate.pair import Pair, Published
-from gemma_mtp.validate.places import open_side
-from gemma_mtp.validate.side import Side
 
 if TYPE_CHECKING:
-    from gemma_mtp.hub.client import Progress
+    from gemma_mtp.progress import Progress
 
 
 def verify_pair(
@@ -47,8 +47,8 @@ def verify_pair(
     """
     with ExitStack() as stack:
         pair = Pair(
-            target=stack.enter_context(open_side(target, TARGET)),
-            assistant=stack.enter_context(open_side(assistant, ASSISTANT)),
+            target=stack.enter_context(open_model(target, Part.TARGET)),
+            assistant=stack.enter_context(open_model(assistant, Part.ASSISTANT)),
             deep=deep,
             host=host or Host(),
             context=context or ContextSettings(),
@@ -88,7 +88,7 @@ def static_report(pair: Pair, strict: bool) -> Report:
     return Report((*results, *known_problems(pair)), strict, notes, memory)
 
 
-def check_file(side: Side, *without: str, host: Host | None = None) -> Report:
+def check_file(side: OpenModel, *without: str, host: Host | None = None) -> Report:
     """All checks that one file can be put to, whatever it is paired with.
 
     without: ids of checks to leave out. host: the runtime that it is meant for.

@@ -14,7 +14,8 @@ from gemma_mtp.adapt.signals import Signals, begin_folder, open_signals
 from gemma_mtp.adapt.teacher import teach
 from gemma_mtp.adapt.texts import Document, hold_out
 from gemma_mtp.adapt.weights import open_weights
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.model.part import Part
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 
 def functions(*modules: ModuleType) -> list[Document]:
@@ -31,7 +32,7 @@ DOCUMENTS = tuple(hold_out(functions(textwrap, json_module, string_module), 0.3,
 
 
 def lesson_of(target: Path, folder: Path, documents: tuple[Document, ...], **changes: object) -> Lesson:
-    with open_weights(target, "target") as weights:
+    with open_weights(target, Part.TARGET) as weights:
         found = donors(weights.model)
     options = {
         "tokens": 1500,

@@ -25,6 +25,7 @@ from gemma_mtp.adapt.weights import open_weights  # noqa: E402
 from gemma_mtp.adapt.writing import write_gguf  # noqa: E402
 from gemma_mtp.cli.main import application  # noqa: E402
 from gemma_mtp.files.gguf_reader import GGUFFile  # noqa: E402
+from gemma_mtp.model.part import Part  # noqa: E402
 from gemma_mtp.publish.assistant_file import read_assistant  # noqa: E402
 from gemma_mtp.publish.card import write_card  # noqa: E402
 from gemma_mtp.publish.facts import Facts  # noqa: E402
@@ -43,7 +44,7 @@ def run(*words: object) -> int:
 def misfit(assistant_gguf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo assistant with a pre_projection that is off, as a BF16 GGUF: what another target makes of it."""
     path = tmp_path_factory.mktemp("misfit") / "mtp-misfit-BF16.gguf"
-    with open_weights(assistant_gguf("BF16"), "assistant") as weights:
+    with open_weights(assistant_gguf("BF16"), Part.ASSISTANT) as weights:
         network = build(weights)
         torch.manual_seed(2)
         weight = network.weights["nextn.pre_projection.weight"]
@@ -97,7 +98,7 @@ def test_gguf_in_gguf_out(adapted, target_gguf, misfit):
     assert report["gain"]["tokens_a_round"] > 2 * report["gain"]["standard_error"] > 0
     for path in files:
         assert verify_pair(target_gguf("Q8_0"), path).ok
-    with open_weights(misfit, "assistant") as old, open_weights(files[0], "assistant") as new:
+    with open_weights(misfit, Part.ASSISTANT) as old, open_weights(files[0], Part.ASSISTANT) as new:
         for name in ("blk.0.layer_output_scale.weight", "rope_freqs.weight"):
             assert np.array_equal(old.whole(name), new.whole(name))
         assert not np.array_equal(old.whole("blk.0.attn_norm.weight"), new.whole("blk.0.attn_norm.weight"))

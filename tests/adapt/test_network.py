@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from gemma_mtp.adapt.network import build  # noqa: E402
 from gemma_mtp.adapt.rounds import masks  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
+from gemma_mtp.model.part import Part  # noqa: E402
 
 TYPES = {"sliding": "sliding_attention", "full": "full_attention"}
 
@@ -22,7 +23,7 @@ def test_it_computes_what_the_official_implementation_computes(family: str, tmp_
 
     folder = make_checkpoint(family, tmp_path / family, torch.float32)
     official = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    with open_weights(folder, "assistant") as weights:
+    with open_weights(folder, Part.ASSISTANT) as weights:
         network, model = build(weights), weights.model
     torch.manual_seed(1)
     length, positions = 100, torch.tensor([1, 5, 64, 65, 99])

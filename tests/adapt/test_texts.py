@@ -9,6 +9,7 @@ import pytest
 
 from gemma_mtp.adapt.texts import Document, hold_out, loop_share, looping, read_documents
 from gemma_mtp.errors import UsageError
+from gemma_mtp.model.part import Part
 
 
 def lines(path: Path, *items: object) -> Path:
@@ -17,7 +18,7 @@ def lines(path: Path, *items: object) -> Path:
 
 
 def chat(*contents: str) -> dict[str, object]:
-    roles = ("user", "assistant")
+    roles = ("user", Part.ASSISTANT)
     return {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(contents)]}
 
 

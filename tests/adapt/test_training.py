@@ -20,15 +20,17 @@ from gemma_mtp.adapt.signals import GREEDY, Signals  # noqa: E402
 from gemma_mtp.adapt.train import Recipe, train  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
 from gemma_mtp.demo.pair import PAIR  # noqa: E402
-from gemma_mtp.mtp_runtime import ContextSettings, MtpEngine  # noqa: E402
+from gemma_mtp.model.part import Part  # noqa: E402
+from gemma_mtp.mtp_runtime import MtpEngine  # noqa: E402
+from gemma_mtp.native.settings import ContextSettings  # noqa: E402
 
 
 @pytest.fixture
 def pair(signals: Signals, target_gguf, assistant_gguf) -> Iterator[tuple[Network, Feed]]:
     """The demo assistant as a network, and the lesson, from GGUFs alone."""
     with ExitStack() as stack:
-        target = stack.enter_context(open_weights(target_gguf("F32"), "target"))
-        assistant = stack.enter_context(open_weights(assistant_gguf("F32"), "assistant"))
+        target = stack.enter_context(open_weights(target_gguf("F32"), Part.TARGET))
+        assistant = stack.enter_context(open_weights(assistant_gguf("F32"), Part.ASSISTANT))
         yield build(assistant), Feed(signals, target)
 
 
@@ -54,8 +56,8 @@ def test_replay_counts_what_the_engine_counts(pair, signals: Signals, target_ggu
 
 def test_weights_are_the_same_from_a_checkpoint_and_from_a_gguf(assistant_gguf):
     with (
-        open_weights(PAIR / "assistant", "assistant") as folder,
-        open_weights(assistant_gguf("BF16"), "assistant") as file,
+        open_weights(PAIR / "assistant", Part.ASSISTANT) as folder,
+        open_weights(assistant_gguf("BF16"), Part.ASSISTANT) as file,
     ):
         assert folder.slots.keys() == file.slots.keys()
         for name in folder.slots:
@@ -66,8 +68,8 @@ def test_weights_are_the_same_from_a_checkpoint_and_from_a_gguf(assistant_gguf):
 
 def test_a_quantized_assistant_is_read(assistant_gguf):
     with (
-        open_weights(assistant_gguf("Q4_0"), "assistant") as packed,
-        open_weights(assistant_gguf("F32"), "assistant") as plain,
+        open_weights(assistant_gguf("Q4_0"), Part.ASSISTANT) as packed,
+        open_weights(assistant_gguf("F32"), Part.ASSISTANT) as plain,
     ):
         for name in plain.slots:
             one, other = packed.whole(name), plain.whole(name)

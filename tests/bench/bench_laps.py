@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gemma_mtp.bench.laps import Lap, Task
-from gemma_mtp.mtp_runtime.stats import Statistics
+from gemma_mtp.native.stats import Statistics
 
 
 def lap(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gemma_mtp.bench.laps import Pair
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings
 
 CONTEXT = ContextSettings(512, threads=1)
 

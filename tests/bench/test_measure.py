@@ -11,8 +11,8 @@ from gemma_mtp.bench.laps import Pair, answer
 from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.results import AUTO, PLAIN
 from gemma_mtp.errors import BadFileError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.child import in_child
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN, choose_prompts
+from gemma_mtp.native.child import in_child
 
 PROMPTS = (("code", "class Stack:\n\n    def __init__(self):\n"), ("more", "def main(argv):\n"))
 

@@ -9,7 +9,7 @@ import sys
 
 def test_demo_command(tmp_path):
     """Every step is done, the pair is verified, drafting changes nothing, and most drafts are accepted."""
-    command = [sys.executable, "-m", "gemma_mtp", "demo", "--json", "--keep", str(tmp_path)]
+    command = [sys.executable, "-m", "gemma_mtp", "demo", "--json", "--threads", "1", "--keep", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout)

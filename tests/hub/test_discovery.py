@@ -6,14 +6,14 @@ import pytest
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hub.discovery import (
-    DrafterName,
     is_model,
-    parse_drafter_name,
     parts_of,
     pick_drafter,
     pick_gguf,
     pick_model,
 )
+from gemma_mtp.model.file_name import FileName, parse_published
+from gemma_mtp.model.part import Part
 
 TARGETS = ["README.md", "gemma-4-E2B-it-BF16.gguf", "gemma-4-E2B-it-Q4_K_M.gguf", "gemma-4-E2B-it-Q8_0.gguf"]
 DRAFTERS = ["mtp-gemma-4-E2B-it-BF16.gguf", "mtp-gemma-4-E2B-it-Q8_0.gguf"]
@@ -23,15 +23,15 @@ SPLIT = [f"big-Q8_0-{index:05d}-of-00003.gguf" for index in (1, 2, 3)]
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("mtp-gemma-4-26B-A4B-it-Q4_0.gguf", DrafterName("gemma-4-26B-A4B-it", "Q4_0", "mainline")),
-        ("mtp-gemma-4-26B-A4B-it-Q4_K_M.gguf", DrafterName("gemma-4-26B-A4B-it", "Q4_K_M", "mainline")),
-        ("mtp-gemma-4-E2B-it-draft-q4.gguf", DrafterName("gemma-4-E2B-it", "draft-q4", "mainline")),
-        ("mtp-gemma-4-E2B-it-Q8_0-ik.gguf", DrafterName("gemma-4-E2B-it", "Q8_0", "ik")),
-        ("mtp-x-BF16-atomic.gguf", DrafterName("x", "BF16", "atomic")),
+        ("mtp-gemma-4-26B-A4B-it-Q4_0.gguf", FileName(Part.ASSISTANT, "gemma-4-26B-A4B-it", "Q4_0", "mainline")),
+        ("mtp-gemma-4-26B-A4B-it-Q4_K_M.gguf", FileName(Part.ASSISTANT, "gemma-4-26B-A4B-it", "Q4_K_M", "mainline")),
+        ("mtp-gemma-4-E2B-it-draft-q4.gguf", FileName(Part.ASSISTANT, "gemma-4-E2B-it", "draft-q4", "mainline")),
+        ("mtp-gemma-4-E2B-it-Q8_0-ik.gguf", FileName(Part.ASSISTANT, "gemma-4-E2B-it", "Q8_0", "ik")),
+        ("mtp-x-BF16-atomic.gguf", FileName(Part.ASSISTANT, "x", "BF16", "atomic")),
     ],
 )
-def test_good_names(name: str, parts: DrafterName):
-    assert parse_drafter_name(name) == parts
+def test_good_names(name: str, parts: FileName):
+    assert parse_published(name) == parts
     assert not is_model(name)
 
 
@@ -50,7 +50,7 @@ def test_good_names(name: str, parts: DrafterName):
 )
 def test_refused_names_say_why(name: str, reason: str):
     with pytest.raises(UsageError, match=reason):
-        parse_drafter_name(name)
+        parse_published(name)
 
 
 @pytest.mark.parametrize(

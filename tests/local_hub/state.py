@@ -59,7 +59,8 @@ class HubState:
         auth = h.headers.get("Authorization", "")
         if not auth:
             return None
-        u = self.tokens.get(auth[7:]) if auth.startswith("Bearer ") else None
+        # "Basic ...", of an address with user and password, is known by the whole header
+        u = self.tokens.get(auth.removeprefix("Bearer "))
         if u is None:
             raise HubError(401, None, "Invalid credentials in Authorization header")
         return u

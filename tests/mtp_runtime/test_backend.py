@@ -17,8 +17,8 @@ import pytest
 from gemma_mtp.errors import EnvironmentProblem, LlamaError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import GGMLType
-from gemma_mtp.mtp_runtime import backend
-from gemma_mtp.mtp_runtime.probe_model import write_probe_model
+from gemma_mtp.native import backend
+from gemma_mtp.native.probe_model import write_probe_model
 
 
 def dies_with_extra_buffers(

@@ -12,7 +12,7 @@ import pytest
 from pair_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import GGUFError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.child import NativeCrash, converse, in_child
+from gemma_mtp.native.child import NativeCrash, converse, in_child
 
 
 def crash() -> Iterator[int]:
@@ -31,7 +31,7 @@ def crash_twice() -> Iterator[int]:
 
 def overfill(model: Path) -> Iterator[int]:
     """Runs in a child: a batch that llama.cpp answers with a failed GGML_ASSERT."""
-    from gemma_mtp.mtp_runtime import llama
+    from gemma_mtp.native import llama
 
     with llama.Model(model) as loaded, llama.Context(loaded, SETTINGS) as context:
         context._batch = llama._Batch(context.capacity + 1, 0)
@@ -41,7 +41,7 @@ def overfill(model: Path) -> Iterator[int]:
 
 def read_address_zero(model: Path) -> Iterator[int]:
     """Runs in a child: a call that llama.cpp answers with a segmentation fault."""
-    from gemma_mtp.mtp_runtime import llama
+    from gemma_mtp.native import llama
 
     yield 1
     llama.lib.llama_decode(None, llama._Batch(1, 0).native)
@@ -53,7 +53,7 @@ def complain(kind: str) -> Iterator[int]:
     raise {
         "usage": UsageError("nothing to do", hint="do something"),
         "gguf": GGUFError("odd bytes", where="a.gguf", offset=12),
-        "extra": MissingExtra("torch", "reference"),
+        "extra": MissingExtra("reference", feature="it"),
         "bug": ZeroDivisionError("one over nothing"),
     }[kind]
 
@@ -148,7 +148,7 @@ def test_a_segmentation_fault_names_the_call(target_gguf: GGUFFactory):
     [
         ("usage", UsageError, "nothing to do"),
         ("gguf", GGUFError, "a.gguf: odd bytes"),
-        ("extra", MissingExtra, "this needs the package torch"),
+        ("extra", MissingExtra, "it needs the package torch and transformers"),
         ("bug", RuntimeError, "ZeroDivisionError: one over nothing"),
     ],
 )

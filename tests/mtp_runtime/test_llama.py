@@ -14,8 +14,8 @@ from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
 from gemma_mtp.errors import BadFileError, GGUFError, LlamaError, UsageError
 from gemma_mtp.files.gguf_values import ValueType, array, u32
 from gemma_mtp.mtp_runtime import MtpEngine
-from gemma_mtp.mtp_runtime.backend import settings_for_this_machine
-from gemma_mtp.mtp_runtime.llama import LOG, Context, Model
+from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native.llama import LOG, Context, Model
 
 
 def load(path: Path) -> Model:

@@ -227,8 +227,9 @@ def test_bench_results_of_something_else_are_refused(stub: HubStub, files: Files
 
 
 def test_the_card_says_where_the_files_come_from(stub: HubStub, tmp_path: Path, logged_in: str):
-    from gemma_mtp.convert import Origin, Output, convert_checkpoint
+    from gemma_mtp.convert import Output, convert_checkpoint
     from gemma_mtp.demo.pair import PAIR
+    from gemma_mtp.sources.origin import Origin
 
     path, commit = tmp_path / "mtp-tiny-it-Q8_0.gguf", "c" * 40
     convert_checkpoint(PAIR / "assistant", [Output(path, "Q8_0")], origin=Origin("google/tiny-it-assistant", commit))

@@ -10,12 +10,12 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
-from gemma_mtp.convert.metadata import model_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters, parse_config
 from gemma_mtp.model.dialects import ATOMIC, MAINLINE
+from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import RECIPES, plan_types
 from gemma_mtp.quantize.names import role_of
@@ -60,7 +60,7 @@ def tensor_plans(size: str) -> tuple[dict[str, gv.Value], list[TensorPlan]]:
         name = dialect.tensors.get(slot.role.name) or slot.mainline_name
         plans.append(TensorPlan(name, slot.shape(model), GGMLType.I32 if "token_ordering" in name else kind))
     keys = {"general.architecture": gv.string(dialect.architecture)}
-    for key, value in model_metadata(model).items():
+    for key, value in written_keys(model).items():
         keys[key.replace(MAINLINE.architecture, dialect.architecture)] = value
     return keys, plans
 

@@ -163,9 +163,9 @@ def test_overrides_reach_the_file(source: Path, tmp_path: Path):
 PEAK = """
 import sys
 from pathlib import Path
-from gemma_mtp.mtp_runtime.stats import peak_memory
+from gemma_mtp.native.stats import peak_memory
 from gemma_mtp.quantize import Output, quantize_file
-quantize_file(Path(sys.argv[1]), [Output(Path(sys.argv[1] + '.out'), kind) for kind in ('Q4_0', 'Q8_0')], threads=2)
+quantize_file(Path(sys.argv[1]), [Output(Path(sys.argv[1] + kind), kind) for kind in ('Q4_0', 'Q8_0')], threads=2)
 print(peak_memory())
 """
 

@@ -137,3 +137,17 @@ def test_damaged_ones_are_refused(sums: dict[str, np.ndarray], tmp_path: Path):
         read_imatrix(write_gguf(tmp_path / "model.gguf", sums, keys={"general.type": gv.string("model")}))
     with pytest.raises(BadFileError, match="holds NaN or Inf"):
         read_imatrix(write_legacy(tmp_path / "nan.dat", {"a.weight": np.array([1, np.nan], np.float32)}))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_what_is_advised_depends_on_whether_one_was_given(
+    given: bool, source: Path, sums: dict[str, np.ndarray], tmp_path: Path
+):
+    """One that lacks a tensor is not mended by giving it."""
+    del sums["blk.0.ffn_up.weight"]
+    matrix = read_imatrix(write_gguf(tmp_path / "imatrix.gguf", sums)) if given else None
+    with pytest.raises(UsageError) as caught:
+        quantize_file(source, [Output(tmp_path / "a.gguf", "IQ2_XXS")], importance=matrix)
+    hint = caught.value.hint or ""
+    assert ("lacks this tensor" in hint) is given
+    assert ("add --imatrix" in hint) is not given

@@ -10,7 +10,7 @@ import numpy as np
 from llama_cpp import llama_cpp as llama
 
 from gemma_mtp.ggml import GGMLType
-from gemma_mtp.mtp_runtime.llama import LOG
+from gemma_mtp.native.llama import LOG
 
 _log: list[str] = []
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gemma_mtp.convert.metadata import model_metadata
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
+from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.roles import slots
 
 ROWS, EXPERTS_STORED = 2, 3
@@ -105,7 +105,7 @@ def metadata(family: str) -> dict[str, gv.Value]:
         "general.file_type": gv.u32(32),
         "general.name": gv.string(family),
         "general.quantization_version": gv.u32(2),
-        **model_metadata(model),
+        **written_keys(model),
         "tokenizer.ggml.model": gv.string("gemma4"),
         "tokenizer.ggml.tokens": gv.strings(["<pad>", "ü", ""]),
     }

@@ -17,7 +17,7 @@ from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import DIALECTS
 from gemma_mtp.mtp_runtime import ModelSettings, MtpEngine
-from gemma_mtp.mtp_runtime.llama import Model
+from gemma_mtp.native.llama import Model
 
 TOKENS, HIDDEN, CENTROIDS = 2048, 256, 64
 SETTINGS = ModelSettings(extra_buffers=False)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gemma_mtp.mtp_runtime.drafter import Drafter
-from gemma_mtp.mtp_runtime.llama import Context, Model
 from gemma_mtp.mtp_runtime.sampler import Greedy
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 SETTINGS = ContextSettings(size=256, batch=64, outputs=4, threads=1)
 MODEL = ModelSettings(extra_buffers=False)
@@ -28,4 +28,4 @@ def draft(target: str, assistant: str) -> Iterator[list[int]]:
         drafter = Drafter(Context(drafting, replace(SETTINGS, batch=1, outputs=1), target=context))
         prompt = [2, *(262 + number % 8 for number in range(79))]
         newest = verifier.prefill(prompt, Greedy())
-        yield drafter.draft(newest, verifier.hidden, prompt, 2, Greedy(), 1).tokens
+        yield drafter.draft(newest, verifier.hidden, prompt, 2, Greedy(), 1)

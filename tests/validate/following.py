@@ -64,7 +64,10 @@ def remade(
     keys: Mapping[str, Value | None] | None = None,
     tensors: Mapping[str, tuple[GGMLType, tuple[int, ...]] | None] | None = None,
 ) -> Path:
-    """A copy of a GGUF with keys and tensors changed; None removes. tensors: name -> type and shape, all ones."""
+    """A copy of a GGUF with keys and tensors changed; None removes.
+
+    tensors: name -> type and shape, filled with ones; in I32 with 0, 1, 2 and so on.
+    """
     with GGUFFile(source) as file:
         metadata = {key: value for key, value in {**file.metadata, **(keys or {})}.items() if value is not None}
         plans = {name: TensorPlan(name, one.shape, one.type) for name, one in file.tensors.items()}
@@ -74,7 +77,8 @@ def remade(
             if made is not None:
                 kind, shape = made
                 plans[name] = TensorPlan(name, shape, kind)
-                data[name] = np.ones(shape, _DTYPES[kind]).tobytes()
+                numbers = np.arange(shape[0]) if kind is GGMLType.I32 else np.ones(shape)
+                data[name] = numbers.astype(_DTYPES[kind]).tobytes()
         with GGUFWriter(path, metadata, list(plans.values()), force=True) as writer:
             for name in plans:
                 writer.write_next([data[name]])

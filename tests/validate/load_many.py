@@ -10,8 +10,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 
-from gemma_mtp.mtp_runtime.llama import Context, Model
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 SETTINGS = ContextSettings(size=64, batch=16, outputs=1, threads=1)
 MODEL = ModelSettings(extra_buffers=False)

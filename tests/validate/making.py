@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gemma_mtp.convert.metadata import architecture, model_metadata
 from gemma_mtp.convert.spelling import spelled_metadata, spelled_name
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
@@ -16,6 +15,7 @@ from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
+from gemma_mtp.model.gguf_keys import architecture, written_keys
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>"]
@@ -115,8 +115,8 @@ def _plan(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
 
 
 def model_keys(hyper: Hyperparameters) -> dict[str, Value]:
-    general = {"general.architecture": gv.string(architecture(hyper)), "general.name": gv.string("Tiny")}
-    return {**general, **model_metadata(hyper), "general.file_type": gv.u32(0)}
+    general = {"general.architecture": gv.string(architecture(hyper.part)), "general.name": gv.string("Tiny")}
+    return {**general, **written_keys(hyper), "general.file_type": gv.u32(0)}
 
 
 def vocabulary(words: list[str]) -> dict[str, Value]:

@@ -16,7 +16,7 @@ from test_checks import CASES, A, swapped_words
 from gemma_mtp.errors import LlamaError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.ggml import GGMLType
-from gemma_mtp.mtp_runtime.child import NativeCrash, in_child
+from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.validate import verify_pair
 
 

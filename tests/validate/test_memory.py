@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from making import ASSISTANT, TARGET, Model
 
-from gemma_mtp.mtp_runtime.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.memory import pair_memory
-from gemma_mtp.validate.places import open_side
 
 MEBIBYTE = 2**20
 #: Two lines of the log, with two decimals each.
@@ -25,7 +25,7 @@ BUFFERS = {
 
 def allocated(target, assistant, settings, monkeypatch) -> dict[str, float]:
     """Bytes by kind, of both models together, from llama.cpp's log."""
-    from gemma_mtp.mtp_runtime import llama
+    from gemma_mtp.native import llama
 
     monkeypatch.setattr(llama.LOG, "lines", deque(maxlen=100_000))
     model = ModelSettings(extra_buffers=False)
@@ -37,7 +37,7 @@ def allocated(target, assistant, settings, monkeypatch) -> dict[str, float]:
 
 
 def estimated(target, assistant, settings):
-    with open_side(target, "target") as one, open_side(assistant, "assistant") as other:
+    with open_model(target, "target") as one, open_model(assistant, "assistant") as other:
         return pair_memory(one, other, settings)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.errors import LlamaError, UsageError
-from gemma_mtp.mtp_runtime.causes import CAUSES, explain
-from gemma_mtp.mtp_runtime.child import NO_FILES, NativeCrash, _explained
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
-from gemma_mtp.mtp_runtime.settings import ContextSettings
+from gemma_mtp.native.causes import CAUSES, explain
+from gemma_mtp.native.child import NO_FILES, NativeCrash, _explained
+from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.validate import Status, verify_pair
 from gemma_mtp.validate.comparison import Choice, Comparison
 from gemma_mtp.validate.run import RunOptions, _failure, acceptance, judged, speed, with_run
@@ -130,7 +130,7 @@ def die(job):
     from gemma_mtp.validate.probe import limited_memory
 
     with limited_memory(None):
-        from gemma_mtp.mtp_runtime.llama import Model
+        from gemma_mtp.native.llama import Model
 
         with Model(job.target, job.model):
             os.kill(os.getpid(), getattr(signal, next(iter(job.prompts))))

@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from gemma_mtp.files.hashing import content_hash
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
 from gemma_mtp.validate.pair import Pair, Published
-from gemma_mtp.validate.side import Side
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 AGAIN = "download it again: delete the file first, from the Hub's cache too"
@@ -25,7 +25,7 @@ def assistant_content(pair: Pair) -> Finding:
     return _content(pair, pair.assistant)
 
 
-def _content(pair: Pair, side: Side) -> Finding:
+def _content(pair: Pair, side: OpenModel) -> Finding:
     if not side.files:
         return skipped("only its header was read")
     compared = []

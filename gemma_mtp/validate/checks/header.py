@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import Side
 
 
-def model_keys(side: Side) -> Finding:
+def model_keys(side: OpenModel) -> Finding:
     """Every key of the model is there, of the right type and possible."""
     faults = side.keys.faults or ((side.model,) if isinstance(side.model, str) else ())
     read = sum(key.name in side.keys.values for key in MODEL_KEYS if side.part in key.parts)
     return _judged(side, faults, f"the {side.part}'s header is not that of a Gemma 4 {side.part}", read)
 
 
-def common_keys(side: Side) -> Finding:
+def common_keys(side: OpenModel) -> Finding:
     """Keys of tokenizer and file have the types and lengths that llama.cpp's loader takes; no token is there twice."""
     faults = (*side.common_faults, *([side.repeated_token] if side.repeated_token else ()))
     read = sum(key.name in side.metadata for key in COMMON_KEYS if key.name.startswith("tokenizer."))
     return _judged(side, faults, f"llama.cpp cannot use the {side.part}'s header", read)
 
 
-def _judged(side: Side, faults: Sequence[str], what: str, read: int) -> Finding:
+def _judged(side: OpenModel, faults: Sequence[str], what: str, read: int) -> Finding:
     if not faults:
         return ok(**{side.part: f"{read} keys"})
     text = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")

@@ -47,7 +47,7 @@ def dialect(pair: Pair) -> Finding:
     if within:
         return ok("", value, f"loads in {found.runtimes}")
     respelled = _respelled(pair)
-    if versions is not None and host.between(versions[0], None) is False:
+    if versions is not None and versions[1] is None and host.between(*versions) is False:
         return error(
             f"the file is fine, but this version of {host.runtime} does not know `{found.architecture}` yet",
             f"update {host.runtime} ({FIRST_TO_READ})" + (f", or {respelled}" if respelled else ""),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gemma_mtp import advice
+from gemma_mtp.model.part import Part
+from gemma_mtp.sources.model import TQ3_KEY, OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import TQ3_KEY, Side
 
 RECONVERT = advice.RECONVERT
 
@@ -24,7 +24,7 @@ def two_files(pair: Pair) -> Finding:
     return ok(f"{target.header.size:,} bytes", f"{assistant.header.size:,} bytes")
 
 
-def _same_content(target: Side, assistant: Side) -> bool:
+def _same_content(target: OpenModel, assistant: OpenModel) -> bool:
     one, other = target.header, assistant.header
     same_header = (one.size, one.tensors) == (other.size, other.tensors) and one.metadata == other.metadata
     if not same_header or target.read is None or assistant.read is None:
@@ -37,19 +37,19 @@ def parts(pair: Pair) -> Finding:
     """A target and an assistant, in this order."""
     target, assistant = pair.target, pair.assistant
     values = (_kind(target), _kind(assistant))
-    if (target.actual_part, assistant.actual_part) == (ASSISTANT, TARGET):
+    if (target.actual_part, assistant.actual_part) == (Part.ASSISTANT, Part.TARGET):
         return error(
             "the arguments are swapped: the first file is the assistant, the second the target",
             advice.ours("verify", assistant.place, target.place),
             *values,
         )
-    if target.actual_part == ASSISTANT:
+    if target.actual_part == Part.ASSISTANT:
         return error(
             "the target is an assistant: loaded as the main model it fails with `requires ctx_other to be set`",
             "give the full model as target (llama-server: -m), the assistant as drafter (-md)",
             *values,
         )
-    if assistant.actual_part == TARGET:
+    if assistant.actual_part == Part.TARGET:
         return error(
             "the assistant is a full chat model, not an MTP assistant",
             "use the `...-it-assistant` model for this target, or llama.cpp's --spec-type draft-simple",
@@ -61,29 +61,30 @@ def parts(pair: Pair) -> Finding:
     return ok(*values)
 
 
-def alone(side: Side) -> Finding:
+def alone(side: OpenModel) -> Finding:
     """What a file is meant as is what it is."""
     if side.actual_part == side.part:
         return ok(**{side.part: _kind(side)})
     if side.actual_part is None:
         return error(_why_unknown(side), _remedy_unknown(side), **{side.part: _kind(side)})
-    return error(f"this is no {side.part}, but the {side.actual_part}", RECONVERT, **{side.part: _kind(side)})
+    what = f"this is no {side.part}, but the {side.actual_part}"
+    return error(what, f"name the {side.part}'s file", **{side.part: _kind(side)})
 
 
-def _kind(side: Side) -> str:
+def _kind(side: OpenModel) -> str:
     return f"{side.architecture or 'no architecture'}{f' ({side.actual_part})' if side.actual_part else ''}"
 
 
-def _why_unknown(side: Side) -> str:
+def _why_unknown(side: OpenModel) -> str:
     if TQ3_KEY in side.metadata:
-        is_it = "is in" if side.part == ASSISTANT else "is an assistant in"
+        is_it = "is in" if side.part == Part.ASSISTANT else "is an assistant in"
         return f"the {side.part} {is_it} the form of the tq3 fork, which other runtimes take for a target"
     if not side.architecture:
         return f"the {side.part} does not say what it is: general.architecture is missing"
     return f"the {side.part} is a {side.architecture} model; MTP assistants exist for Gemma 4 (gemma4) alone"
 
 
-def _remedy_unknown(side: Side) -> str:
-    if side.part == ASSISTANT or TQ3_KEY in side.metadata:
+def _remedy_unknown(side: OpenModel) -> str:
+    if side.part == Part.ASSISTANT or TQ3_KEY in side.metadata:
         return RECONVERT
     return "name a GGUF of Gemma 4's text model"

@@ -12,12 +12,12 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.roles import Slot
 from gemma_mtp.quantize.types import FILE_TYPES, FileType
-from gemma_mtp.validate.checks.attachment import SIZES
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, note, ok, skipped, warning
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.tensor_names import UNTIED_OUTPUT
 
 NAME_KEYS = ("general.name", "general.basename", "general.finetune", "general.base_model.0.name")
@@ -40,7 +40,7 @@ SELF = re.compile(r"general\.(name|basename|finetune|description|repo_url|base_m
 MAKERS = re.compile(r"general\.base_model\.\d+\.organization")
 
 
-def _names(side: Side) -> str:
+def _names(side: OpenModel) -> str:
     return " ".join([*(side.text(key) for key in NAME_KEYS), PurePosixPath(side.place).name])
 
 
@@ -73,19 +73,18 @@ def fine_tune(pair: Pair) -> Finding:
             f"measure it: {ours('verify', side.place, pair.assistant.place, options={'--run': None})}",
             name,
         )
-    if side.hyper.hidden not in SIZES:
-        return skipped(f"no release is {side.hyper.hidden:,} wide: there is nothing to compare with")
+    if side.hyper.hidden not in FAMILY.sizes:
+        return skipped(f"no release is {side.hyper.hidden:,} wide: there is nothing to compare with", name)
     if "gemma" not in " ".join(_texts(side, NAMES)).lower():
         return skipped("the file does not say what it is: general.name is missing")
     makers = {maker.lower() for maker in _texts(side, MAKERS)} - {"google"}
     if makers:
-        return skipped(
-            f"it was made from a model of {', '.join(sorted(makers))}: whether that is Google's is not known"
-        )
+        of = ", ".join(sorted(makers))
+        return skipped(f"it was made from a model of {of}: whether that is Google's is not known", name)
     return ok(name)
 
 
-def _sign_of_change(side: Side) -> str:
+def _sign_of_change(side: OpenModel) -> str:
     """What says that a model is not as it was released; empty if nothing does."""
     tags = side.metadata.get("general.tags")
     said: list[str] = [
@@ -99,12 +98,12 @@ def _sign_of_change(side: Side) -> str:
     if any(not OFFICIAL.fullmatch(word) for word in _words(finetune)):
         return finetune
     foreign = (text for text in _texts(side, NAMES) if any(not OFFICIAL.fullmatch(word) for word in _words(text)))
-    if side.hyper.hidden in SIZES and (first := next(foreign, "")):
+    if side.hyper.hidden in FAMILY.sizes and (first := next(foreign, "")):
         return first
     return "a head of its own, output.weight" if Slot(UNTIED_OUTPUT, None).mainline_name in side.tensors else ""
 
 
-def _texts(side: Side, keys: re.Pattern[str]) -> list[str]:
+def _texts(side: OpenModel, keys: re.Pattern[str]) -> list[str]:
     return [text for key in side.metadata if keys.fullmatch(key) and (text := side.text(key))]
 
 
@@ -136,7 +135,7 @@ def old_mix(pair: Pair) -> Finding:
     )
 
 
-def _planned(side: Side, mix: FileType, names: list[str]) -> set[GGMLType]:
+def _planned(side: OpenModel, mix: FileType, names: list[str]) -> set[GGMLType]:
     """The types that `names` have in a file of this mix that is made today; empty if none can be made."""
     from gemma_mtp.quantize.plan import plan_types
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.roles import ROPE_FREQS_NAME
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.attachment import OTHER_ASSISTANT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import Side
-
-ROPE_FREQS = "rope_freqs.weight"
 
 
 def rope_bases(pair: Pair) -> Finding:
@@ -64,8 +63,8 @@ def rope_factors(pair: Pair) -> Finding:
     )
 
 
-def _factors(side: Side) -> np.ndarray | None:
-    tensor = side.tensors.get(ROPE_FREQS)
+def _factors(side: OpenModel) -> np.ndarray | None:
+    tensor = side.tensors.get(ROPE_FREQS_NAME)
     if tensor is None or tensor.type is not GGMLType.F32 or side.read is None:
         return None
     return side.data(tensor).view(np.float32)

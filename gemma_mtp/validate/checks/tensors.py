@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from gemma_mtp.advice import into_mainline
 from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import Slot
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
 from gemma_mtp.validate.host import IK_LLAMA, Host
-from gemma_mtp.validate.keys import ASSISTANT, TARGET
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import Side
 from gemma_mtp.validate.tensor_names import expected, surplus
 
 #: Types for other numbers than stored weights (Q8_1 and Q8_K are what activations become inside of a kernel).
@@ -31,21 +31,21 @@ SHARED_TENSORS = ".nextn_shared_target_tensors"
 SHOWN = 3
 
 
-def layout(side: Side) -> Finding:
+def layout(side: OpenModel) -> Finding:
     """The tensors lie one after the other, as the header lists them: llama.cpp reads no other file."""
     if not side.header.disorder:
         return ok()
     return error(
         f"in the {side.part} {side.header.disorder}; llama.cpp stops with `failed to read tensor data`",
-        f"{into_mainline(side.place)} writes them in order" if side.part == ASSISTANT else RECONVERT,
+        f"{into_mainline(side.place)} writes them in order" if side.part == Part.ASSISTANT else RECONVERT,
         **{side.part: "out of order"},
     )
 
 
-def present(side: Side) -> Finding:
+def present(side: OpenModel) -> Finding:
     """Every tensor that the model has is in the file."""
     wanted = expected(side).needed
-    if side.part == TARGET:  # llama.cpp goes on without a target's layer scales: a check of its own
+    if side.part == Part.TARGET:  # llama.cpp goes on without a target's layer scales: a check of its own
         wanted = {name: slot for name, slot in wanted.items() if slot.role.name != LAYER_SCALE}
     missing = [name for name in wanted if name not in side.tensors]
     values = {side.part: f"{len(side.tensors)} tensors"}
@@ -65,7 +65,7 @@ def present(side: Side) -> Finding:
     )
 
 
-def layer_scales(side: Side) -> Finding:
+def layer_scales(side: OpenModel) -> Finding:
     """The target's layer scales are there. llama.cpp takes 1 for a missing one, and computes nonsense."""
     wanted = [name for name, slot in expected(side).needed.items() if slot.role.name == LAYER_SCALE]
     missing = [name for name in wanted if name not in side.tensors]
@@ -79,7 +79,7 @@ def layer_scales(side: Side) -> Finding:
     )
 
 
-def shapes(side: Side) -> Finding:
+def shapes(side: OpenModel) -> Finding:
     """Every tensor is as large as the header says."""
     wrong = [
         f"{name} is {list(side.tensors[name].shape)}, not {list(slot.shape(side.hyper))}"
@@ -105,7 +105,7 @@ def assistant_types(pair: Pair) -> Finding:
     return _types(pair.assistant, pair.host)
 
 
-def _types(side: Side, host: Host) -> Finding:
+def _types(side: OpenModel, host: Host) -> Finding:
     kinds = sorted({tensor.type.name for tensor in side.tensors.values()})
     values = {side.part: ", ".join(kinds)}
     wrong = [fault for name, slot in expected(side).allowed.items() if (fault := _type_fault(side, name, slot))]
@@ -123,7 +123,7 @@ def _types(side: Side, host: Host) -> Finding:
     return ok(**values)
 
 
-def _type_fault(side: Side, name: str, slot: Slot) -> str | None:
+def _type_fault(side: OpenModel, name: str, slot: Slot) -> str | None:
     if name not in side.tensors:
         return None
     kind = side.tensors[name].type
@@ -134,7 +134,7 @@ def _type_fault(side: Side, name: str, slot: Slot) -> str | None:
     return f"{name} is {kind.name}, which is no type for weights" if kind in NO_WEIGHTS else None
 
 
-def unexpected(side: Side) -> Finding:
+def unexpected(side: OpenModel) -> Finding:
     """Nothing is in the file that llama.cpp's loader does not know: it counts, and stops at one too many."""
     known_elsewhere = MASKED_EMBEDDINGS if side.dialect is MAINLINE else ()  # a check of its own
     extra = [name for name in surplus(side, expected(side)) if name not in known_elsewhere]

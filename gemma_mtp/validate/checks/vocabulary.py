@@ -6,10 +6,10 @@ Vocabularies are compared as encoded (memory against memory) and decoded only to
 from __future__ import annotations
 
 from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.sources.model import TOKENS, OpenModel
 from gemma_mtp.validate.checks.attachment import OTHER_ASSISTANT
 from gemma_mtp.validate.findings import Finding, error, note, ok, warning
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import TOKENS, Side
 
 MODEL, TYPES, MERGES = "tokenizer.ggml.model", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"
 GEMMA4 = "gemma4"
@@ -141,6 +141,6 @@ def _ids(pair: Pair, key: str) -> tuple[str, str]:
     return _id(pair.target, key), _id(pair.assistant, key)
 
 
-def _id(side: Side, key: str) -> str:
+def _id(side: OpenModel, key: str) -> str:
     value = side.metadata.get(key)
     return "missing" if value is None or value.type is ValueType.ARRAY else str(value.decode())

@@ -13,11 +13,12 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import ForeignType, GGMLType, block_size, row_bytes, tensor_bytes
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
 from gemma_mtp.model.roles import slots
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.splits import ReadData
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped, warning
 from gemma_mtp.validate.finite import first_spoilt
 from gemma_mtp.validate.pair import Pair
-from gemma_mtp.validate.side import ReadData, Side
 from gemma_mtp.validate.tensor_names import expected
 
 NO_DATA = "needs the file's data; only its header was read"
@@ -37,7 +38,7 @@ def assistant_finite(pair: Pair) -> Finding:
     return _finite(pair.assistant, pair.deep)
 
 
-def _finite(side: Side, deep: bool) -> Finding:
+def _finite(side: OpenModel, deep: bool) -> Finding:
     if side.read is None:
         return skipped(NO_DATA)
     unknown = [tensor for tensor in side.tensors.values() if isinstance(tensor.type, ForeignType)]
@@ -82,7 +83,7 @@ def assistant_zeros(pair: Pair) -> Finding:
     return _zeros(pair.assistant, "drafts noise, of which hardly anything is accepted")
 
 
-def _zeros(side: Side, effect: str) -> Finding:
+def _zeros(side: OpenModel, effect: str) -> Finding:
     if side.read is None:
         return skipped(NO_DATA)
     vital = [
@@ -183,7 +184,7 @@ def centroids(pair: Pair) -> Finding:
     return ok("", f"{clusters} clusters in metadata")
 
 
-def _centroids_length(side: Side, clusters: int) -> int:
+def _centroids_length(side: OpenModel, clusters: int) -> int:
     """Entries of the centroids' array: numbers, or the bytes of a quantized type."""
     shape, stored = (clusters, side.hyper.hidden), side.metadata.get(side.spelled(CENTROIDS))
     kind = GGMLType.__members__.get(side.text(side.spelled(CENTROIDS_TYPE)))
@@ -192,11 +193,11 @@ def _centroids_length(side: Side, clusters: int) -> int:
     return tensor_bytes(kind, shape)
 
 
-def _is_cluster_table(side: Side) -> bool:
+def _is_cluster_table(side: OpenModel) -> bool:
     return side.dialect is not None and side.dialect.ordering_is_cluster_of_token
 
 
-def _ordering(side: Side) -> np.ndarray[Any, Any] | None:
+def _ordering(side: OpenModel) -> np.ndarray[Any, Any] | None:
     """The token ordering as integers, from the tensor or the metadata; None if it is not there or not readable."""
     slot = next(slot for slot in slots(side.hyper) if slot.role.name == "token_ordering")
     name = side.tensor_name(slot)

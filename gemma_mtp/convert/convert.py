@@ -1,0 +1,99 @@
+"""Whatever a place names, converted: a checkpoint to GGUFs, an assistant GGUF to another dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from gemma_mtp.convert.naming import outputs_for
+from gemma_mtp.convert.pipeline import Conversion, convert_opened
+from gemma_mtp.convert.respell import convert_dialect, is_spelled
+from gemma_mtp.convert.spelling import dialect_named
+from gemma_mtp.errors import UsageError
+from gemma_mtp.files.atomic import check_output
+from gemma_mtp.files.gguf_reader import require_gguf_file
+from gemma_mtp.hub.source import Source, parse_source
+from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.model.file_name import FileName
+from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import Place, Want, open_model
+
+DEFAULT_TYPES = ("BF16",)
+
+
+def convert_model(
+    place: Place,
+    output: str | PathLike[str] | None = None,
+    *,
+    types: Sequence[str] = (),
+    dialect: str = "mainline",
+    name: str | None = None,
+    allow_nonfinite: bool = False,
+    force: bool = False,
+    threads: int | None = None,
+    progress: Progress = silent,
+    deep: bool = False,
+) -> Conversion:
+    """Convert a checkpoint (a folder, `owner/repo[@revision]`), or respell an assistant GGUF.
+
+        convert_model("google/gemma-4-E2B-it-assistant", types=["Q8_0", "Q4_0"])
+
+    output: a file (for one type), a folder that exists, or None: files in the current folder, named after the model.
+    types: of the weights, BF16 if none is given; a GGUF keeps its own. dialect: mainline, ik or atomic.
+    name: the model's, for its metadata. allow_nonfinite: convert NaN and Inf as they are. force: replace files.
+    threads: all cores if None. deep: hash again what the Hub's cache has.
+
+    Raises what `open_model` raises, and UsageError for outputs that cannot be.
+    """
+    spelling, wanted, source = dialect_named(dialect), None if output is None else Path(output), parse_source(place)
+    if wanted is not None and not wanted.is_dir():
+        check_output(wanted, force)
+    if source.path is not None and source.path.is_file():
+        require_gguf_file(source.path)
+    if types and _is_gguf(source):
+        raise UsageError(
+            "a GGUF keeps its types when its dialect changes", hint="`gemma-mtp quantize` changes the types"
+        )
+    with open_model(source, want=Want.DATA, progress=progress, deep=deep) as model:
+        if model.checkpoint is None:
+            return _respelled(model, wanted, spelling, force)
+        checkpoint, called = model.checkpoint, name or model.name
+        outputs = outputs_for(checkpoint.model.part, called, types or DEFAULT_TYPES, wanted, dialect)
+        size = sum(tensor.nbytes for tensor in checkpoint.store.values())
+        with progress("converting", size * len(outputs)) as advance:
+            return convert_opened(
+                checkpoint,
+                outputs,
+                name=called,
+                dialect=spelling,
+                origin=model.origin,
+                allow_nonfinite=allow_nonfinite,
+                force=force,
+                threads=threads,
+                advance=advance,
+            )
+
+
+def _respelled(model: OpenModel, wanted: Path | None, dialect: Dialect, force: bool) -> Conversion:
+    """An assistant's GGUF in another dialect. Raises UsageError (a split one, or it is in that dialect already)."""
+    source, *more = model.files
+    if more:
+        raise UsageError(
+            "this is a split model", where=model.place, hint="llama-gguf-split --merge makes one file of it"
+        )
+    if is_spelled(source, dialect):
+        raise UsageError(
+            f"this file is {dialect.name} already: there is nothing to convert",
+            where=model.place,
+            hint="use it as it is; `gemma-mtp quantize` changes its type",
+        )
+    name = str(FileName.parse(source).in_dialect(dialect.name))
+    path = (wanted or Path()) / name if wanted is None or wanted.is_dir() else wanted
+    return convert_dialect(source, path, dialect, force=force)
+
+
+def _is_gguf(source: Source) -> bool:
+    """Whether a place names a GGUF by what it looks like, before anything is downloaded."""
+    return source.file is not None or source.quant is not None or (source.path is not None and source.path.is_file())

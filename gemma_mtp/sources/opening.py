@@ -1,0 +1,202 @@
+"""From what a user names to an opened model: a GGUF, a split GGUF, a checkpoint's folder, either of them on the Hub.
+
+Wherever a model comes from, it has a GGUF's header. Of a remote file that is all that is read, unless more is wanted; a
+checkpoint is looked at as the GGUF that it would be converted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gemma_mtp import advice
+from gemma_mtp.errors import UsageError
+from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
+from gemma_mtp.hub.source import Source, parse_source
+from gemma_mtp.model.part import Part
+from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.origin import NOWHERE, Origin, model_name, origin_of
+from gemma_mtp.sources.splits import ReadData, merge, split_parts
+
+if TYPE_CHECKING:
+    from gemma_mtp.hub.download import Listing
+
+#: Whatever names a model: a path, or a text of the grammar of `gemma_mtp.hub.source`.
+Place = str | PathLike[str]
+
+
+class Want(Enum):
+    """What of a model is needed. Only a model on the Hub makes a difference."""
+
+    HEADER = "what it says of itself: of a file on the Hub nothing else is read"
+    DATA = "its weights: they are downloaded"
+    FILE = "a GGUF on this machine, for llama.cpp"
+
+
+@contextmanager
+def open_model(
+    place: Place | Source,
+    part: Part | str | None = None,
+    *,
+    want: Want = Want.HEADER,
+    progress: Progress = silent,
+    deep: bool = False,
+) -> Iterator[OpenModel]:
+    """The model at `place`; its data can be read inside of the context only.
+
+    part: what it is meant as; None: what it is. In a repo it decides which of several GGUFs is taken.
+    want: how much of a model on the Hub is brought here. progress: shows downloads. deep: hash again what the Hub's
+    cache has, even if it has not changed since it was hashed.
+
+    Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
+    BadFileError and UsageError for places that cannot be understood or don't have what is wanted, EnvironmentProblem.
+    """
+    source = place if isinstance(place, Source) else parse_source(place)
+    part = None if part is None else Part(part)
+    if source.path is None and want is Want.HEADER:
+        yield _remote(source, part)
+        return
+    path, origin = (source.path, NOWHERE) if source.path else fetch(source, part, progress, deep)
+    if path.is_dir() and want is Want.FILE:
+        raise UsageError(
+            "this is a checkpoint; llama.cpp runs GGUF files",
+            where=str(source),
+            hint=advice.ours("convert", str(source)),
+        )
+    with ExitStack() as stack:
+        yield _checkpoint(source, path, origin, part) if path.is_dir() else _gguf(stack, source, path, origin, part)
+
+
+def local_gguf(place: Place, part: Part, *, progress: Progress = silent, deep: bool = False) -> Path:
+    """The GGUF (of a split one the first part) at a place, downloaded if it is on the Hub. Nothing of it is read.
+
+    Raises what `open_model` raises.
+    """
+    source = parse_source(place)
+    path = source.path or fetch(source, part, progress, deep)[0]
+    if path.is_dir():
+        raise UsageError(
+            "this is a checkpoint; llama.cpp runs GGUF files",
+            where=str(source),
+            hint=advice.ours("convert", str(source)),
+        )
+    return path
+
+
+def fetch(source: Source, part: Part | None, progress: Progress = silent, deep: bool = False) -> tuple[Path, Origin]:
+    """Bring a model from the Hub into its cache: the checkpoint's folder or the (first) GGUF, and where it is from.
+
+    Raises UsageError (no such file), BadFileError (no checkpoint), EnvironmentProblem (Hub, network, disk).
+    """
+    from gemma_mtp.hub.download import fetch_checkpoint, fetch_files, is_checkpoint, look_up
+    from gemma_mtp.hub.remote import find_remote_gguf
+
+    listing = look_up(source)
+    if _names_checkpoint(source, is_checkpoint(listing)):
+        fetched = fetch_checkpoint(source, progress=progress, deep=deep)
+        return fetched.folder, Origin(fetched.repo, fetched.revision, fetched.hashes)
+    names = [one.file or "" for one in find_remote_gguf(source, part or Part.ASSISTANT, listing)]
+    folder = fetch_files(listing, names, source.revision, progress=progress, deep=deep)
+    return folder / names[0], Origin(listing.repo, listing.commit, {name: listing.files[name].etag for name in names})
+
+
+def _names_checkpoint(source: Source, holds_checkpoint: bool) -> bool:
+    return source.file is None and source.quant is None and holds_checkpoint
+
+
+def _gguf(stack: ExitStack, source: Source, path: Path, origin: Origin, part: Part | None) -> OpenModel:
+    files = split_parts(path)
+    header, read = merge(str(source), [_open_file(stack, file) for file in files])
+    return OpenModel(
+        str(source), part, header, read, files=tuple(files), source=source, name=model_name(path), origin=origin
+    )
+
+
+def _open_file(stack: ExitStack, path: Path) -> tuple[GGUFHeader, ReadData]:
+    file = stack.enter_context(GGUFFile(path))
+
+    def read(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
+        room = np.empty(stop - start, np.uint8)
+        file.span(tensor).read_into(room, start)
+        return room
+
+    return file.header, read
+
+
+def _checkpoint(source: Source, folder: Path, origin: Origin, part: Part | None) -> OpenModel:
+    from gemma_mtp.sources.as_gguf import converted_header, reader_of
+    from gemma_mtp.sources.checkpoint import open_checkpoint
+
+    origin = origin if origin.repo else origin_of(folder)
+    name = model_name(folder, origin)
+    checkpoint = open_checkpoint(folder)
+    return OpenModel(
+        str(source),
+        part,
+        converted_header(checkpoint.model, checkpoint.tensors, folder, name),
+        reader_of(checkpoint),
+        f"{source}: a checkpoint, seen as the GGUF it converts to",
+        tuple(checkpoint.store.files),
+        source,
+        name,
+        origin,
+        checkpoint,
+    )
+
+
+def _remote(source: Source, part: Part | None) -> OpenModel:
+    """A GGUF on the Hub by its header, or a repo that holds a checkpoint, if no file or type is named."""
+    from gemma_mtp.hub.download import is_checkpoint, list_repo
+    from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
+
+    listing = list_repo(source)
+    if _names_checkpoint(source, is_checkpoint(listing)):
+        return _remote_checkpoint(source, listing, part)
+    found = [read_remote_header(file) for file in find_remote_gguf(source, part or Part.ASSISTANT, listing)]
+    place = str(found[0].source)
+    header, _ = merge(place, [(remote.header, None) for remote in found])
+    got, requests = sum(remote.bytes_read for remote in found), sum(remote.requests for remote in found)
+    hashes = {str(one.source.file): one.sha256 for one in found if one.sha256}
+    return OpenModel(
+        place,
+        part,
+        header,
+        note=bytes_read(place, got, header.size, requests),
+        source=source,
+        name=model_name(Path(str(found[0].source.file))),
+        origin=Origin(listing.repo, listing.commit, hashes),
+    )
+
+
+def _remote_checkpoint(source: Source, listing: Listing, part: Part | None) -> OpenModel:
+    from gemma_mtp.hub.remote_checkpoint import read_remote_checkpoint
+    from gemma_mtp.model.config import read_config
+    from gemma_mtp.sources.as_gguf import converted_header
+    from gemma_mtp.sources.checkpoint import place_tensors
+
+    remote = read_remote_checkpoint(source, listing)
+    place, name = str(remote.source), listing.repo.split("/")[1]
+    model = read_config(remote.folder)
+    tensors, _ = place_tensors(model, remote.folder, remote.tensors)
+    note = bytes_read(place, remote.bytes_read, remote.size, remote.requests)
+    return OpenModel(
+        place,
+        part,
+        converted_header(model, tensors, remote.folder, name),
+        note=f"{note} (a checkpoint, seen as the GGUF it converts to)",
+        source=source,
+        name=name,
+        origin=Origin(listing.repo, listing.commit),
+    )
+
+
+def bytes_read(place: str, got: int, size: int, requests: int) -> str:
+    """What looking at a remote file took, as people are told."""
+    return f"{place}: {got:,} of {size:,} bytes read, in {requests} request{'s' if requests != 1 else ''}"
