@@ -99,7 +99,8 @@ def fine_tune(folder: Path, steps: int, seed: int = 7) -> None:
 def make_files(work: Path, steps: int) -> None:
     """The Q2_K target, the assistant, and the texts, where they are not there."""
     if not (work / "target-Q2_K.gguf").exists():
-        fine_tune(work / "target", steps)
+        if not (work / "target" / "tokenizer_config.json").exists():
+            fine_tune(work / "target", steps)
         convert_checkpoint(work / "target", [Output(work / "target-BF16.gguf", "BF16")], force=True)
         quantize_file(work / "target-BF16.gguf", [Output(work / "target-Q2_K.gguf", "Q2_K")], force=True)
     if not (work / "assistant-BF16.gguf").exists():
