@@ -130,6 +130,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=125, help="of the fine-tune")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--tokens", type=int, default=40_000)
+    parser.add_argument("--openings", type=int, default=32, help="held-out beginnings to measure on")
+    parser.add_argument("--continuation", type=int, default=128, help="tokens that each is continued with")
     parser.add_argument("--written", action="store_true", help="learn from what the target writes")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -156,7 +158,7 @@ def run(work: Path, args: argparse.Namespace) -> bool:
         minutes=args.minutes,
         force=True,
         signals=work / ("signals-written" if args.written else "signals"),
-        lesson={"length": 192, "answer": 120},
+        lesson={"length": 192, "answer": 120, "openings": args.openings, "continuation": args.continuation},
         context=context,
         model=model,
     )
@@ -179,7 +181,7 @@ def run(work: Path, args: argparse.Namespace) -> bool:
     for way in ("greedy", "sampled"):
         shares = [total(side.of(way)).acceptance for side in (report.before, report.after)]
         good &= shown(f"own loop, {way}", *shares, BAR[way], True)
-    course = course_for(target, (work / "python.jsonl",), (), 16, 96, 1, context, model)
+    course = course_for(target, (work / "python.jsonl",), (), args.openings // 2, args.continuation, 1, context, model)
     sides = [measure(path, course) for path in (stock, out)]
     for way in ("greedy", "sampled"):
         good &= shown(f"Python, {way}", *[total(side.of(way)).acceptance for side in sides], 1.0, True)

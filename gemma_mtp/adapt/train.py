@@ -86,7 +86,7 @@ def train(network: Network, feed: Feed, recipe: Recipe, tell: Tell = lambda *_: 
         raise UsageError("there are no texts to learn from, or none to measure on", where=feed.signals.folder)
     before = score(network, feed, held, recipe.chain)
     start = score(network, feed, looked_at, recipe.chain).expected
-    trainer = _Trainer(network, feed, recipe, learnt)
+    trainer = Trainer(network, feed, recipe, learnt)
     outcome = Outcome(before, before, trained=trainer.count, rate=trainer.rate)
     best, looked, idle = trainer.state(), 0.0, 0
     for batch in trainer.batches():
@@ -117,8 +117,9 @@ def train(network: Network, feed: Feed, recipe: Recipe, tell: Tell = lambda *_: 
     return outcome
 
 
-class _Trainer:
-    """Weights, optimizer and clock. done: the share of the work, by texts or by time, whichever is more."""
+class Trainer:
+    """Weights, optimizer and clock. done: the share of the work, by texts or by time, whichever is more. kept: rows
+    that the head is cut to, 0: all."""
 
     def __init__(self, network: Network, feed: Feed, recipe: Recipe, places: list[Place]):
         self._network, self._feed, self._recipe, self._places = network, feed, recipe, places
@@ -130,13 +131,13 @@ class _Trainer:
         self._optimizer = torch.optim.AdamW(self._weights.values(), lr=self.rate, betas=BETAS, weight_decay=0.0)
         tokens = sum(place.length for place in places)
         self._batch = recipe.batch or max(256, min(2048, tokens // 64))
-        self._all = recipe.epochs * tokens
+        self._all = max(1.0, recipe.epochs * tokens)
         self._seen, self._start = 0, monotonic()
         self.steps = self.positions = self.peak_memory = 0
         self.seconds = self.flops = 0.0
         self._head = network.head.bfloat16() if recipe.device == "cuda" else network.head
         self._random = np.random.default_rng(recipe.seed)
-        self._kept = _candidate_count(recipe, len(network.head))
+        self.kept = _candidate_count(recipe, len(network.head))
 
     @property
     def done(self) -> float:
@@ -195,10 +196,10 @@ class _Trainer:
     def _candidates(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The head's rows that count in this step, and the target's tokens as places among them."""
         assert batch.top_ids is not None
-        if not self._kept:
+        if not self.kept:
             return self._head, batch.top_ids
         needed = torch.unique(batch.top_ids)
-        others = torch.arange(len(self._head), device=needed.device)[: self._kept]
+        others = torch.arange(len(self._head), device=needed.device)[: self.kept]
         chosen = torch.unique(torch.cat([needed, others]))
         return self._head[chosen], torch.searchsorted(chosen, batch.top_ids)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from gemma_mtp.adapt.network import Network
 
 Array = np.ndarray[Any, Any]
+WORKPLACE = ".gemma-mtp-adapt-"
 
 
 def bfloat16(numbers: Array) -> Array:
@@ -35,12 +38,32 @@ def bfloat16(numbers: Array) -> Array:
 
 @contextmanager
 def workplace(beside: Path) -> Iterator[Path]:
-    """A hidden folder on the disk of `beside`, gone afterwards. Files that are finished are moved out of it."""
-    folder = Path(mkdtemp(prefix=".gemma-mtp-adapt-", dir=beside))
+    """A hidden folder on the disk of `beside`, gone afterwards. Files that are finished are moved out of it.
+
+    What killed processes have left of such folders is removed.
+    """
+    for folder in beside.glob(f"{WORKPLACE}*"):
+        if _abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(mkdtemp(prefix=f"{WORKPLACE}{os.getpid()}-", dir=beside))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process that made the folder is no more; False where the system does not tell."""
+    owner = folder.name.removeprefix(WORKPLACE).partition("-")[0]
+    if sys.platform == "win32" or not owner.isdecimal():
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def write_gguf(source: Weights, network: Network, path: Path, keys: Mapping[str, Value]) -> None:

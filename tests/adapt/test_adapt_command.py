@@ -22,7 +22,7 @@ from gemma_mtp.adapt.signals import ANSWER  # noqa: E402
 from gemma_mtp.adapt.teacher import teach  # noqa: E402
 from gemma_mtp.adapt.texts import Document, hold_out  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
-from gemma_mtp.adapt.writing import write_gguf  # noqa: E402
+from gemma_mtp.adapt.writing import workplace, write_gguf  # noqa: E402
 from gemma_mtp.cli.main import application  # noqa: E402
 from gemma_mtp.files.gguf_reader import GGUFFile  # noqa: E402
 from gemma_mtp.model.part import Part  # noqa: E402
@@ -171,6 +171,32 @@ def test_signals_of_another_target_are_refused(adapted, misfit, tmp_path: Path, 
     words = ["--signals", adapted[0] / "signals", "-o", tmp_path / "x.gguf", *SMALL]
     assert run("adapt", target_gguf("Q4_0"), misfit, *words) == 2
     assert "another target" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_killed_at_any_stage_nothing_has_a_final_name(misfit, texts, tmp_path: Path, target_gguf):
+    """And the next run removes what was left, and takes up the signals."""
+    out, signals = tmp_path / "mtp-x-Q8_0.gguf", tmp_path / "signals"
+    words = ["adapt", target_gguf("Q8_0"), misfit, "--text", texts, "-o", out, "--signals", signals]
+    words += ["--tokens", "2k", "--held-out", "0.2", *SMALL]
+    shards = []
+    for stage in ("recording", "training", "measuring"):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "gemma_mtp", *map(str, words)], stderr=subprocess.PIPE, text=True
+        )
+        for line in child.stderr:
+            if line.startswith(stage):
+                break
+        child.kill()
+        child.wait()
+        assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["signals"]
+        assert len(list(tmp_path.glob(".*"))) == 1
+        shards.append({path.name: path.stat().st_mtime_ns for path in signals.glob("shard-*")})
+    assert shards[1] == shards[2]
+    assert shards[0].items() <= shards[1].items()
+    with workplace(tmp_path):
+        assert len(list(tmp_path.glob(".*"))) == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_measuring(misfit, assistant_gguf, target_gguf, capfd):
