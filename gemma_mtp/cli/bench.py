@@ -9,15 +9,18 @@ from typing import Annotated, Literal
 import typer
 
 from gemma_mtp.cli.options import (
+    Assistant,
     Batch,
     CacheType,
     Ctx,
     DecodingThreads,
+    Deep,
     FlashAttention,
     Force,
     GpuLayers,
     Json,
     Log,
+    Target,
     Verbose,
     takes_pair,
 )
@@ -25,8 +28,8 @@ from gemma_mtp.cli.options import (
 
 @takes_pair
 def bench(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
+    target: Target,
+    assistant: Assistant = None,
     draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4,
     auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True,
     engine: Annotated[
@@ -50,6 +53,7 @@ def bench(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
     json: Json = False,
@@ -62,6 +66,8 @@ def bench(
     Examples:
 
     - `gemma-mtp bench target.gguf mtp-target.gguf`
+
+    - `gemma-mtp bench ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M`
 
     - `gemma-mtp bench target.gguf mtp-target.gguf --draft-max 6 --plot speedup.png -o results.json`
 
@@ -76,25 +82,26 @@ def bench(
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
     from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.files.atomic import atomic_output, check_output
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
     from gemma_mtp.native.backend import settings_for_this_machine
     from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
-    check_local(target, assistant)
     texts = choose_prompts(prompts, category)
     if plot:
         check_plot(plot, force)
     if output:
         check_output(output, force)
+    files = pair_of(target, assistant, deep=deep)
+    assert files.assistant is not None  # drafting is what is measured
     context = ContextSettings(
         ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
     )
     # What works is asked of llama-cpp-python, which one engine does not use.
     model = replace(settings_for_this_machine() if engine != "cpp" else ModelSettings(), gpu_layers=gpu_layers)
     plan = Plan(
-        Pair(target, assistant, draft_max, context, model),
+        Pair(files.target, files.assistant, draft_max, context, model),
         tuple(texts.items()),
         (*range(1, draft_max + 1), *([AUTO] if auto else [])),
         engines=tuple(ENGINES) if engine == "both" else (engine,),

@@ -10,14 +10,17 @@ import typer
 from gemma_mtp.cli.options import (
     CHAT,
     ENGINE,
+    Assistant,
     Batch,
     CacheType,
     Ctx,
     DecodingThreads,
+    Deep,
     FlashAttention,
     GpuLayers,
     Json,
     Log,
+    Target,
     Think,
     Verbose,
     takes_pair,
@@ -33,8 +36,8 @@ DRAFTING, SAMPLING = "Drafting", "Sampling"
 
 @takes_pair
 def run(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
+    target: Target,
+    assistant: Assistant = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="The text to continue. Without it: --file, or standard input.")
     ] = None,
@@ -128,6 +131,7 @@ def run(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
     json: Json = False,
@@ -137,6 +141,8 @@ def run(
     The text goes to stdout, the statistics to stderr. Ctrl-C stops the text, and the statistics are told all the same.
 
     Examples:
+
+        gemma-mtp run ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M --chat
 
         gemma-mtp run target.gguf mtp-target.gguf -p "def main():" -n 100 --draft-max 3
 
@@ -149,18 +155,15 @@ def run(
 
     from gemma_mtp.cli import run_output
     from gemma_mtp.cli.output import native_log
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.native.backend import settings_for_this_machine
     from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 
-    check_local(target, assistant)
     if no_draft:
         draft = "off"
-    if assistant is None and draft != "off":
-        raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
     if engine == "cpp" and draft == "auto":
         raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
     if engine == "cpp" and chat:
@@ -172,10 +175,12 @@ def run(
     talk = chat and prompt is None and file is None and sys.stdin.isatty()
     if talk and json:
         raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
+    text = None if talk else read_prompt(prompt, file)
+    pair = pair_of(target, assistant, drafting=draft != "off", deep=deep)
     request = session.Request(
-        target,
-        assistant,
-        None if talk else read_prompt(prompt, file),
+        pair.target,
+        pair.assistant,
+        text,
         chat=ChatSettings(system, think) if chat else None,
         max_tokens=UNENDING if tokens == -1 else tokens,
         draft_max=0 if draft == "off" else draft_max or (ADAPTIVE if draft == "auto" else FIXED),

@@ -17,6 +17,7 @@ import numpy as np
 
 from gemma_mtp.errors import GemmaMtpError, GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.files.reading import Bytes, SourceFile, Span
 from gemma_mtp.files.signature import HEAD, recognized
 from gemma_mtp.ggml import TensorType, block_size, tensor_bytes, tensor_type
@@ -69,7 +70,7 @@ class GGUFHeader:
     """
 
     version: int
-    metadata: dict[str, Value]
+    metadata: Metadata
     tensors: dict[str, TensorInfo]
     alignment: int
     data_start: int
@@ -89,6 +90,7 @@ class GGUFFile:
             if not self.size:
                 raise GGUFError("the file is empty", hint="download or copy it again")
             self.header = _read_header(self._file)
+            self.header.metadata.where = str(path)
         except GGUFError as error:
             self._file.close()
             located = GGUFError(error.what, where=path, hint=error.hint)
@@ -96,7 +98,7 @@ class GGUFFile:
             raise located from error
 
     @property
-    def metadata(self) -> dict[str, Value]:
+    def metadata(self) -> Metadata:
         return self.header.metadata
 
     @property
@@ -156,7 +158,7 @@ def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
     """
     cursor = _Cursor(buffer, file_size)
     n_tensors, n_pairs, version = _preamble(cursor)
-    metadata = dict(_pairs(cursor, n_pairs))
+    metadata = Metadata(_pairs(cursor, n_pairs))
     alignment = int(metadata[ALIGNMENT].decode()) if ALIGNMENT in metadata else DEFAULT_ALIGNMENT
     records = list(_records(cursor, n_tensors))
     data_start = _aligned(cursor.position, alignment)
@@ -313,9 +315,10 @@ def _strings_end(buffer: memoryview, position: int, count: int) -> int:
 
 
 def _short_strings(window: Bytes, most: int) -> tuple[int, int]:
-    """How many strings, of `most`, at the window's start have a length of one byte and seven zeros, and how many bytes they take.
+    """How many strings at the window's start, of `most`, are shorter than 256 bytes, and how many bytes they take.
 
-    Every one counts that lies where the one before it ends and is followed by seven zeros, whatever is in the texts.
+    Such a length is one byte and seven zeros. Every one counts that lies where the string before it ends, whatever is in
+    the texts.
     """
     zeros = np.flatnonzero(window == 0)
     runs = zeros[: min(len(zeros) // 7, most) * 7].reshape(-1, 7)

@@ -14,7 +14,17 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.gguf_writer import encode_header
 
 PLAIN = [f"token {index}" for index in range(150_000)]
-ODD = ["", "a\0b", "\0" * 7, "\0" * 8, "\1" + "\0" * 7, "x" * 255, "x" * 256, "x" * 300_000, "\0" * 14 + "\3" + "\0" * 7]
+ODD = [
+    "",
+    "a\0b",
+    "\0" * 7,
+    "\0" * 8,
+    "\1" + "\0" * 7,
+    "x" * 255,
+    "x" * 256,
+    "x" * 300_000,
+    "\0" * 14 + "\3" + "\0" * 7,
+]
 
 
 def mixed(seed: int) -> list[str]:
@@ -40,7 +50,7 @@ def test_a_buffer_that_ends_inside_is_told_at_every_byte(texts: list[str]):
     for end in range(60, len(raw) - 40, 7):
         with pytest.raises(HeaderIncomplete):
             parse_header(memoryview(raw)[:end], len(raw))
-        with pytest.raises(GGUFError, match="the file ends inside|more than the"):
+        with pytest.raises(GGUFError, match=r"the file ends inside|more than the"):
             parse_header(memoryview(raw)[:end], end)
 
 
