@@ -41,6 +41,8 @@ Assistant = Annotated[
     str | None,
     typer.Argument(help="Its assistant, likewise. Left out: the `mtp-*.gguf` beside the target, as llama.cpp's -hf."),
 ]
+#: Draft lengths where nobody says or knows better: fixed ones, and at most with --draft auto.
+FIXED, ADAPTIVE = 3, 8
 
 ENGINE, CHAT = "Engine", "Chat"
 Think = Annotated[

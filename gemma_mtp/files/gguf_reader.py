@@ -317,8 +317,7 @@ def _strings_end(buffer: memoryview, position: int, count: int) -> int:
 def _short_strings(window: Bytes, most: int) -> tuple[int, int]:
     """How many strings at the window's start, of `most`, are shorter than 256 bytes, and how many bytes they take.
 
-    Such a length is one byte and seven zeros. Every one counts that lies where the string before it ends, whatever is in
-    the texts.
+    Such a length is one byte and seven zeros. A string counts if it begins where the one before it ends.
     """
     zeros = np.flatnonzero(window == 0)
     runs = zeros[: min(len(zeros) // 7, most) * 7].reshape(-1, 7)
