@@ -38,12 +38,13 @@ _HF = re.compile(
 )
 #: A revision in an address: a branch with a slash in its name is written with %2F there, or as it is.
 _IN_ADDRESS = r"refs/(?:pr|convert)/[^/?#]+|[^/?#]+"
+_SITE = r"(?:https?://[^/]+|(?:www\.)?(?:huggingface\.co|hf\.co))/"
 _WEB_PAGE = re.compile(
-    r"(?:https?://[^/]+|(?:www\.)?(?:huggingface\.co|hf\.co))/(?P<repo>[^/?#]+/[^/?#]+)"
+    rf"{_SITE}(?P<repo>[^/?#]+/[^/?#]+)"
     rf"(?:/(?P<page>blob|resolve|raw|tree)/(?P<revision>{_IN_ADDRESS})(?:/(?P<file>[^?#]+))?)?/?(?:[?#].*)?"
 )
-#: What the Hub's addresses begin with that is no model.
-_OTHER_KINDS = ("datasets", "spaces", "collections", "papers", "docs", "models", "api")
+#: The Hub's addresses of what is no model.
+_OTHER_PAGE = re.compile(rf"{_SITE}(?P<kind>datasets|spaces|collections|papers|docs|api)/.*")
 _REVISION_ALONE = re.compile(_REVISION)
 _REPO_ALONE = re.compile(f"{_NAME}/{_NAME}")
 _LONGEST_NAME = 96
@@ -108,6 +109,8 @@ def parse_source(place: str | PathLike[str]) -> Source:
         return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):
         return _from_match(_HF.fullmatch(text.removeprefix(SCHEME)), text)
+    if other := _OTHER_PAGE.fullmatch(text):
+        raise UsageError(f"this is the address of {other['kind']}, not of a model", where=text, hint=f"write {GRAMMAR}")
     if page := _WEB_PAGE.fullmatch(text):
         return _from_address(page, text)
     match = _REPO.fullmatch(text)
@@ -160,10 +163,8 @@ def _refuse_missing(text: str) -> NoReturn:
 
 
 def _from_address(page: re.Match[str], text: str) -> Source:
-    """What a web address names. Raises UsageError for a page that is no model's, and for a folder of a repo."""
-    owner, file = page["repo"].split("/")[0], page["file"]
-    if owner in _OTHER_KINDS:
-        raise UsageError(f"this is the address of {owner}, not of a model", where=text, hint=f"write {GRAMMAR}")
+    """What a web address names. Raises UsageError for a folder of a repo."""
+    file = page["file"]
     if page["page"] is None:
         return _from_match(_HF.fullmatch(unquote(page["repo"])), text)
     named = unquote(page["revision"])

@@ -11,15 +11,17 @@ from pathlib import Path
 from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
-from gemma_mtp.model.file_name import FileName, parse_published
+from gemma_mtp.model.file_name import FileName, parse_published, split_names
 from gemma_mtp.model.file_type import UNKNOWN
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.quantize import FILE_TYPES, is_kind
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.sources.opening import open_model
+from gemma_mtp.sources.opening import Place, Want, open_model, require_checkpoint
+from gemma_mtp.sources.splits import MERGE_PARTS
 
 #: Where a GGUF says which checkpoint it was made from, the most direct first.
 ORIGIN_KEYS = (
@@ -53,6 +55,25 @@ class AssistantFile:
     origin: str
     revision: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+def file_to_publish(place: Place) -> Path:
+    """The file at a place that names one of this machine.
+
+    Raises UsageError for a place on the Hub, a checkpoint and a split model, with what to do instead.
+    """
+    source = parse_source(place)
+    if source.path is None:
+        raise UsageError(
+            "this is on the Hub already; what is pushed are files of this machine",
+            where=str(source),
+            hint="name a file here; a collection takes other people's repos, too, on its page",
+        )
+    if source.path.is_dir():
+        require_checkpoint(source, source.path, Want.FILE)
+    if split_names(source.path.name):
+        raise UsageError("this is a part of a split model", where=source.path, hint=MERGE_PARTS)
+    return source.path
 
 
 def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Taken among several drafters of one target of which none has its type: nearly lossless, and everywhere.
 SECOND_CHOICE = "Q8_0"
-#: Google's unquantized QAT checkpoints: their GGUFs are named without this.
-UNQUANTIZED = "-unquantized"
+#: At the end of the names of Google's unquantized QAT checkpoints; their GGUFs have a type of their own there.
+UNQUANTIZED = "-q4_0-unquantized"
 
 
 @dataclass(frozen=True)
