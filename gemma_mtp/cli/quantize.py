@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gemma_mtp.cli.options import Deep, Force, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import Deep, Engine, Force, GpuLayers, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.comparison import Comparison
@@ -60,6 +60,7 @@ def quantize(
     repeats: Annotated[
         int, typer.Option("--repeats", "-r", min=1, help="Turns of each type.", rich_help_panel=COMPARISON)
     ] = 3,
+    engine: Engine = None,
     gpu_layers: GpuLayers = -1,
     deep: Deep = False,
     threads: Threads = None,
@@ -97,7 +98,9 @@ def quantize(
         threads,
     )
     if compare:
-        found = _compare(source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, gpu_layers, deep)
+        found = _compare(
+            source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, engine, gpu_layers, deep
+        )
         print_json(found.to_json()) if json else print_comparison(found)
     else:
         report = _quantize(source, wanted or [], how, force, deep)
@@ -137,24 +140,26 @@ def _compare(
     draft_max: int,
     tokens: int,
     repeats: int,
+    engine: str | None,
     gpu_layers: int,
     deep: bool,
 ) -> Comparison:
     from dataclasses import replace
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import byte_progress, step_progress
     from gemma_mtp.model.part import Part
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.engines import settings_for
     from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.quantize.catalogue import parse_kinds
     from gemma_mtp.sources.opening import local_gguf
 
-    kinds, texts = tuple(parse_kinds(wanted or USUAL)), choose_prompts(prompts)
+    kinds, texts, chosen = tuple(parse_kinds(wanted or USUAL)), choose_prompts(prompts), choose_engine(engine)
     there = local_gguf(target, Part.TARGET, progress=byte_progress, deep=deep)
     candidates = Candidates(local_gguf(source, Part.ASSISTANT, progress=byte_progress, deep=deep), kinds, *how)
-    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    model = replace(settings_for(chosen), gpu_layers=gpu_layers)
     course = Course(
         there,
         tuple(texts.items()),
@@ -163,5 +168,6 @@ def _compare(
         repeats,
         ContextSettings(threads=how.threads),
         model,
+        chosen,
     )
     return compare(candidates, course, byte_progress=byte_progress, step_progress=step_progress)

@@ -14,6 +14,7 @@ from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.file_name import FileName, parse_published, split_names
 from gemma_mtp.model.file_type import UNKNOWN
 from gemma_mtp.model.part import Part
@@ -85,7 +86,9 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
         dialect = side.dialect
         if side.actual_part != Part.ASSISTANT or dialect is None:
             what = (
-                "a Gemma 4 target" if side.actual_part == Part.TARGET else f"a {side.architecture or 'nameless'} model"
+                f"a {FAMILY.title} target"
+                if side.actual_part == Part.TARGET
+                else f"a {side.architecture or 'nameless'} model"
             )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
         name, kind = parse_published(path.name), side.type

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from gemma_mtp import advice
 from gemma_mtp.errors import UsageError
-from gemma_mtp.hub.source import OFFICIAL_REPOS, Source, parse_source
+from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.model.dialects import MAINLINE
-from gemma_mtp.model.file_name import CHECKPOINT_ENDING, ENDING, PREFIX, FileName, split_names
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_name import ENDING, FileName, split_names
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.opening import MOST_NAMED, Place, Want, fetch, local_gguf, names_checkpoint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Taken among several drafters of one target of which none has its type: nearly lossless, and everywhere.
 SECOND_CHOICE = "Q8_0"
-#: At the end of the names of Google's unquantized QAT checkpoints; their GGUFs have a type of their own there.
+#: At the end of the names of the official unquantized QAT checkpoints; their GGUFs have a type of their own there.
 UNQUANTIZED = "-q4_0-unquantized"
 
 
@@ -90,7 +91,7 @@ def _mainline(names: Iterable[str]) -> list[str]:
 def _beside(target: Path) -> Path:
     """The drafter in a target's folder: that of its name (of several its type, then Q8_0), else the only one."""
     own = FileName.parse(target)
-    there = sorted(path.name for path in target.parent.glob(f"{PREFIX}*{ENDING}"))
+    there = sorted(path.name for path in target.parent.glob(f"{FAMILY.prefix}*{ENDING}"))
     there = [name for name in _mainline(there) if (split_names(name) or (1,))[0] == 1 and name != target.name]
     mine = [name for name in there if FileName.parse(name).model.lower() == own.model.lower()]
     candidates = _of_type(mine, own.type or "") or there
@@ -122,19 +123,23 @@ def _no_drafter(place: str, file: str, listing: Listing | None = None) -> UsageE
         where = "what the cache has of the repo (HF_HUB_OFFLINE is set)"
     make_one = advice.ours("convert", official_assistant(file), options={"--type": SECOND_CHOICE})
     return UsageError(
-        f"no assistant is named, and {where} has no drafter ({PREFIX}*{ENDING}) for {file}",
+        f"no assistant is named, and {where} has no drafter ({FAMILY.prefix}*{ENDING}) for {file}",
         where=place,
         hint=f"{make_one} makes one: name it after the target; --no-draft does without",
     )
 
 
 def official_assistant(file: str) -> str:
-    """Google's repo of the assistant for a target's file, by its name; of one that names none a pattern."""
+    """The official repo of the assistant for a target's file, by its name; of one that names none a pattern."""
     model = FileName.parse(file).model.lower()
     by_name = {
-        repo.split("/")[1].removesuffix(CHECKPOINT_ENDING).removesuffix(UNQUANTIZED).lower(): repo
-        for repo in OFFICIAL_REPOS
-        if repo.endswith(CHECKPOINT_ENDING)
+        repo.split("/")[1].removesuffix(FAMILY.ending).removesuffix(UNQUANTIZED).lower(): repo
+        for repo in FAMILY.official_repos
+        if repo.endswith(FAMILY.ending)
     }
     fitting = [name for name in by_name if model.startswith(name)]
-    return by_name[max(fitting, key=len)] if fitting else "google/gemma-4-SIZE-it-assistant"
+    return (
+        by_name[max(fitting, key=len)]
+        if fitting
+        else f"{FAMILY.publisher}/{FAMILY.checkpoint.format(size='SIZE')}{FAMILY.ending}"
+    )
