@@ -138,8 +138,5 @@ def official_assistant(file: str) -> str:
         if repo.endswith(FAMILY.ending)
     }
     fitting = [name for name in by_name if model.startswith(name)]
-    return (
-        by_name[max(fitting, key=len)]
-        if fitting
-        else f"{FAMILY.publisher}/{FAMILY.checkpoint.format(size='SIZE')}{FAMILY.ending}"
-    )
+    pattern = f"{FAMILY.publisher}/{FAMILY.checkpoint.format(size='SIZE')}{FAMILY.ending}"
+    return by_name[max(fitting, key=len)] if fitting else pattern
