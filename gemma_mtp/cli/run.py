@@ -177,9 +177,9 @@ def run(
     talk = chat and prompt is None and file is None and sys.stdin.isatty()
     if talk and json:
         raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
-    text = None if talk else read_prompt(prompt, file)
     loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
     chosen = choose_engine(engine, loop=loop)
+    text = None if talk else read_prompt(prompt, file)
     context, model = engine_settings(
         chosen,
         ctx=ctx,
