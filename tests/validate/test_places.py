@@ -10,7 +10,7 @@ from making import write_gguf
 from test_checks import untroubled
 
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError
+from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.validate import verify_pair
@@ -105,7 +105,10 @@ def test_swapped_checkpoints():
 
 
 def test_no_model(tmp_path, good_pair):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError):
+        verify_pair(tmp_path / "empty", good_pair[1])
+    with pytest.raises(UsageError, match="this folder holds GGUF files and no checkpoint"):
         verify_pair(tmp_path, good_pair[1])
     with pytest.raises(GemmaMtpError):
         verify_pair(good_pair[0], "no/such/file.gguf")
