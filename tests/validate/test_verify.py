@@ -28,7 +28,7 @@ def test_swapped(good_pair):
     report = verify_pair(assistant, target)
     finding = by_id(report)["parts"].finding
     assert "swapped" in finding.message
-    assert finding.remedy == f"gemma-mtp verify {target} {assistant}"
+    assert finding.remedy == f"`gemma-mtp verify {target} {assistant}`"
     assert {result.status for result in report.results[2:]} == {Status.SKIPPED}
 
 

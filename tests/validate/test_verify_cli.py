@@ -62,7 +62,8 @@ def test_host(good_pair):
     [
         (("{bad}", "{good}"), 1, "not a GGUF file"),
         (("{missing}", "{good}"), 1, "no such file"),
-        (("{good}", "{good}", "--runtime", "vllm"), 2, "unknown"),
+        (("{good}", "{good}", "--runtime", "rwkv"), 2, "unknown"),
+        (("{good}", "{good}", "--runtime", "vllm"), 2, "no GGUF"),
         (("{good}", "{good}", "--cache-type", "q9"), 2, "choose one of"),
     ],
 )
