@@ -41,7 +41,7 @@ from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 #: The published shape of E2B, as far as it is known: header work is what is measured here.
 E2B = Hyperparameters(

@@ -13,7 +13,6 @@ import pytest
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hub.cache import RepoCache
@@ -23,6 +22,7 @@ from gemma_mtp.hub.remote import read_remote_header
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.make import Job, jobs_of, schedule
 from gemma_mtp.make.selection import Entry, find_assistants
+from helpers.local_hub.stub import HubStub
 
 REPO = "acme/gemma-4-tiny-it-assistant"
 CONTENT = b'{"architectures": ["Gemma4AssistantForCausalLM"]}'

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application
@@ -15,6 +14,7 @@ from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.hub.download import fetch_checkpoint, fetch_file
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.validate import describe_file
+from helpers.local_hub.stub import HubStub
 
 HOSTILE = "a\x1b[31mb\x07[/c]"
 REPO = "acme/gemma-4-tiny-it-GGUF"

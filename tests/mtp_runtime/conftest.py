@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from pair_files import SETTINGS, GGUFFactory
-
 from gemma_mtp.mtp_runtime import MtpEngine
+from helpers.demo_files import SETTINGS, GGUFFactory
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chatting import TEMPLATE, with_template
-from pair_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.mtp_runtime.chat import ChatTemplate, Conversation
 from gemma_mtp.native.llama import Model
 from gemma_mtp.native.settings import ChatSettings
+from helpers.chat_templates import TEMPLATE, with_template
+from helpers.demo_files import SETTINGS, GGUFFactory
 
 OPTIONS = {"max_tokens": 20, "draft_max": 3, "ignore_end": True}
 MESSAGES = ["class Stack:\n    def push(self,", "and def pop(self):", "x = 1"]

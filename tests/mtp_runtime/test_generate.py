@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
-from runs import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_values import u32
 from gemma_mtp.mtp_runtime import MtpEngine, Sampling
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
+from helpers.generations import finished
 
 
 @pytest.fixture(scope="module")

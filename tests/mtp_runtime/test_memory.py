@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory
-from runs import finished
 
 from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import SAMPLE, SCHEMA, Memory, Winner
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
+from helpers.generations import finished
 
 LEARNED = Experience({0: (1.0, 1.1), 4: (1.5,)}, 0.25, 0.6)
 WINNER = Winner(4, 0.5, 1.25)

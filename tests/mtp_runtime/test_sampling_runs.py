@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory
-from runs import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime import MtpEngine, Sampling
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
+from helpers.generations import finished
 
 WARM = Sampling(temperature=0.8, seed=7)
 PENALISED = replace(WARM, repeat_penalty=1.3, presence_penalty=0.2, frequency_penalty=0.1, repeat_last_n=30)

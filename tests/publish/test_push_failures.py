@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 from huggingface_hub import logging as hub_logging
-from local_hub.fixtures import WRITE_TOKEN
-from local_hub.stub import HubStub
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub import client
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 
 REPO = "alice/tiny-it-assistant-GGUF"
 NAME = "mtp-tiny-it-Q4_0.gguf"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from assistant_types import GOLDEN, SIZES, all_tables, tensor_plans
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.quantize import FILE_TYPES, RECIPES, file_metadata, parse_override, plan_types
 from gemma_mtp.quantize.names import role_of
 from gemma_mtp.quantize.recipes import GROUPS, known_roles
+from helpers.assistant_types import GOLDEN, SIZES, all_tables, tensor_plans
 
 #: What keeps its type in every file.
 KEPT = ("centroids", "token_ordering", "rope_freqs", "layer_output_scale")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from drafting_prompts import PROMPTS
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
@@ -18,6 +17,7 @@ from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.validate.comparison import Job
 from gemma_mtp.validate.decoding import opened
 from gemma_mtp.validate.official import OfficialDrafter, compare_rounds, rounds_of
+from helpers.drafting_prompts import PROMPTS
 
 GGUFFactory = Callable[[str], Path]
 LENGTH = 4

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import ASSISTANT, TARGET, Model
-from test_keys_llama_cpp import keys_of
 
 from gemma_mtp.bench.bench import model_file
 from gemma_mtp.convert import convert_dialect
@@ -24,6 +22,8 @@ from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.quantize import Output, quantize_file
 from gemma_mtp.quantize.catalogue import offers
 from gemma_mtp.validate import describe_file, verify_pair
+from helpers.loader_keys import keys_of
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 OURS = ("mtp.centroids", "mtp.centroids_type", "mtp.token_ordering", "mtp.rope_freqs", "centroid_top_k", "n_centroids")

@@ -7,8 +7,6 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from making import ASSISTANT, Model, changed
-from test_verify_cli import command
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError, MissingExtra, UsageError
@@ -17,6 +15,8 @@ from gemma_mtp.validate import Status, reference, verify_pair
 from gemma_mtp.validate.comparison import ReferenceComparison
 from gemma_mtp.validate.reference import judged, with_reference
 from gemma_mtp.validate.run import RunOptions
+from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, Model, changed
 
 CHECKPOINTS = (str(PAIR / "target"), str(PAIR / "assistant"))
 CONTEXT = ContextSettings(512, threads=1)

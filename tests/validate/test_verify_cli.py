@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from making import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.validate.checks import CHECKS
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 
 def test_good_pair(good_pair):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from local_hub.stub import HubStub
-
 from gemma_mtp.demo.pair import PAIR
+from helpers.local_hub.stub import HubStub
 
 NAME = "tiny-gemma-4-it-assistant"
 

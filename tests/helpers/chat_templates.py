@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pair_files import with_metadata
-
 from gemma_mtp.files.gguf_values import string
+from helpers.demo_files import with_metadata
 
 TEMPLATE = """\
 {{ bos_token }}

@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from gemma_mtp.hub import client
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 WRITE_TOKEN, READ_TOKEN = "hf_" + "w" * 34, "hf_" + "r" * 34
 
