@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from full_size import SIZES, make_checkpoint
+from quantize import bare
 
 from gemma_mtp.cores import available_cores
 from gemma_mtp.quantize import FILE_TYPES
-from quantize import bare
 
 TYPES = ("BF16", "Q8_0", "Q4_0", "Q4_K_M", "draft-q4")
 #: What upstream's script writes by itself.

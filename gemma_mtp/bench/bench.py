@@ -22,11 +22,11 @@ from gemma_mtp.cores import decoding_threads
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import Memory, Winner
-from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.native.stats import Statistics
+from gemma_mtp.sources.pairing import check_runnable
 
 
 def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
@@ -36,7 +36,7 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
     """
     plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
-    check_pair(read_header(pair.target), read_header(pair.assistant))
+    check_runnable(pair.target, pair.assistant)
     machine = _machine(plan.engines)
     laps = []
     for lap in measure(plan):

@@ -6,10 +6,10 @@ from math import log, sqrt
 from pathlib import Path
 
 import pytest
+from helpers.laps import lap
 
 from gemma_mtp.bench.comparison import STUDENT_95, Comparison, Visit, compared, least_difference
 from gemma_mtp.quantize import Written
-from helpers.laps import lap
 
 #: Kind -> size of its file.
 SIZES = {"Q8_0": 800, "Q4_0": 400, "draft-q4": 500}

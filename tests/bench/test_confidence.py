@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.laps import lap
 
 from gemma_mtp.bench.laps import Lap, Pair
 from gemma_mtp.bench.measure import Plan
@@ -13,7 +14,6 @@ from gemma_mtp.bench.recommendation import recommend
 from gemma_mtp.bench.results import PLAIN, ConfidenceRow, Recommendation
 from gemma_mtp.bench.summary import confidence_rows, rows
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
-from helpers.laps import lap
 
 
 def sure(one: Lap, p_min: float) -> Lap:

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.bench_results import RESULTS
 
 from gemma_mtp.bench.plot import check_plot, draw
 from gemma_mtp.errors import MissingExtra, UsageError
-from helpers.bench_results import RESULTS
 
 
 def test_svg_has_a_line_for_each_category(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.laps import lap
 
 from gemma_mtp.bench.recommendation import best_length, llama_server, recommend
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, Recommendation
 from gemma_mtp.bench.summary import rows
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
-from helpers.laps import lap
 
 #: Everything that changes the command line.
 ODD_CONTEXT = ContextSettings(8192, threads=6, cache_k="q8_0", cache_v="q8_0", flash_attention="on")

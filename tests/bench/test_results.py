@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.bench_results import RESULTS
 
 from gemma_mtp.bench.results import (
     AUTO,
@@ -16,7 +17,6 @@ from gemma_mtp.bench.results import (
     read_results,
 )
 from gemma_mtp.errors import BadFileError
-from helpers.bench_results import RESULTS
 
 
 def test_what_is_written_is_read(tmp_path: Path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from helpers.laps import lap
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN
 from gemma_mtp.bench.summary import differing_prompts, rows
-from helpers.laps import lap
 
 DRAFTS = {"drafted_at": (60, 60), "accepted_at": (50, 10), "draft_seconds": 1.0}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bad_checkpoints import edit_config, edit_header, edit_tensors, poison
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.errors import BadFileError
-from helpers.bad_checkpoints import edit_config, edit_header, edit_tensors, poison
 
 
 def truncate(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bad_checkpoints import edit_tensors, poison
 
 from gemma_mtp import __version__
 from gemma_mtp.convert import Output, convert_checkpoint
@@ -16,7 +17,6 @@ from gemma_mtp.convert.provenance import FILES, HASHES, REPO, REVISION, TOOL
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.sources.origin import Origin
-from helpers.bad_checkpoints import edit_tensors, poison
 
 POISONED = "model.layers.2.mlp.up_proj.weight"
 

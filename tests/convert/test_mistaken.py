@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bad_checkpoints import edit_tensors
 from safetensors.numpy import load_file, save_file
 
 from gemma_mtp.convert import Output, convert_checkpoint
@@ -14,7 +15,6 @@ from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import BadFileError, GGUFError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.signature import SIGNATURES
-from helpers.bad_checkpoints import edit_tensors
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 156000000\n"
 PAGE = b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gemma_mtp.files.gguf_values import string
 from helpers.demo_files import with_metadata
+
+from gemma_mtp.files.gguf_values import string
 
 TEMPLATE = """\
 {{ bos_token }}

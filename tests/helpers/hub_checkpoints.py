@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gemma_mtp.demo.pair import PAIR
 from helpers.local_hub.stub import HubStub
+
+from gemma_mtp.demo.pair import PAIR
 
 NAME = "tiny-gemma-4-it-assistant"
 

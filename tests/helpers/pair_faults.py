@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, weights
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import ATOMIC, IK
 from gemma_mtp.validate import Status
-from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, weights
 
 F32, F16, Q8_0, I32 = GGMLType.F32, GGMLType.F16, GGMLType.Q8_0, GGMLType.I32
 

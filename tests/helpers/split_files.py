@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from helpers.tiny_pairs import write_gguf
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
-from helpers.tiny_pairs import write_gguf
 
 
 def split(path, folder, *, parts=3, spoil=None):

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 import gemma_mtp
@@ -13,7 +14,6 @@ from gemma_mtp.cli.main import application
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub import client
 from gemma_mtp.hub.problems import TransportError
-from helpers.local_hub.stub import HubStub
 
 
 @pytest.mark.parametrize("value", ["abc", "0", "-1", "nan", "inf", "1,5", " "])

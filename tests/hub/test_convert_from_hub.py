@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.convert.provenance import FILES, HASHES, REPO, REVISION
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.hashing import sha256_of
-from helpers.local_hub.stub import HubStub
 
 REPO_NAME = "google/gemma-4-tiny-it-assistant"
 CARD = b"---\nlicense: apache-2.0\nbase_model: google/gemma-4-tiny-it\n---\n# A card\n"

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from helpers.local_hub.fixtures import READ_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.hub import client, download
 from gemma_mtp.hub.download import fetch_checkpoint, fetch_file
-from helpers.local_hub.fixtures import READ_TOKEN
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/gemma-4-tiny-it-assistant"
 WEIGHTS = bytes(range(256)) * 12_000  # 3 MB

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.hub import download
 from gemma_mtp.hub.cache import NOTES, RepoCache
 from gemma_mtp.hub.download import fetch_checkpoint, fetch_file
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/gemma-4-tiny-it-assistant"
 WEIGHTS = bytes(range(256)) * 12_000

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,6 @@ from gemma_mtp.hub.remote import read_remote_header
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.make import Job, jobs_of, schedule
 from gemma_mtp.make.selection import Entry, find_assistants
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/gemma-4-tiny-it-assistant"
 CONTENT = b'{"architectures": ["Gemma4AssistantForCausalLM"]}'

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application
@@ -14,7 +15,6 @@ from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.hub.download import fetch_checkpoint, fetch_file
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.validate import describe_file
-from helpers.local_hub.stub import HubStub
 
 HOSTILE = "a\x1b[31mb\x07[/c]"
 REPO = "acme/gemma-4-tiny-it-GGUF"

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem, GGUFError, UsageError
 from gemma_mtp.files import gguf_values as gv
@@ -14,7 +15,6 @@ from gemma_mtp.files.gguf_writer import TensorPlan, encode_header
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
 from gemma_mtp.hub.source import parse_source
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/tiny-GGUF"
 URL = f"hf://{REPO}/mtp-tiny-Q8_0.gguf"

@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from helpers.local_hub.stub import HubStub
 from safetensors.numpy import save
 
 from gemma_mtp.errors import BadFileError, SafetensorsError
 from gemma_mtp.hub.download import list_repo
 from gemma_mtp.hub.remote_checkpoint import RemoteCheckpoint, read_remote_checkpoint
 from gemma_mtp.hub.source import parse_source
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/gemma-4-tiny-it"
 ONE = {"a": np.ones((2, 3), np.float32), "b": np.ones(5, np.float16)}

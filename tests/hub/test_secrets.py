@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import GemmaMtpError
 from gemma_mtp.redaction import redact
-from helpers.local_hub.stub import HubStub
 
 USER, PASSWORD, TOKEN = "alicesuser", "s3cretPassw0rd", "hf_" + "q" * 34
 IN_ARGUMENT = "argumentS3cret"

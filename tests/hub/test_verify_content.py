@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hub.download import fetch_file
 from gemma_mtp.validate import Report, Status, verify_pair
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/tiny-GGUF"
 NAMES = ("tiny-BF16.gguf", "mtp-tiny-BF16.gguf")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.hub.download import fetch_checkpoint
 from gemma_mtp.validate import Status, describe_file, verify_pair
-from helpers.local_hub.stub import HubStub
 
 REPO = "acme/tiny-GGUF"
 

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.hub_checkpoints import NAME, add_checkpoint
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.make import find_assistants, jobs_of, read_jobs
-from helpers.hub_checkpoints import NAME, add_checkpoint
-from helpers.local_hub.fixtures import WRITE_TOKEN
-from helpers.local_hub.stub import HubStub
 
 REPO = f"alice/{NAME}-GGUF"
 FILE = "mtp-tiny-gemma-4-it-Q8_0.gguf"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from helpers.demo_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.mtp_runtime import MtpEngine
-from helpers.demo_files import SETTINGS, GGUFFactory
 
 
 @pytest.fixture(scope="session")

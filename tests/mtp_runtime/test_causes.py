@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.demo_files import GGUFFactory, with_metadata
 
 from gemma_mtp.advice import LIBRARY
 from gemma_mtp.errors import LlamaError
@@ -22,7 +23,6 @@ from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.native import backend
 from gemma_mtp.native.child import NativeCrash, in_child
-from helpers.demo_files import GGUFFactory, with_metadata
 
 PAIR = ("the target's.gguf", "its assistant.gguf")
 CUDA = "CUDA error: no kernel image is available for execution on the device"

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.demo_files import PROMPT, GGUFFactory
 
 from gemma_mtp.mtp_runtime.memory import Winner, open_memory
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
-from helpers.demo_files import PROMPT, GGUFFactory
 
 CONTEXT = ContextSettings(threads=1)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
 
 from gemma_mtp.errors import BadFileError, GGUFError, LlamaError, UsageError
 from gemma_mtp.files.gguf_values import ValueType, array, u32
 from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.native.backend import settings_for_this_machine
 from gemma_mtp.native.llama import LOG, Context, Model
-from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
 
 
 def load(path: Path) -> Model:

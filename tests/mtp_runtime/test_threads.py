@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime import MtpEngine
-from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
 
 OPTIONS: dict[str, Any] = {"max_tokens": 60, "ignore_end": True}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.local_hub.stub import HubStub
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from gemma_mtp.publish import PushRequest, plan_push, push
 from gemma_mtp.publish.assistant_file import AssistantFile
 from gemma_mtp.publish.card import TAGS, read_card, write_card
 from gemma_mtp.publish.facts import Facts
-from helpers.local_hub.stub import HubStub
 
 REPO = "alice/tiny-it-assistant-GGUF"
 NAME = "mtp-tiny-it-BF16.gguf"

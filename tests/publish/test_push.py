@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard, constants
 from typer.testing import CliRunner
 
@@ -25,8 +27,6 @@ from gemma_mtp.bench.results import (
 from gemma_mtp.cli.main import application
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.publish import PushRequest, plan_push, push
-from helpers.local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
-from helpers.local_hub.stub import HubStub
 
 REPO = "alice/tiny-it-assistant-GGUF"
 CARD = "README.md"

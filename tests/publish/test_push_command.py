@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from helpers.local_hub.fixtures import WRITE_TOKEN
 from helpers.local_hub.stub import HubStub
 

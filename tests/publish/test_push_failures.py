@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
 from huggingface_hub import logging as hub_logging
 from typer.testing import CliRunner, Result
@@ -15,8 +17,6 @@ from typer.testing import CliRunner, Result
 from gemma_mtp.cli.main import application
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub import client
-from helpers.local_hub.fixtures import WRITE_TOKEN
-from helpers.local_hub.stub import HubStub
 
 REPO = "alice/tiny-it-assistant-GGUF"
 NAME = "mtp-tiny-it-Q4_0.gguf"

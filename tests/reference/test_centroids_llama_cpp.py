@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.checkpoint_families import make_checkpoint
 
 from gemma_mtp.convert import Output, convert_checkpoint, convert_dialect
 from gemma_mtp.errors import LlamaError
@@ -17,7 +18,6 @@ from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import DIALECTS
 from gemma_mtp.mtp_runtime import ModelSettings, MtpEngine
 from gemma_mtp.native.llama import Model
-from helpers.checkpoint_families import make_checkpoint
 
 TOKENS, HIDDEN, CENTROIDS = 2048, 256, 64
 SETTINGS = ModelSettings(extra_buffers=False)

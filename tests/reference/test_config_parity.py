@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.checkpoint_families import make_checkpoint
 from transformers import (
     AutoModelForCausalLM,
     Gemma4AssistantConfig,
@@ -23,7 +24,6 @@ from transformers.modeling_rope_utils import RopeParameters
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.model.config import DEFAULTS, parse_config, read_config
 from gemma_mtp.model.config_fields import BOUNDS, HARMLESS, ROPE_KNOWN, USED
-from helpers.checkpoint_families import make_checkpoint
 
 CLASSES = (
     Gemma4TextConfig,

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Gemma4ForCausalLM, Gemma4TextConfig, Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
-
-from gemma_mtp.convert import Output, convert_checkpoint
-from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.model.config import DEFAULTS, UNIFIED_DEFAULTS
-from gemma_mtp.quantize import FILE_TYPES
 from helpers.checkpoint_families import (
     FAMILIES,
     GLOBAL_KV,
@@ -22,6 +16,12 @@ from helpers.checkpoint_families import (
 from helpers.llama_quantize import llama_quantize
 from helpers.same_gguf import assert_same_gguf
 from helpers.upstream_converter import convert as convert_upstream
+from transformers import Gemma4ForCausalLM, Gemma4TextConfig, Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
+
+from gemma_mtp.convert import Output, convert_checkpoint
+from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.model.config import DEFAULTS, UNIFIED_DEFAULTS
+from gemma_mtp.quantize import FILE_TYPES
 
 
 @pytest.mark.parametrize("type_name", ["F32", "F16", "BF16"])

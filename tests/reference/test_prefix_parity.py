@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.checkpoint_families import make_checkpoint
+from helpers.same_gguf import assert_same_gguf
+from helpers.upstream_converter import convert as convert_upstream
 from safetensors.torch import load_file, save_file
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
-from helpers.checkpoint_families import make_checkpoint
-from helpers.same_gguf import assert_same_gguf
-from helpers.upstream_converter import convert as convert_upstream
 
 #: How the names of a checkpoint's text model may begin, with what `model.` becomes.
 SPELLINGS = {

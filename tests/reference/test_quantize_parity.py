@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.llama_quantize import Refused, llama_quantize
+from helpers.quantize_models import FAMILIES, tensor_plans, write_model
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.quantize import FILE_TYPES, ImportanceMatrix, Output, parse_override, quantize_file
-from helpers.llama_quantize import Refused, llama_quantize
-from helpers.quantize_models import FAMILIES, tensor_plans, write_model
 
 KINDS = list(FILE_TYPES)
 WITHOUT_IMATRIX = [name for name, kind in FILE_TYPES.items() if not kind.needs_importance]

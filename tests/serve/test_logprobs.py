@@ -10,9 +10,9 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+from helpers.servers import PROMPT, Served, serving
 
 from gemma_mtp.serve.request import asks_for_logprobs
-from helpers.servers import PROMPT, Served, serving
 
 GREEDY = {"prompt": PROMPT, "temperature": 0}
 

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-
 from helpers.chat_templates import with_template
 from helpers.servers import PROMPT, Served, serving
 

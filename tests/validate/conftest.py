@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.validate import Report, verify_pair
-from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from helpers.pair_faults import CASES
+from helpers.reports import statuses, untroubled
 
 from gemma_mtp.validate import Status
 from gemma_mtp.validate.checks import CHECKS
-from helpers.pair_faults import CASES
-from helpers.reports import statuses, untroubled
 
 
 @pytest.mark.parametrize("name", CASES)

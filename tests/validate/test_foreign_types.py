@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application
@@ -16,7 +17,6 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import FOREIGN_TYPES, GGMLType, bits_per_weight, tensor_bytes
 from gemma_mtp.model.dialects import IK, MAINLINE
 from gemma_mtp.validate import Status, parse_host, verify_pair
-from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 IQ4_KS = FOREIGN_TYPES[144]
 UP = "blk.1.ffn_up.weight"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, model_keys, model_tensors, vocabulary, write_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
 from gemma_mtp.validate import Status, describe_file, parse_host, verify_pair
-from helpers.tiny_pairs import ASSISTANT, TARGET, Model, model_keys, model_tensors, vocabulary, write_gguf
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 CENTROID_KEYS = (CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING)

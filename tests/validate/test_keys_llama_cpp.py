@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.loader_keys import DIALECTS, keys_of
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, edited, model_keys, model_tensors, plan_of, vocabulary
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
@@ -24,8 +26,6 @@ from gemma_mtp.validate.checks import attachment
 from gemma_mtp.validate.checks import vocabulary as vocabulary_checks
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.verify import check_file
-from helpers.loader_keys import DIALECTS, keys_of
-from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, edited, model_keys, model_tensors, plan_of, vocabulary
 
 #: Smaller than the other tests' models: there are some thousand files.
 SMALL = {"intermediate": 32, "heads": 2, "kv_heads_sliding": 1, "head_dim_sliding": 16, "head_dim_full": 32}

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.pair_faults import CASES, A, swapped_words
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, Model, changed
 
 from gemma_mtp.errors import LlamaError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.validate import verify_pair
-from helpers.pair_faults import CASES, A, swapped_words
-from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, Model, changed
 
 
 def write(folder: Path, target: dict, assistant: dict) -> tuple[Path, Path]:

@@ -7,11 +7,11 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.memory import pair_memory
-from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 MEBIBYTE = 2**20
 #: Two lines of the log, with two decimals each.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from helpers.reports import by_id, untroubled
+from helpers.split_files import split
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.validate import verify_pair
-from helpers.reports import by_id, untroubled
-from helpers.split_files import split
 
 
 def test_split_target(good_pair, tmp_path):

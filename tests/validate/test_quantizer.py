@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from helpers.reports import by_id
 
 from gemma_mtp.validate import Status, verify_pair
-from helpers.reports import by_id
 
 
 @pytest.mark.parametrize(

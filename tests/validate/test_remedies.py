@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from helpers.advising import advising
+from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, Done, advised, remade, run
 
 from gemma_mtp.advice import CHECKPOINT
 from gemma_mtp.convert import convert_dialect
@@ -22,8 +24,6 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import ATOMIC, DIALECTS, IK
 from gemma_mtp.validate.checks.known import KNOWN
-from helpers.advising import advising
-from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, Done, advised, remade, run
 
 A, T = "gemma4-assistant", "gemma4"
 F16, F32, I32 = GGMLType.F16, GGMLType.F32, GGMLType.I32

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, advised, remade, run
 
 from gemma_mtp import advice
 from gemma_mtp.cli.main import COMMANDS
@@ -19,7 +20,6 @@ from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.validate import verify_pair
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.run import RunOptions, with_run
-from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, advised, remade, run
 
 #: `bench` as advised measures for minutes; these make it short, and nothing else.
 SHORT = ["--draft-max", "1", "--tokens", "4", "--repeats", "1", "--category", "code", "-t", "1", "--no-auto", "--json"]

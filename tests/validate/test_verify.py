@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from gguf.quants import dequantize
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
@@ -16,7 +17,6 @@ from gemma_mtp.model.dialects import ATOMIC, CENTROID_COUNT, CENTROID_TOP_K, IK
 from gemma_mtp.validate import Status, parse_host, verify_pair
 from gemma_mtp.validate.checks import CHECKS
 from gemma_mtp.validate.finite import SCALES, first_spoilt
-from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS
 
 
 def by_id(report):

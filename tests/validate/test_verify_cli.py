@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.validate.checks import CHECKS
-from helpers.commands import command
-from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 
 def test_good_pair(good_pair):
