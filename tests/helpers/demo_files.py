@@ -8,7 +8,7 @@ from pathlib import Path
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.mtp_runtime import ContextSettings
+from gemma_mtp.native.settings import ContextSettings
 
 GGUFFactory = Callable[[str], Path]
 
