@@ -48,6 +48,8 @@ MARKED = {
     ),
     "reference": ("reference", "validate/test_reference.py"),
     "slow": (
+        "hub/test_secrets.py",
+        "validate/test_any_value.py",
         "validate/test_keys_llama_cpp.py",
         "validate/test_reference.py",
         "validate/test_remedies_run.py",

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from helpers.advising import advising
-from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, Done, advised, remade, run
+from helpers.demo_files import remade
+from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, Done, advised, run
 
 from gemma_mtp.advice import CHECKPOINT
 from gemma_mtp.convert import convert_dialect
