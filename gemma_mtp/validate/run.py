@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import BadFileError, LlamaError, UsageError
+from gemma_mtp.errors import BadFileError, CheckpointError, LlamaError, UsageError
 from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
@@ -117,6 +117,8 @@ def answers(entrance: str, call: Any, job: Job, options: RunOptions, told: Told)
             told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except CheckpointError:  # of --reference: not the pair's fault
+        raise
     except BadFileError as refusal:
         return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None
@@ -131,7 +133,8 @@ def judged(one: Comparison) -> Finding:
     if one.plain is None or one.drafted is None:
         return warning(
             f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. "
-            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a rounding near-tie or a fault",
+            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a rounding near-tie or a "
+            "fault",
             f"`--engine python` tells the two apart ({how_to_install(engines.EXTRA[engines.PYTHON])})",
             target,
             assistant,
