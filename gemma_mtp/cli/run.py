@@ -176,8 +176,6 @@ def run(
         raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
     loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
     chosen = choose_engine(engine, loop=loop)
-    loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
-    chosen = choose_engine(engine, loop=loop)
     context, model = engine_settings(
         chosen,
         ctx=ctx,

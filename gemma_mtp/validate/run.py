@@ -131,7 +131,7 @@ def judged(one: Comparison) -> Finding:
     if one.plain is None or one.drafted is None:
         return warning(
             f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. "
-            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a rounding near-tie or a fault",
+            f"{engines.TITLE[one.engine]} tells no logits: unknown whether this is a rounding near-tie or a fault",
             f"`--engine python` tells the two apart ({how_to_install(engines.EXTRA[engines.PYTHON])})",
             target,
             assistant,
