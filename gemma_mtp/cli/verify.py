@@ -99,7 +99,15 @@ def verify(
         options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, decoder)
         if run:
             with native_log(verbose, log):
-                report = with_run(report, target, assistant, context=context, options=options, told=print_note)
+                report = with_run(
+                    report,
+                    target,
+                    assistant,
+                    context=context,
+                    options=options,
+                    told=print_note,
+                    progress=byte_progress,
+                )
     if reference:
         from gemma_mtp.validate.reference import with_reference
 

@@ -12,7 +12,6 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime import Drafting, MtpEngine, Round
 from gemma_mtp.mtp_runtime.sampler import Greedy
 
-
 PROMPT = PROMPTS[0]
 
 
