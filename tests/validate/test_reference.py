@@ -79,7 +79,7 @@ def test_without_the_extra(good_pair, monkeypatch):
 
 
 def test_checkpoints_instead_of_files():
-    with pytest.raises(UsageError, match="only local GGUF files"):
+    with pytest.raises(UsageError, match="a GGUF is needed"):
         compared(*CHECKPOINTS)
 
 
