@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import BadFileError, LlamaError
+from gemma_mtp.errors import BadFileError, CheckpointError, LlamaError
 from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.model.part import Part
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
@@ -122,6 +122,8 @@ def answers(entrance: str, call: Any, job: Job, options: RunOptions, told: Told)
             told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except CheckpointError:  # of --reference: not the pair's fault
+        raise
     except BadFileError as refusal:
         return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from chatting import with_template
-from pair_files import PROMPT, GGUFFactory
+from helpers.chat_templates import with_template
+from helpers.demo_files import PROMPT, GGUFFactory
 
 
 def run(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

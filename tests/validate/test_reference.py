@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 
 import pytest
-from making import ASSISTANT, Model, changed
-from test_verify_cli import command
+from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, Model, changed
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError, MissingExtra, UsageError
