@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from making import ASSISTANT, TARGET, Model, changed
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files import gguf_values as gv
