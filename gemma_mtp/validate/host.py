@@ -156,7 +156,8 @@ def _unknown_runtime(name: str, plain: str) -> UsageError:
             hint=f"say which one that is, for instance --runtime {LLAMA}@b10743",
         )
     return UsageError(
-        f"the runtime {name!r} is unknown", hint=f"{meant(plain, RUNTIMES)} choose one of {', '.join(RUNTIMES)}".lstrip()
+        f"the runtime {name!r} is unknown",
+        hint=f"{meant(plain, RUNTIMES)} choose one of {', '.join(RUNTIMES)}".lstrip(),
     )
 
 
