@@ -13,7 +13,6 @@ from typing import Any
 from gguf import LlamaFileType
 
 from gemma_mtp import __version__
-from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.recommendation import recommend
 from gemma_mtp.bench.results import BenchResults, Machine, ModelFile, Settings
@@ -24,10 +23,11 @@ from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
+from gemma_mtp.progress import Progress, silent
 
 
-def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
-    """Measure. `on_lap` is told each lap that is done.
+def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
+    """Measure. progress: counts the laps.
 
     Raises BadFileError (no pair), UsageError, MissingExtra, LlamaError, NativeCrash, EnvironmentProblem.
     """
@@ -36,9 +36,10 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
     check_pair(read_header(pair.target), read_header(pair.assistant))
     machine = _machine(plan.engines)
     laps = []
-    for lap in measure(plan):
-        laps.append(lap)
-        on_lap(lap)
+    with progress("measuring", len(plan.tasks()), "laps") as advance:
+        for lap in measure(plan):
+            laps.append(lap)
+            advance(1)
     found = rows(laps)
     model = pair.model or ModelSettings()
     return BenchResults(

@@ -107,7 +107,7 @@ class Comparison:
     recommended: str
     reasons: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "version": VERSION, **asdict(self)}
 
 

@@ -75,7 +75,7 @@ def bench(
     from gemma_mtp.bench.plot import check_plot, draw
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
-    from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
+    from gemma_mtp.cli.output import native_log, print_json, print_note, progress_bar
     from gemma_mtp.files.atomic import atomic_output, check_output
     from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
@@ -101,10 +101,10 @@ def bench(
         tokens=tokens,
         repeats=repeats,
     )
-    with native_log(verbose, log), step_progress("measuring", len(plan.tasks())) as advance:
-        results = run_bench(plan, on_lap=lambda _: advance())
+    with native_log(verbose, log):
+        results = run_bench(plan, progress=progress_bar)
     if output:
-        content = json_text.dumps(results.to_json(), indent=2).encode() + b"\n"
+        content = json_text.dumps(results.to_dict(), indent=2).encode() + b"\n"
         with atomic_output(output, size=len(content), force=force) as file:
             file.write(content)
         print_note(f"written: {output}")
@@ -112,6 +112,6 @@ def bench(
         draw(results, plot, force=force)
         print_note(f"drawn: {plot}")
     if json:
-        print_json(results.to_json())
+        print_json(results.to_dict())
     else:
         print_bench(results)

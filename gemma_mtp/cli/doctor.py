@@ -33,7 +33,7 @@ def doctor(threads: DecodingThreads = None, json: Json = False) -> None:
     advice = backend.advice(report)
     if json:
         print_json(
-            report.as_dict()
+            report.to_dict()
             | {"versions": backend.versions(), "advice": advice, "remembered_in": str(backend.cache_file())}
         )
     else:

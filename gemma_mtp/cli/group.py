@@ -99,5 +99,11 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log on stderr what is done. (-v after a command: llama.cpp's log.)")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")] = False,
 ) -> None:
-    pass
+    from gemma_mtp.cli.volume import set_volume
+
+    set_volume(verbose, quiet)

@@ -12,7 +12,7 @@ from gemma_mtp.cli.options import Force, GpuLayers, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.comparison import Comparison
-    from gemma_mtp.quantize import ImportanceMatrix, Override, Report
+    from gemma_mtp.quantize import ImportanceMatrix, Override
 
 COMPARISON = "Comparison"
 
@@ -66,50 +66,51 @@ def quantize(
     - `gemma-mtp quantize --list in.gguf`
     - `gemma-mtp quantize in.gguf Q8_0 Q4_0 draft-q4 --compare target.gguf`: which should my drafter have?
     """
-    from gemma_mtp.cli.output import print_json
+    from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.cli.quantize_table import print_comparison, print_offers, print_report
     from gemma_mtp.hub.source import check_local
-    from gemma_mtp.quantize import parse_override, read_imatrix
-    from gemma_mtp.quantize.catalogue import offers
+    from gemma_mtp.quantize import parse_override, quantize_model, read_imatrix
+    from gemma_mtp.quantize.catalogue import offers, split_words
 
     check_local(source, compare)
     if list_kinds:
         on_offer = offers(source)
-        print_json([offer.to_json() for offer in on_offer]) if json else print_offers(on_offer)
+        print_json([offer.to_dict() for offer in on_offer]) if json else print_offers(on_offer)
         return
     if source is None:
         raise typer.BadParameter("name a GGUF to quantize", param_hint="IN.gguf")
-    how = _How(
-        tuple(parse_override(text) for text in tensor or []),
-        read_imatrix(imatrix) if imatrix else None,
-        allow_requantize,
-        threads,
-    )
     if compare:
+        how = _How(
+            tuple(parse_override(text) for text in tensor or []),
+            read_imatrix(imatrix) if imatrix else None,
+            allow_requantize,
+            threads,
+        )
         found = _compare(source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, gpu_layers)
-        print_json(found.to_json()) if json else print_comparison(found)
+        print_json(found.to_dict()) if json else print_comparison(found)
     else:
-        report = _quantize(source, wanted or [], how, force)
-        print_json(report.to_json()) if json else print_report(report)
+        output, types = split_words(wanted or [])
+        report = quantize_model(
+            source,
+            types,
+            output,
+            overrides=tensor or (),
+            imatrix=imatrix,
+            allow_requantize=allow_requantize,
+            force=force,
+            threads=threads,
+            progress=progress_bar,
+        )
+        print_json(report.to_dict()) if json else print_report(report)
 
 
 class _How(NamedTuple):
-    """The options that both ways of quantizing have."""
+    """How candidates are made."""
 
     overrides: tuple[Override, ...]
     importance: ImportanceMatrix | None
     allow_requantize: bool
     threads: int | None
-
-
-def _quantize(source: Path, wanted: Sequence[str], how: _How, force: bool) -> Report:
-    from gemma_mtp.cli.output import byte_progress
-    from gemma_mtp.quantize import quantize_file
-    from gemma_mtp.quantize.catalogue import parse_outputs
-
-    outputs = parse_outputs(source, wanted)
-    with byte_progress("quantizing", _size(source) * len(outputs)) as progress:
-        return quantize_file(source, outputs, force=force, progress=progress, **how._asdict())
 
 
 def _compare(
@@ -126,7 +127,7 @@ def _compare(
     from dataclasses import replace
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
-    from gemma_mtp.cli.output import byte_progress, step_progress
+    from gemma_mtp.cli.output import progress_bar
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
     from gemma_mtp.native.backend import settings_for_this_machine
     from gemma_mtp.native.settings import ContextSettings
@@ -143,8 +144,4 @@ def _compare(
         ContextSettings(threads=how.threads),
         model,
     )
-    return compare(candidates, course, byte_progress=byte_progress, step_progress=step_progress)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return compare(candidates, course, progress=progress_bar)

@@ -75,11 +75,11 @@ class Result:
     context: int = 0
     trained: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON. `tokens` are the ids; the number of them is their length."""
         own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
         own |= {"context": self.context, "trained_context": self.trained}
-        return self.statistics.as_dict() | own
+        return self.statistics.to_dict() | own
 
 
 def run(request: Request, on_text: Callable[[str], None]) -> Result:

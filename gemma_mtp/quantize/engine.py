@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from math import prod
@@ -22,6 +22,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
+from gemma_mtp.progress import Advance, ignore
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
@@ -32,8 +33,6 @@ from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.writing import write_encoded
 
 Array = np.ndarray[Any, Any]
-#: Called with numbers of bytes that were just done, which add up to the source's size times the number of outputs.
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,14 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Report:
+class Quantization:
     source: Path
     source_size: int
     requantized: tuple[str, ...]  # tensors that were quantized already
     outputs: tuple[Written, ...]
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self, dict_factory=_with_plain_paths)
 
 
@@ -80,11 +79,11 @@ def quantize_file(
     allow_requantize: bool = False,
     force: bool = False,
     threads: int | None = None,
-    progress: Progress = lambda _: None,
-) -> Report:
+    advance: Advance = ignore,
+) -> Quantization:
     """Quantize a GGUF to each of `outputs` in one reading.
 
-    Types and bytes are those of llama_model_quantize. progress is told the source's bytes, once for each output:
+    Types and bytes are those of llama_model_quantize. advance hears of the source's bytes, once for each output:
     source size times the number of outputs in all. threads: None for all cores.
 
     Raises UsageError (no such type, an output that exists, a quantized source without `allow_requantize`, an importance
@@ -108,15 +107,15 @@ def quantize_file(
             stack.enter_context(GGUFWriter(output.path, keys, planned, force=force))
             for output, (keys, planned) in zip(outputs, plans, strict=True)
         ]
-        progress((file.size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
+        advance((file.size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
         stored = [_stored(file, tensor, importance) for tensor in tensors]
-        write_encoded(encoder, writers, enumerate(stored), progress)
+        write_encoded(encoder, writers, enumerate(stored), advance)
         size = file.size
     written = tuple(
         _written(output, planned, writer.size)
         for output, (_, planned), writer in zip(outputs, plans, writers, strict=True)
     )
-    return Report(source, size, again, written, time.perf_counter() - start)
+    return Quantization(source, size, again, written, time.perf_counter() - start)
 
 
 def _stored(file: GGUFFile, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
@@ -55,6 +56,9 @@ class Comparison:
     plain: Choice | None = None
     drafted: Choice | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class ReferenceJob:
@@ -88,3 +92,6 @@ class ReferenceComparison:
     widest_gap: float
     compared: int
     difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
@@ -14,7 +13,7 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.part import Part
-from gemma_mtp.sources.opening import open_model
+from gemma_mtp.sources.opening import Place, open_model
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
@@ -29,7 +28,7 @@ class Entry:
     count: int | None
     value: Any
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"key": self.key, "type": self.type, "count": self.count, "value": self.value}
 
 
@@ -61,7 +60,7 @@ class Description:
             sizes[tensor.type.name] += tensor.nbytes
         return dict(sizes.most_common())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "file": self.place,
             "version": self.version,
@@ -70,7 +69,7 @@ class Description:
             "data_start": self.data_start,
             "parameters": self.parameters,
             "bytes_by_type": dict(self.types),
-            "metadata": [entry.to_json() for entry in self.metadata],
+            "metadata": [entry.to_dict() for entry in self.metadata],
             "tensors": [
                 {
                     "name": tensor.name,
@@ -85,7 +84,7 @@ class Description:
         }
 
 
-def describe_file(place: str | Path) -> Description:
+def inspect_model(place: Place) -> Description:
     """Describe a GGUF file, or a checkpoint as the GGUF that it converts to. Of one on the Hub only headers are read.
 
     Of a split model on disk the part that is named is described, of one on the Hub the whole.

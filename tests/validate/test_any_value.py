@@ -23,7 +23,7 @@ from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.quantize import Output, quantize_file
 from gemma_mtp.quantize.catalogue import offers
-from gemma_mtp.validate import describe_file, verify_pair
+from gemma_mtp.validate import inspect_model, verify_pair
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 OURS = ("mtp.centroids", "mtp.centroids_type", "mtp.token_ordering", "mtp.rope_freqs", "centroid_top_k", "n_centroids")
@@ -74,9 +74,9 @@ def change(draw) -> tuple[str, dict]:
 def _in_every_command(target: Path, assistant: Path, changed: Path, folder: Path) -> None:
     output = folder / "out.gguf"
     with suppress(GemmaMtpError):
-        json.dumps(describe_file(changed).to_json(), allow_nan=False)
+        json.dumps(inspect_model(changed).to_dict(), allow_nan=False)
     with suppress(GemmaMtpError):
-        json.dumps(verify_pair(target, assistant).to_json(), allow_nan=False)
+        json.dumps(verify_pair(target, assistant).to_dict(), allow_nan=False)
     for dialect in DIALECTS.values():
         with suppress(GemmaMtpError):
             convert_dialect(changed, output, dialect, force=True)
@@ -120,7 +120,7 @@ def test_every_key_of_another_type(tmp_path, part, kind):
         Model(HYPERS[part], {key: value}).write(changed)
         paths = good | {part: changed}
         with suppress(GemmaMtpError):
-            describe_file(changed)
+            inspect_model(changed)
         with suppress(GemmaMtpError):
             verify_pair(paths["target"], paths["assistant"])
         with suppress(GemmaMtpError):
