@@ -17,7 +17,7 @@ _INLINE = re.compile(rf"`({PROGRAM} [^`]+)`")
 
 @dataclass(frozen=True)
 class Line:
-    """A command line in a document. synopsis: it shows the form of a call, not a call."""
+    """A command line in a document. synopsis: it stands in a sentence, or shows the form of a call: it is no call."""
 
     document: str
     text: str
@@ -26,7 +26,7 @@ class Line:
     @property
     def words(self) -> list[str]:
         """After the program's name, as a shell gives them; of a synopsis every option and argument once."""
-        text = re.sub(r"[][]|\.\.\.", " ", self.text) if self.synopsis else self.text
+        text = re.sub(r"\s\\?\|\s.*|[][]|\.\.\.", " ", self.text) if self.synopsis else self.text
         words = shlex.split(text, comments=True)[1:]
         return [word.split("|")[0] for word in words] if self.synopsis else words
 
@@ -38,11 +38,12 @@ def fenced(path: Path, language: str) -> list[str]:
 def lines(path: Path) -> Iterator[Line]:
     """All command lines of ours: of indented blocks and in sentences."""
     text = _FENCED.sub("", path.read_text(encoding="utf-8"))
-    for found in (*_indented(text), *(" ".join(code.split()) for code in _INLINE.findall(text))):
+    for found in _indented(text):
         words = shlex.split(found, comments=True)
-        arguments = [word for word in words[2:] if not word.startswith("-")]
-        form = bool(re.search(r"[][|]|\.\.\.", " ".join(words))) or any(word.isupper() for word in arguments)
-        yield Line(path.name, found, form and "*" not in found)
+        form = bool(re.search(r"[][|]|\.\.\.", " ".join(words))) or any(word.isupper() for word in words)
+        yield Line(path.name, found, form)
+    for code in _INLINE.findall(text):
+        yield Line(path.name, " ".join(code.split()), True)
 
 
 def _indented(text: str) -> Iterator[str]:

@@ -132,11 +132,13 @@ def is_sound(path: Path, part: str) -> bool:
     try:
         with open_model(path, part) as side:
             alone = check_file(side, "target-finite", "assistant-finite")
+            if alone.errors:
+                return False
             pair = Pair(target=side, assistant=side)  # what is only asked of two files, and judges one
             needed = [vocabulary_checks.tokenizer_model(pair)]
             if part == "target":
                 needed.append(attachment.donor_layers(side))
-            return not alone.errors and all(finding.status is not Status.ERROR for finding in needed)
+            return all(finding.status is not Status.ERROR for finding in needed)
     except GGUFError:
         return False
 
