@@ -46,10 +46,11 @@ def push_files(
 
         push_files(["mtp-gemma-4-31B-it-Q8_0.gguf"], "alice/gemma-4-31B-it-assistant-GGUF", dry_run=True).plan.card
 
-    repo: owner/name; made if needed. collection: a title or slug, to put the repo into; made if needed. private: make a
-    new repo or collection private. target: check the files against it. bench: the results of `gemma-mtp bench --json`, for
-    the card. base_model: the checkpoint's repo, where the files don't name it. skip_verify: publish without checks; the
-    card says so. dry_run: change nothing anywhere. on_plan: called before anything is sent. progress: of hashing.
+    repo: owner/name; made if needed. collection: a title or slug, to put the repo into; made if needed.
+    private: make a new repo or collection private. target: check the files against it.
+    bench: the results of `gemma-mtp bench --json`, for the card. base_model: the checkpoint's repo, where the files
+    don't name it. skip_verify: publish without checks; the card says so. dry_run: change nothing anywhere.
+    on_plan: called before anything is sent. progress: of hashing.
 
     Doing it twice changes nothing. Raises UsageError (names, arguments), GGUFError and BadFileError (files that are
     broken, or no assistants), EnvironmentProblem (Hub, network, login; running it again goes on where it ended).

@@ -40,9 +40,10 @@ def quantize_model(
         quantize_model("mtp-BF16.gguf", ["Q8_0", "draft-q4"], overrides={"head": "Q6_K"})
 
     place: a GGUF in BF16, F16 or F32, here or on the Hub, from where it is downloaded. types: types or recipes by name.
-    output: a file (for one type), a folder that exists, or None: files beside the source, of one on the Hub in the current
-    folder. overrides: types for single roles. imatrix: an importance matrix or its file. allow_requantize: take a
-    quantized source, too. force: replace files. threads: all cores if None. progress: of downloading and quantizing.
+    output: a file (for one type), a folder that exists, or None: files beside the source, of one on the Hub in the
+    current folder. overrides: types for single roles. imatrix: an importance matrix or its file.
+    allow_requantize: take a quantized source, too. force: replace files. threads: all cores if None.
+    progress: of downloading and quantizing.
 
     Raises UsageError (no such type or role, a file that exists, a quantized source without `allow_requantize`, an
     importance matrix wanted), BadFileError (no Gemma 4 GGUF, NaN, an importance matrix of another model), GGUFError,

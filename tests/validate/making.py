@@ -16,6 +16,7 @@ from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.gguf_keys import architecture, written_keys
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>"]
@@ -23,7 +24,7 @@ LETTERS = ["a", "b", "c", "▁", "\n", "ab", "bc", "abc"]
 WORDS = [*SPECIAL, *(f"<0x{value:02X}>" for value in range(256)), *LETTERS, *(f"<unused{n}>" for n in range(18))]
 
 TARGET = Hyperparameters(
-    part="target",
+    part=Part.TARGET,
     architecture="Gemma4ForCausalLM",
     layers=4,
     hidden=96,
@@ -52,7 +53,7 @@ TARGET = Hyperparameters(
 )
 ASSISTANT = replace(
     TARGET,
-    part="assistant",
+    part=Part.ASSISTANT,
     architecture="Gemma4AssistantForCausalLM",
     hidden=64,
     sliding=(True, True, True, False),
