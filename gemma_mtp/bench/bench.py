@@ -22,12 +22,12 @@ from gemma_mtp.cores import decoding_threads
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import Memory, Winner
-from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.native.stats import Statistics
 from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.pairing import check_runnable
 
 
 def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
@@ -37,7 +37,7 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
     """
     plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
-    check_pair(read_header(pair.target), read_header(pair.assistant))
+    check_runnable(pair.target, pair.assistant)
     machine = _machine(plan.engines)
     laps = []
     with progress("measuring", len(plan.tasks()), "laps") as advance:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gemma_mtp.cli.options import Force, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import Engine, Force, GpuLayers, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.comparison import Comparison
@@ -51,6 +51,7 @@ def quantize(
     repeats: Annotated[
         int, typer.Option("--repeats", "-r", min=1, help="Turns of each type.", rich_help_panel=COMPARISON)
     ] = 3,
+    engine: Engine = None,
     gpu_layers: GpuLayers = -1,
     threads: Threads = None,
     force: Force = False,
@@ -86,7 +87,7 @@ def quantize(
             allow_requantize,
             threads,
         )
-        found = _compare(source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, gpu_layers)
+        found = _compare(source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, engine, gpu_layers)
         print_json(found.to_dict()) if json else print_comparison(found)
     else:
         output, types = split_words(wanted or [])
@@ -122,19 +123,22 @@ def _compare(
     draft_max: int,
     tokens: int,
     repeats: int,
+    engine: str | None,
     gpu_layers: int,
 ) -> Comparison:
     from dataclasses import replace
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import progress_bar
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.engines import settings_for
     from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.quantize.catalogue import parse_kinds
 
     candidates = Candidates(source, tuple(parse_kinds(wanted or USUAL)), *how)
-    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    chosen = choose_engine(engine)
+    model = replace(settings_for(chosen), gpu_layers=gpu_layers)
     course = Course(
         target,
         tuple(choose_prompts(prompts).items()),
@@ -143,5 +147,6 @@ def _compare(
         repeats,
         ContextSettings(threads=how.threads),
         model,
+        chosen,
     )
     return compare(candidates, course, progress=progress_bar)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemma_mtp.cli.options import DecodingThreads, Json, Log, Verbose, takes_pair
+from gemma_mtp.cli.options import DecodingThreads, Engine, Json, Log, Verbose, takes_pair
 from gemma_mtp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def verify(
     memory_limit: Annotated[
         float | None, typer.Option(min=0.1, help="To decode: address space of the child process, in GB.")
     ] = None,
+    engine: Engine = None,
     threads: DecodingThreads = None,
     verbose: Verbose = False,
     log: Log = None,
@@ -79,6 +80,7 @@ def verify(
     """
     from dataclasses import replace
 
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import native_log, print_json, progress_bar
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.validate import context_for, parse_host, verify_file, verify_pair
@@ -91,7 +93,8 @@ def verify(
             raise UsageError("one file alone cannot draft", hint="name the target, then the assistant")
         report = verify_file(target, **asked)
     else:
-        decoding = _decoding(prompts, tokens, draft_max, timeout, memory_limit) if run or reference else None
+        decoder = choose_engine(engine) if run else None
+        decoding = _decoding(prompts, tokens, draft_max, timeout, memory_limit, decoder) if run or reference else None
         with native_log(verbose, log):
             report = verify_pair(
                 target,
@@ -110,11 +113,16 @@ def verify(
 
 
 def _decoding(
-    prompts: Path | None, tokens: int, draft_max: int, timeout: int, memory_limit: float | None
+    prompts: Path | None,
+    tokens: int,
+    draft_max: int,
+    timeout: int,
+    memory_limit: float | None,
+    engine: str | None,
 ) -> RunOptions:
     from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
     from gemma_mtp.validate.run import RunOptions
 
     texts = read_prompts(prompts) if prompts else BUILT_IN
     limit = None if memory_limit is None else int(memory_limit * 1e9)
-    return RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit)
+    return RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, engine)

@@ -24,6 +24,7 @@ from typing import NoReturn
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.paths import given_path, is_there
 from gemma_mtp.hub.names import is_inside
+from gemma_mtp.model.family import FAMILY
 
 SCHEME = "hf://"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
@@ -41,14 +42,6 @@ _LONGEST_NAME = 96
 _MODEL_FILES = (".gguf", ".safetensors")
 
 GRAMMAR = "a path, owner/repo, owner/repo@revision, owner/repo:QUANT or hf://owner/repo/file.gguf"
-
-#: The official checkpoints, to suggest one for a misspelt repo.
-SIZES = ("E2B", "E4B", "12B", "26B-A4B", "31B")
-OFFICIAL_REPOS = tuple(
-    f"google/gemma-4-{size}-it{suffix}"
-    for size in SIZES
-    for suffix in ("-assistant", "", "-qat-q4_0-unquantized-assistant", "-qat-q4_0-unquantized")
-)
 
 
 @dataclass(frozen=True)
@@ -140,8 +133,8 @@ def check_repo_name(repo: str) -> None:
 
 def suggest_repo(repo: str) -> str | None:
     """The official repo that `repo` probably means, if it is not one itself."""
-    by_lower = {official.lower(): official for official in OFFICIAL_REPOS}
-    if repo in OFFICIAL_REPOS:
+    by_lower = {official.lower(): official for official in FAMILY.official_repos}
+    if repo in FAMILY.official_repos:
         return None
     close = get_close_matches(repo.lower(), by_lower, n=1, cutoff=0.85)
     return by_lower[close[0]] if close else None

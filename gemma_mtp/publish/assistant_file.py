@@ -16,6 +16,7 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.file_name import FileName, parse_published
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
@@ -67,7 +68,9 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
         dialect = side.dialect
         if side.actual_part != Part.ASSISTANT or dialect is None:
             what = (
-                "a Gemma 4 target" if side.actual_part == Part.TARGET else f"a {side.architecture or 'nameless'} model"
+                f"a {FAMILY.title} target"
+                if side.actual_part == Part.TARGET
+                else f"a {side.architecture or 'nameless'} model"
             )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
         name, kind = parse_published(path.name), _kind(side)

@@ -49,7 +49,7 @@ def default_output(source: Path, kind: str) -> Path:
 
 
 def split_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`: the output's name, if there is one, and types."""
+    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`: the output's name, if any, and types."""
     named = bool(words) and words[0].endswith(".gguf")
     return (Path(words[0]), list(words[1:])) if named else (None, list(words))
 

@@ -22,11 +22,12 @@ from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.progress import Advance, ignore
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
-from gemma_mtp.quantize.names import ARCHITECTURES, llama_order, role_of
+from gemma_mtp.quantize.names import llama_order, role_of
 from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import Override
 from gemma_mtp.quantize.rows import RowEncoder, Stored
@@ -131,9 +132,9 @@ def check_architecture(file: GGUFFile) -> None:
     """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, that can be decoded."""
     found = file.metadata.get("general.architecture")
     architecture = found.text() if found else None
-    if architecture not in ARCHITECTURES:
+    if architecture not in FAMILY.all_architectures:
         raise BadFileError(
-            f"general.architecture is {architecture}, not one of {', '.join(ARCHITECTURES)}",
+            f"general.architecture is {architecture}, not one of {', '.join(FAMILY.all_architectures)}",
             where=file.path,
             hint="for other models use llama.cpp's llama-quantize",
         )

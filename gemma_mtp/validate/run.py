@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import LlamaError, UsageError
+from gemma_mtp.errors import BadFileError, LlamaError, UsageError
+from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
-from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native import engines
 from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.native.settings import ContextSettings
@@ -33,13 +34,17 @@ LAST_WORDS = 4
 
 @dataclass(frozen=True)
 class RunOptions:
-    """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit."""
+    """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit.
+
+    engine: a key of `engines.TITLE`; None: what is installed.
+    """
 
     prompts: tuple[tuple[str, str], ...] = tuple(BUILT_IN.items())
     tokens: int = 96
     draft_max: int = 3
     seconds: int = 300
     memory: int | None = None
+    engine: str | None = None
 
 
 def with_run(
@@ -54,7 +59,8 @@ def with_run(
     """The report on a pair of local GGUF files, and what decoding with them shows. A pair with errors is not loaded.
 
     progress: counts the prompts.
-    Raises UsageError (no local GGUF files), EnvironmentProblem (llama.cpp does not work on this machine at all).
+    Raises UsageError (no local GGUF files), MissingExtra (no engine), EnvironmentProblem (llama.cpp does not work on
+    this machine at all).
     """
     job = make_job(target, assistant, context or ContextSettings(), options := options or RunOptions())
     if report.errors:
@@ -72,7 +78,11 @@ def with_run(
 
 
 def make_job(target: Place, assistant: Place, context: ContextSettings, options: RunOptions) -> Job:
-    """What the child is to do with a pair. Raises UsageError (no local GGUF files), EnvironmentProblem."""
+    """What the child is to do with a pair.
+
+    Raises UsageError (no local GGUF files), MissingExtra (the engine), EnvironmentProblem.
+    """
+    engine = engines.choose(options.engine)
     return Job(
         str(_local_file(target)),
         str(_local_file(assistant)),
@@ -82,7 +92,8 @@ def make_job(target: Place, assistant: Place, context: ContextSettings, options:
         options.seconds,
         options.memory,
         context,
-        settings_for_this_machine(),
+        engines.settings_for(engine),
+        engine,
     )
 
 
@@ -100,11 +111,13 @@ def answers(
     done: list[Any] = []
     try:
         with progress("decoding", len(options.prompts), "prompts") as advance:
-            for item in in_child(entrance, call, files=(job.target, job.assistant)):
+            for item in in_child(entrance, call, files=job.files):
                 done.append(item)
                 advance(1)
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except BadFileError as refusal:
+        return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None
 
 
@@ -114,8 +127,15 @@ def judged(one: Comparison) -> Finding:
     assistant = f"{one.drafted_speed:.1f}/s, accepted {_shares([one])}"
     if one.different_at is None:
         return ok(target, assistant, "identical output")
-    assert one.plain is not None
-    assert one.drafted is not None
+    if one.plain is None or one.drafted is None:
+        return warning(
+            f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. "
+            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a rounding near-tie or a "
+            "fault",
+            f"`--engine python` tells the two apart ({how_to_install(engines.EXTRA[engines.PYTHON])})",
+            target,
+            assistant,
+        )
     where = f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting: "
     how = f"{_told(one.plain)} without, {_told(one.drafted)} with"
     if is_tie(one.plain, one.drafted):
@@ -136,7 +156,7 @@ def is_tie(plain: Choice, drafted: Choice) -> bool:
 
 def acceptance(done: list[Comparison], target: str = TARGET, assistant: str = ASSISTANT) -> Finding:
     """The share of accepted drafts over all prompts."""
-    drafted, accepted = (sum(map(sum, _columns(done, name))) for name in ("drafted_at", "accepted_at"))
+    drafted, accepted = _drafts(done)
     share = accepted / drafted if drafted else 0.0
     values = (f"{drafted} drafted", f"{accepted} accepted: {_shares(done)}")
     if share < BROKEN:
@@ -190,11 +210,17 @@ def _told(choice: Choice) -> str:
 
 
 def _shares(done: list[Comparison]) -> str:
-    drafted, accepted = _sums(done, "drafted_at"), _sums(done, "accepted_at")
+    drafted, accepted = _drafts(done)
     if not drafted:
         return "nothing drafted"
-    by_position = " ".join(f"{taken / tried:.0%}" for taken, tried in zip(accepted, drafted, strict=True) if tried)
-    return f"{sum(accepted) / sum(drafted):.0%} (by position {by_position})"
+    columns = zip(_sums(done, "accepted_at"), _sums(done, "drafted_at"), strict=True)
+    by_position = " ".join(f"{taken / tried:.0%}" for taken, tried in columns if tried)
+    return f"{accepted / drafted:.0%}" + (f" (by position {by_position})" if by_position else "")
+
+
+def _drafts(done: list[Comparison]) -> tuple[int, int]:
+    """Tokens that were drafted, and accepted, over all prompts."""
+    return sum(one.drafts[0] for one in done), sum(one.drafts[1] for one in done)
 
 
 def _sums(done: list[Comparison], name: str) -> list[int]:
