@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from gemma_mtp import __version__
 from gemma_mtp.cli.boundary import exit_code
+from gemma_mtp.cli.log import show_log
+from gemma_mtp.cli.volume import set_quiet
 from gemma_mtp.errors import UsageError, meant
 
 PROGRAM = "gemma-mtp"
@@ -104,6 +106,8 @@ def options(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")] = False,
 ) -> None:
-    from gemma_mtp.cli.volume import set_volume
-
-    set_volume(verbose, quiet)
+    """What is said before the command holds for all of it. Raises UsageError: opposites."""
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet are opposites", hint="choose one of the two")
+    set_quiet(quiet)
+    show_log(verbose)

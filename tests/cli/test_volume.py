@@ -49,7 +49,7 @@ def test_verbose_shows_the_log(assistant: Path):
 
 def test_what_is_logged_is_harmless(assistant: Path, tmp_path: Path):
     """No secret, and nothing that acts on a terminal."""
-    path = tmp_path / f"\x1b[31m{SECRET}.gguf"
+    path = tmp_path / f"\x1b[31m {SECRET}.gguf"
     shutil.copy(assistant, path)
     done = called("-v", "verify", str(path))
     assert done.returncode == 0

@@ -18,6 +18,9 @@ from typer.testing import CliRunner
 from gemma_mtp.cli.main import application
 from gemma_mtp.convert import convert_dialect
 from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.files.gguf_values import string
+from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.dialects import ATOMIC
 
 LINES = [line for path in DOCUMENTS for line in lines(path)]
@@ -67,6 +70,16 @@ def test_command_lines_can_be_typed(line: Line):
         command(name).make_context(name, words)
 
 
+def with_template(source: Path, path: Path) -> None:
+    """A copy that can be chatted with, as a real target can."""
+    template = string("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    with GGUFFile(source) as file:
+        plans = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in file.tensors.values()]
+        with GGUFWriter(path, {**file.metadata, "tokenizer.chat_template": template}, plans) as writer:
+            for tensor in file.tensors.values():
+                writer.write_next([file.data(tensor).tobytes()])
+
+
 class Shelf:
     """A folder, and a Hub, with the files that a command line names."""
 
@@ -94,6 +107,8 @@ class Shelf:
         source = self.made[part](kind)
         if "atomic" in name:
             convert_dialect(source, self.folder / name, ATOMIC)
+        elif part == "target":
+            with_template(source, self.folder / name)
         else:
             shutil.copy(source, self.folder / name)
 
