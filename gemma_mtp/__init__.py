@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from gemma_mtp.publish.files import Push, push_files
     from gemma_mtp.quantize.engine import Quantization
     from gemma_mtp.quantize.model import quantize_model
+    from gemma_mtp.sources.describe import Description, inspect_model
     from gemma_mtp.sources.model import OpenModel
     from gemma_mtp.sources.opening import Want, open_model
-    from gemma_mtp.validate.describe import Description, inspect_model
     from gemma_mtp.validate.findings import Report
     from gemma_mtp.validate.host import Host, parse_host
     from gemma_mtp.validate.run import RunOptions
@@ -84,9 +84,9 @@ _HOMES = {
     "publish.files": ("Push", "push_files"),
     "quantize.engine": ("Quantization",),
     "quantize.model": ("quantize_model",),
+    "sources.describe": ("Description", "inspect_model"),
     "sources.model": ("OpenModel",),
     "sources.opening": ("Want", "open_model"),
-    "validate.describe": ("Description", "inspect_model"),
     "validate.findings": ("Report",),
     "validate.host": ("Host", "parse_host"),
     "validate.run": ("RunOptions",),

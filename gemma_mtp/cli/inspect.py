@@ -23,7 +23,7 @@ def inspect(
     """
     from gemma_mtp.cli.inspect_table import print_description
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.validate import inspect_model
+    from gemma_mtp.sources.describe import inspect_model
 
     description = inspect_model(file)
     if description.note:

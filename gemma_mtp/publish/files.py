@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.progress import Progress, silent
+from gemma_mtp.publish.assistant_file import file_to_publish
 from gemma_mtp.publish.plan import Plan, PushRequest, plan_push
 from gemma_mtp.publish.upload import Outcome, push
 from gemma_mtp.sources.opening import Place
@@ -29,7 +30,7 @@ class Push:
 
 
 def push_files(
-    files: Sequence[str | PathLike[str]],
+    files: Sequence[Place],
     repo: str,
     *,
     collection: str | None = None,
@@ -56,7 +57,7 @@ def push_files(
     broken, or no assistants), EnvironmentProblem (Hub, network, login; running it again goes on where it ended).
     """
     request = PushRequest(
-        [Path(file) for file in files],
+        [file_to_publish(file) for file in files],
         repo,
         collection,
         private,

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.quantize.engine import Output, check_architecture, in_llama_order
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import RECIPES, Recipe
 from gemma_mtp.quantize.types import FILE_TYPES
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import Place, Want, open_model
 
 KINDS: tuple[Kind, ...] = (*FILE_TYPES.values(), *RECIPES.values())
 
@@ -34,13 +35,16 @@ class Offer:
         return asdict(self)
 
 
-def offers(source: Path | None = None) -> list[Offer]:
-    """Everything on offer, with sizes for `source` if one is given. Raises BadFileError."""
+def offers(source: Place | None = None) -> list[Offer]:
+    """Everything on offer, with sizes for the GGUF at `source` if one is given: of it only the header is read.
+
+    Raises BadFileError, and what `open_model` raises.
+    """
     if source is None:
         return [_offer(kind, None) for kind in KINDS]
-    with GGUFFile(source) as file:
-        check_architecture(file)
-        return [_offer(kind, _size(kind, file)) for kind in KINDS]
+    with open_model(source, want=Want.GGUF) as model:
+        check_architecture(model)
+        return [_offer(kind, _size(kind, model)) for kind in KINDS]
 
 
 def default_output(source: Path, kind: str) -> Path:
@@ -59,14 +63,21 @@ def outputs_for(source: Path, kinds: Sequence[str], wanted: Path | None = None) 
 
     Raises UsageError: several kinds for one file.
     """
+    require_room(kinds, wanted)
     if wanted is None or wanted.is_dir():
         beside = source if wanted is None else wanted / source.name
         return [Output(default_output(beside, kind), kind) for kind in kinds]
-    if len(kinds) > 1:
+    return [Output(wanted, kind) for kind in kinds]
+
+
+def require_room(kinds: Sequence[str], wanted: Path | None) -> None:
+    """Raises UsageError: no kind, or several for one file."""
+    if not kinds:
+        raise UsageError("no type is given", hint="gemma-mtp quantize --list shows what there is")
+    if wanted is not None and not wanted.is_dir() and len(kinds) > 1:
         raise UsageError(
             f"one output, {wanted}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
         )
-    return [Output(wanted, kind) for kind in kinds]
 
 
 def parse_kinds(words: Sequence[str]) -> list[str]:
@@ -80,9 +91,9 @@ def _offer(kind: Kind, size: int | None) -> Offer:
     return Offer(kind.name, kind.bits, False, kind.needs_importance, "", size)
 
 
-def _size(kind: Kind, file: GGUFFile) -> int:
-    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(file)]
-    names = None if isinstance(kind, Recipe) or not kind.needs_importance else file.tensors.keys()
-    types = plan_types(kind, file.metadata, tensors, importance=names)
+def _size(kind: Kind, model: OpenModel) -> int:
+    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(model)]
+    names = None if isinstance(kind, Recipe) or not kind.needs_importance else model.tensors.keys()
+    types = plan_types(kind, model.metadata, tensors, importance=names)
     plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
-    return GGUFWriter(file.path, file_metadata(kind, file.metadata), plans).size
+    return GGUFWriter(Path(), file_metadata(kind, model.metadata), plans).size

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
-from gemma_mtp.errors import UsageError
-from gemma_mtp.hub.source import parse_source
-from gemma_mtp.model.part import Part
+from gemma_mtp.hub.download import fetch_file
 from gemma_mtp.progress import Progress, silent
-from gemma_mtp.quantize.catalogue import outputs_for, parse_kinds
-from gemma_mtp.quantize.engine import Quantization, quantize_file
+from gemma_mtp.quantize.catalogue import outputs_for, parse_kinds, require_room
+from gemma_mtp.quantize.engine import Quantization, quantize_opened
 from gemma_mtp.quantize.imatrix import ImportanceMatrix, read_imatrix
 from gemma_mtp.quantize.recipes import Override, parse_override
-from gemma_mtp.sources.opening import Place, local_gguf
+from gemma_mtp.sources.opening import Place, Want, open_model
 
 LOG = logging.getLogger(__name__)
 
@@ -34,6 +32,7 @@ def quantize_model(
     force: bool = False,
     threads: int | None = None,
     progress: Progress = silent,
+    deep: bool = False,
 ) -> Quantization:
     """Quantize a GGUF, exactly as llama.cpp does it, or by a recipe made for drafters.
 
@@ -41,34 +40,33 @@ def quantize_model(
 
     place: a GGUF in BF16, F16 or F32, here or on the Hub, from where it is downloaded. types: types or recipes by name.
     output: a file (for one type), a folder that exists, or None: files beside the source, of one on the Hub in the
-    current folder. overrides: types for single roles. imatrix: an importance matrix or its file.
+    current folder. overrides: types for single roles. imatrix: an importance matrix or its place.
     allow_requantize: take a quantized source, too. force: replace files. threads: all cores if None.
-    progress: of downloading and quantizing.
+    progress: of downloading and quantizing. deep: hash again what the Hub's cache has.
 
     Raises UsageError (no such type or role, a file that exists, a quantized source without `allow_requantize`, an
     importance matrix wanted), BadFileError (no Gemma 4 GGUF, NaN, an importance matrix of another model), GGUFError,
     EnvironmentProblem.
     """
-    kinds = parse_kinds([types] if isinstance(types, str) else types)
-    if not kinds:
-        raise UsageError("no type is given", hint="gemma-mtp quantize --list shows what there is")
-    named, chosen = parse_source(place), [_override(one) for one in _listed(overrides)]
-    wanted = None if output is None else Path(output)
-    importance = imatrix if isinstance(imatrix, ImportanceMatrix) or imatrix is None else read_imatrix(Path(imatrix))
-    path = local_gguf(place, Part.ASSISTANT, progress=progress)
-    outputs = outputs_for(path if named.path else Path(path.name), kinds, wanted)
-    size = path.stat().st_size if path.is_file() else 0
-    with progress("quantizing", size * len(outputs)) as advance:
-        done = quantize_file(
-            path,
-            outputs,
-            overrides=chosen,
-            importance=importance,
-            allow_requantize=allow_requantize,
-            force=force,
-            threads=threads,
-            advance=advance,
-        )
+    kinds, wanted = parse_kinds([types] if isinstance(types, str) else types), None if output is None else Path(output)
+    require_room(kinds, wanted)
+    chosen = [_override(one) for one in _listed(overrides)]
+    if imatrix is not None and not isinstance(imatrix, ImportanceMatrix):
+        imatrix = read_imatrix(fetch_file(fspath(imatrix), progress=progress, deep=deep))
+    with open_model(place, want=Want.FILE, progress=progress, deep=deep) as model:
+        here, named = model.files[0], model.source
+        outputs = outputs_for(here if named is None or named.is_local else Path(here.name), kinds, wanted)
+        with progress("quantizing", model.header.size * len(outputs)) as advance:
+            done = quantize_opened(
+                model,
+                outputs,
+                overrides=chosen,
+                importance=imatrix,
+                allow_requantize=allow_requantize,
+                force=force,
+                threads=threads,
+                advance=advance,
+            )
     LOG.info("%s: %s in %.1f s", place, ", ".join(str(one.path) for one in done.outputs), done.seconds)
     return done
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from os import fspath
-from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import BadFileError, LlamaError, UsageError
+from gemma_mtp.errors import BadFileError, LlamaError
 from gemma_mtp.extras import advice as how_to_install
-from gemma_mtp.hub.source import parse_source
+from gemma_mtp.model.part import Part
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.native import engines
 from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.progress import Progress, silent
-from gemma_mtp.sources.opening import Place
+from gemma_mtp.sources.opening import Place, local_gguf
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
 
@@ -56,16 +55,19 @@ def with_run(
     options: RunOptions | None = None,
     progress: Progress = silent,
 ) -> Report:
-    """The report on a pair of local GGUF files, and what decoding with them shows. A pair with errors is not loaded.
+    """The report on a pair of GGUFs, which are downloaded if need be, and what decoding with them shows.
 
-    progress: counts the prompts.
-    Raises UsageError (no local GGUF files), MissingExtra (no engine), EnvironmentProblem (llama.cpp does not work on
-    this machine at all).
+    A pair with errors is not loaded.
+
+    progress: of downloads, and of the prompts.
+    Raises UsageError (no GGUF files), MissingExtra (no engine), EnvironmentProblem (llama.cpp does not work on this
+    machine at all).
     """
-    job = make_job(target, assistant, context or ContextSettings(), options := options or RunOptions())
+    options = options or RunOptions()
     if report.errors:
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
+    job = make_job(target, assistant, context or ContextSettings(), options, progress)
     done, failed = answers(PROBE, job, job, options, progress)
     names = fspath(target), fspath(assistant)
     results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
@@ -77,15 +79,21 @@ def with_run(
     return replace(report, results=(*report.results, *results), run=tuple(done))
 
 
-def make_job(target: Place, assistant: Place, context: ContextSettings, options: RunOptions) -> Job:
-    """What the child is to do with a pair.
+def make_job(
+    target: Place,
+    assistant: Place,
+    context: ContextSettings,
+    options: RunOptions,
+    progress: Progress = silent,
+) -> Job:
+    """What the child is to do with a pair; progress: of downloading it.
 
-    Raises UsageError (no local GGUF files), MissingExtra (the engine), EnvironmentProblem.
+    Raises UsageError (no GGUF files), MissingExtra (the engine), EnvironmentProblem.
     """
     engine = engines.choose(options.engine)
     return Job(
-        str(_local_file(target)),
-        str(_local_file(assistant)),
+        str(local_gguf(target, Part.TARGET, progress=progress)),
+        str(local_gguf(assistant, Part.ASSISTANT, progress=progress)),
         dict(options.prompts),
         options.tokens,
         options.draft_max,
@@ -95,13 +103,6 @@ def make_job(target: Place, assistant: Place, context: ContextSettings, options:
         engines.settings_for(engine),
         engine,
     )
-
-
-def _local_file(place: Place) -> Path:
-    source = parse_source(place)
-    if source.path is None or not source.path.is_file():
-        raise UsageError("only local GGUF files can be decoded", where=str(place), hint="download or convert it first")
-    return source.path
 
 
 def answers(
@@ -130,8 +131,7 @@ def judged(one: Comparison) -> Finding:
     if one.plain is None or one.drafted is None:
         return warning(
             f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. "
-            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a rounding near-tie or a "
-            "fault",
+            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a near-tie or a fault",
             f"`--engine python` tells the two apart ({how_to_install(engines.EXTRA[engines.PYTHON])})",
             target,
             assistant,

@@ -22,8 +22,9 @@ from gemma_mtp.model.dialects import DIALECTS
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.quantize import Output, quantize_file
 from gemma_mtp.quantize.catalogue import offers
+from gemma_mtp.sources.describe import inspect_model
 from gemma_mtp.sources.pairing import check_runnable
-from gemma_mtp.validate import inspect_model, verify_pair
+from gemma_mtp.validate import verify_pair
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 OURS = ("mtp.centroids", "mtp.centroids_type", "mtp.token_ordering", "mtp.rope_freqs", "centroid_top_k", "n_centroids")
