@@ -8,7 +8,7 @@ from os import fspath
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import BadFileError, LlamaError
+from gemma_mtp.errors import BadFileError, CheckpointError, LlamaError
 from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.model.part import Part
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
@@ -117,6 +117,8 @@ def answers(
                 advance(1)
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except CheckpointError:  # of --reference: not the pair's fault
+        raise
     except BadFileError as refusal:
         return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None

@@ -164,7 +164,7 @@ def test_a_pair_as_llama_cpp_names_it(swapped: bool, target_gguf: GGUFFactory, a
         (["bench", "-m", "a"], "the assistant is missing"),
         (["verify", "-md", "a"], "the target is missing"),
         (["bench"], "the target is missing"),
-        (["serve", "a"], "the assistant is missing"),
+        (["verify", "a"], "the assistant is missing"),
         (["run", "-m", "a", "b", "c"], "c is one too many"),
         (["run", "a", "-m", "b", "-md", "c"], "a is one too many"),
     ],

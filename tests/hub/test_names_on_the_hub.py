@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application

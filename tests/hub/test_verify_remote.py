@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.hub.download import fetch_checkpoint

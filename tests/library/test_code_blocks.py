@@ -11,16 +11,14 @@ from typing import Any
 
 import pytest
 import typer
-from code_blocks import DOCUMENTS, Line, fenced, lines
-from local_hub.stub import HubStub
+from helpers.chat_templates import with_template
+from helpers.code_blocks import DOCUMENTS, Line, fenced, lines
+from helpers.local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application
 from gemma_mtp.convert import convert_dialect
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.files.gguf_reader import GGUFFile
-from gemma_mtp.files.gguf_values import string
-from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.dialects import ATOMIC
 
 LINES = [line for path in DOCUMENTS for line in lines(path)]
@@ -68,16 +66,6 @@ def test_command_lines_can_be_typed(line: Line):
         assert {word.split("=")[0] for word in words if word.startswith("-")} <= {*options_of(command(name)), "--help"}
     else:
         command(name).make_context(name, words)
-
-
-def with_template(source: Path, path: Path) -> None:
-    """A copy that can be chatted with, as a real target can."""
-    template = string("{% for message in messages %}{{ message['content'] }}{% endfor %}")
-    with GGUFFile(source) as file:
-        plans = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in file.tensors.values()]
-        with GGUFWriter(path, {**file.metadata, "tokenizer.chat_template": template}, plans) as writer:
-            for tensor in file.tensors.values():
-                writer.write_next([file.data(tensor).tobytes()])
 
 
 class Shelf:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
-from runs import finished
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
+from helpers.generations import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError

@@ -113,7 +113,7 @@ def test_bad_files_are_refused_before_anything_is_written(source: Path, tmp_path
         with pytest.raises(BadFileError) as error:
             quantize_file(tmp_path / name, [Output(tmp_path / "out.gguf", "Q8_0")])
         assert name in str(error.value)
-    with pytest.raises(BadFileError, match="cannot be read"):
+    with pytest.raises(BadFileError, match="no such file"):
         quantize_file(tmp_path / "none.gguf", [Output(tmp_path / "out.gguf", "Q8_0")])
     assert not (tmp_path / "out.gguf").exists()
 

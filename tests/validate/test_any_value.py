@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from helpers.loader_keys import keys_of
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import ASSISTANT, TARGET, Model
-from test_keys_llama_cpp import keys_of
 
 from gemma_mtp.bench.bench import model_file
 from gemma_mtp.convert import convert_dialect

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, model_keys, model_tensors, vocabulary, write_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import ASSISTANT, TARGET, Model, model_keys, model_tensors, vocabulary, write_gguf
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv

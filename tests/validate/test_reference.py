@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 
 import pytest
-from making import ASSISTANT, Model, changed
-from test_verify_cli import command
+from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, Model, changed
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError, MissingExtra, UsageError
@@ -79,7 +79,7 @@ def test_without_the_extra(good_pair, monkeypatch):
 
 
 def test_checkpoints_instead_of_files():
-    with pytest.raises(UsageError, match="only local GGUF files"):
+    with pytest.raises(UsageError, match="a GGUF is needed"):
         compared(*CHECKPOINTS)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from making import ASSISTANT, TARGET, Model
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 from gemma_mtp.convert import convert_dialect
 from gemma_mtp.demo.pair import PAIR

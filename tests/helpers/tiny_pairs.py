@@ -101,14 +101,14 @@ def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Mapping[str, 
 
     tensors: name -> type and data, F32 as numbers [rows, columns], other types as bytes [rows, row bytes].
     """
-    plans = [_plan(name, kind, data) for name, (kind, data) in tensors.items()]
+    plans = [plan_of(name, kind, data) for name, (kind, data) in tensors.items()]
     with path.open("wb") as file:
         file.write(encode_header(metadata, plans))
         for plan, (_, data) in zip(plans, tensors.values(), strict=True):
             file.write(np.ascontiguousarray(data).tobytes().ljust(padded(plan.nbytes), b"\0"))
 
 
-def _plan(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
+def plan_of(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
     elements = block_size(kind)
     size = row_bytes(kind, elements)
     columns = data.shape[-1] * data.itemsize // size * elements  # what a row has beside its blocks is less than one
