@@ -124,7 +124,7 @@ class Host:
         return int(text) if text.isdecimal() else default
 
 
-def parse_host(runtime: str | None, settings: str | None, gpu: str | None = None) -> Host:
+def parse_host(runtime: str | None = None, settings: str | None = None, gpu: str | None = None) -> Host:
     """`--runtime NAME[@VERSION]`, `--settings "OPTIONS"` and `--gpu NAME`. Raises UsageError."""
     options = MappingProxyType(parse_settings(settings or ""))
     if runtime is None:

@@ -161,7 +161,7 @@ def test_a_pair_as_llama_cpp_names_it(swapped: bool, target_gguf: GGUFFactory, a
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["verify", "-m", "a"], "the assistant is missing"),
+        (["bench", "-m", "a"], "the assistant is missing"),
         (["verify", "-md", "a"], "the target is missing"),
         (["bench"], "the target is missing"),
         (["verify", "a"], "the assistant is missing"),

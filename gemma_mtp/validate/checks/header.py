@@ -9,7 +9,6 @@ from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
-from gemma_mtp.validate.pair import Pair
 
 
 def model_keys(side: OpenModel) -> Finding:
@@ -33,9 +32,8 @@ def _judged(side: OpenModel, faults: Sequence[str], what: str, read: int) -> Fin
     return error(f"{what}: {text}", RECONVERT, **{side.part: f"{len(faults)} wrong"})
 
 
-def mtp_layers(pair: Pair) -> Finding:
+def mtp_layers(side: OpenModel) -> Finding:
     """`nextn_predict_layers` = `block_count`: llama.cpp asserts that all layers of an assistant are MTP layers."""
-    side = pair.assistant
     wanted, found = side.hyper.layers, side.keys.values.get("nextn_predict_layers")
     if found is None:
         return skipped("this dialect has no such key")
@@ -50,9 +48,8 @@ def mtp_layers(pair: Pair) -> Finding:
     )
 
 
-def own_width(pair: Pair) -> Finding:
+def own_width(side: OpenModel) -> Finding:
     """The assistant says a target width, and it is not its own: llama.cpp takes that for a missing key."""
-    side = pair.assistant
     values = ("", f"{side.hyper.backbone} / {side.hyper.hidden}")
     if side.hyper.backbone != side.hyper.hidden:
         return ok(*values)
