@@ -25,10 +25,14 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.progress import Progress as Display
+from gemma_mtp.progress import silent
 from gemma_mtp.quantize import Output
+from gemma_mtp.sources.opening import Place, fetch
 from gemma_mtp.sources.splits import split_parts
 from gemma_mtp.validate.verify import verify_pair
 
@@ -169,6 +173,12 @@ def _check(job: Job) -> None:
         raise UsageError(
             "there is nothing to learn from", hint="name texts (--text FILE) or questions (--prompts FILE), or both"
         )
+
+
+def brought(assistant: Place, progress: Display = silent) -> Path:
+    """The assistant's GGUF or folder on this machine, downloaded if it is on the Hub. Raises what `fetch` raises."""
+    source = parse_source(assistant)
+    return source.path or fetch(source, Part.ASSISTANT, progress)[0]
 
 
 def as_gguf(assistant: Path, folder: Path) -> Path:
@@ -324,9 +334,9 @@ def _proved(job: Job, signals: Signals, stock: Path, adapted: Path, tell: Tell) 
     course = Course(job.target, prompts, tokens, job.recipe.seed, job.context, job.model)
     done, all_laps = 0, 2 * len(measuring.WAYS) * len(prompts)
 
-    def advance() -> None:
+    def advance(count: int) -> None:
         nonlocal done
-        done += 1
+        done += count
         tell(Told("measuring", done / all_laps))
 
     before, after = (measuring.measure(path, course, advance) for path in (stock, adapted))

@@ -87,12 +87,12 @@ def laps(assistant: Path, course: Course) -> Iterator[Lap]:
                 yield Lap(way, number, counts, tuple(running.tokens))
 
 
-def measure(assistant: Path, course: Course, advance: Callable[[], object] = lambda: None) -> Measured:
+def measure(assistant: Path, course: Course, advance: Callable[[int], object] = lambda _: None) -> Measured:
     """Continue all prompts, greedily and drawing. Raises what MtpEngine raises, NativeCrash."""
     found = []
     for lap in in_child(LAPS, assistant, course, files=(course.target, assistant)):
         found.append(lap)
-        advance()
+        advance(1)
     return Measured(assistant, tuple(found))
 
 

@@ -8,9 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
-
-from gguf import LlamaFileType
 
 from gemma_mtp import __version__
 from gemma_mtp.bench.laps import Lap
@@ -19,18 +16,19 @@ from gemma_mtp.bench.recommendation import recommend
 from gemma_mtp.bench.results import AUTO, BenchResults, Machine, ModelFile, Recommendation, Settings
 from gemma_mtp.bench.summary import confidence_rows, rows
 from gemma_mtp.cores import decoding_threads
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import Memory, Winner
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.native.stats import Statistics
+from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.opening import open_model
 from gemma_mtp.sources.pairing import check_runnable
 
 
-def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
-    """Measure. `on_lap` is told each lap that is done.
+def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
+    """Measure. progress: counts the laps.
 
     Raises BadFileError (no pair), UsageError, MissingExtra, LlamaError, NativeCrash, EnvironmentProblem.
     """
@@ -39,9 +37,10 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
     check_runnable(pair.target, pair.assistant)
     machine = _machine(plan.engines)
     laps = []
-    for lap in measure(plan):
-        laps.append(lap)
-        on_lap(lap)
+    with progress("measuring", len(plan.tasks()), "laps") as advance:
+        for lap in measure(plan):
+            laps.append(lap)
+            advance(1)
     found, confidence = rows(laps), confidence_rows(laps)
     model = pair.model or ModelSettings()
     recommendations = {
@@ -105,22 +104,10 @@ def judged(statistics: Statistics) -> int:
 
 def model_file(path: Path) -> ModelFile:
     """Raises GGUFError."""
-    with GGUFFile(path) as file:
-        name, number = (file.metadata.get(f"general.{key}") for key in ("name", "file_type"))
+    with open_model(path) as model:
         return ModelFile(
-            name=(name.text() if name else None) or path.stem,
-            file=path.name,
-            bytes=path.stat().st_size,
-            type=_type_name(number and number.integer()),
+            name=model.text("general.name") or path.stem, file=path.name, bytes=model.header.size, type=model.type
         )
-
-
-def _type_name(number: Any) -> str:
-    """llama.cpp's name of `general.file_type`: 15 -> Q4_K_M."""
-    try:
-        return LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_")
-    except ValueError:
-        return "unknown"
 
 
 def _machine(engines: tuple[str, ...]) -> Machine:

@@ -18,10 +18,12 @@ TEXTS, TRAINING, MEASURING = "Texts", "Training", "Measuring"
 
 
 def adapt(
-    target: Annotated[Path, typer.Argument(help="The target that you run, a GGUF of any type.", metavar="TARGET.gguf")],
+    target: Annotated[str, typer.Argument(help="The target that you run, a GGUF of any type.", metavar="TARGET.gguf")],
     assistant: Annotated[
-        list[Path],
-        typer.Argument(help="Its assistant: a GGUF or a checkpoint's folder. With --measure any number of GGUFs."),
+        list[str],
+        typer.Argument(
+            help="Its assistant: a GGUF or a checkpoint, also on the Hub. With --measure any number of GGUFs."
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write (for one type), or an existing folder.")
@@ -85,7 +87,7 @@ def adapt(
         bool, typer.Option("--measure", help="Only measure the assistants.", rich_help_panel=MEASURING)
     ] = False,
     original: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="With --measure: the target that the assistant was made for.", rich_help_panel=MEASURING),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would take, from the headers.")] = False,
@@ -116,20 +118,23 @@ def adapt(
     """
     from dataclasses import replace
 
-    from gemma_mtp.adapt.adapt import Job, require_torch
-    from gemma_mtp.cli.output import native_log
+    from gemma_mtp.adapt.adapt import Job, brought, require_torch
+    from gemma_mtp.cli.output import native_log, progress_bar
     from gemma_mtp.errors import UsageError
-    from gemma_mtp.hub.source import check_local
+    from gemma_mtp.model.part import Part
     from gemma_mtp.native.backend import settings_for_this_machine
     from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.sources.opening import local_gguf
 
-    check_local(target, original, *[path for path in assistant if not path.is_dir()], *(text or []), *(prompts or []))
     context = ContextSettings(threads=threads)
     texts, asked = tuple(text or ()), tuple(prompts or ())
     if measure:
         model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
         with native_log(verbose, log):
-            _measure(target, assistant, original, texts, asked, openings, continuation, seed, context, model, json)
+            here = local_gguf(target, Part.TARGET, progress=progress_bar)
+            first = local_gguf(original, Part.TARGET, progress=progress_bar) if original else None
+            others = [local_gguf(one, Part.ASSISTANT, progress=progress_bar) for one in assistant]
+            _measure(here, others, first, texts, asked, openings, continuation, seed, context, model, json)
         return
     if len(assistant) > 1:
         raise UsageError(f"{len(assistant)} assistants are named", hint="adapt one, or add --measure")
@@ -139,13 +144,15 @@ def adapt(
     require_torch()
     from gemma_mtp.adapt.train import Recipe
 
+    here, stock = local_gguf(target, Part.TARGET, progress=progress_bar), brought(assistant[0], progress_bar)
+
     recipe = Recipe(train, rate, epochs, None, None, seed, device=chosen(device), candidates=candidates)
     job = Job(
-        target,
-        assistant[0],
+        here,
+        stock,
         texts,
         asked,
-        outputs_of(assistant[0], target, type or ["Q8_0"], output),
+        outputs_of(here, type or ["Q8_0"], output),
         recipe,
         number(tokens),
         minutes,
@@ -186,11 +193,11 @@ def _measure(
     from gemma_mtp.adapt.adapt import course_for
     from gemma_mtp.adapt.measuring import WAYS, measure, verdict
     from gemma_mtp.cli.adapt_table import print_measured
-    from gemma_mtp.cli.output import print_json, step_progress
+    from gemma_mtp.cli.output import print_json, progress_bar
 
     course = course_for(target, texts, prompts, openings, continuation, seed, context, model)
     rounds = len(WAYS) * len(course.prompts)
-    with step_progress("measuring", rounds * (len(assistants) + bool(original))) as advance:
+    with progress_bar("measuring", rounds * (len(assistants) + bool(original)), "texts") as advance:
         found = [measure(assistant, course, advance) for assistant in assistants]
         reference = None
         if original:
@@ -205,8 +212,8 @@ def _measure(
 
 
 def _estimate(
-    target: Path,
-    assistant: Path,
+    target: str,
+    assistant: str,
     tokens: int,
     epochs: float,
     length: int,
@@ -249,7 +256,7 @@ def chosen(device: str) -> str:
     return ("cuda" if there else "cpu") if device == "auto" else device
 
 
-def outputs_of(assistant: Path, target: Path, types: Sequence[str], wanted: Path | None):  # type: ignore[no-untyped-def]
+def outputs_of(target: Path, types: Sequence[str], wanted: Path | None):  # type: ignore[no-untyped-def]
     """The files to write: as named, or `mtp-<target>-<TYPE>.gguf` in a folder. Raises UsageError."""
     from gemma_mtp.errors import UsageError
     from gemma_mtp.quantize import Output

@@ -9,15 +9,18 @@ from typing import Annotated, Literal
 import typer
 
 from gemma_mtp.cli.options import (
+    Assistant,
     Batch,
     CacheType,
     Ctx,
     DecodingThreads,
+    Deep,
     FlashAttention,
     Force,
     GpuLayers,
     Json,
     Log,
+    Target,
     Verbose,
     engine_settings,
     takes_pair,
@@ -29,8 +32,8 @@ DEFAULT_P_MINS = (0.5, 0.8)
 
 @takes_pair
 def bench(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
+    target: Target,
+    assistant: Assistant = None,
     draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4,
     auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True,
     p_min: Annotated[
@@ -67,6 +70,7 @@ def bench(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
     json: Json = False,
@@ -80,6 +84,8 @@ def bench(
 
     - `gemma-mtp bench target.gguf mtp-target.gguf`
 
+    - `gemma-mtp bench ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M`
+
     - `gemma-mtp bench target.gguf mtp-target.gguf --draft-max 6 --plot speedup.png -o results.json`
 
     - `gemma-mtp bench target.gguf mtp-target.gguf --engine both --category code --category math`
@@ -91,12 +97,11 @@ def bench(
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
     from gemma_mtp.cli.engines import choose_engine
-    from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
+    from gemma_mtp.cli.output import native_log, print_json, print_note, progress_bar
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.files.atomic import atomic_output, check_output
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
 
-    check_local(target, assistant)
     texts = choose_prompts(prompts, category)
     if plot:
         check_plot(plot, force)
@@ -112,8 +117,10 @@ def bench(
         flash_attention=flash_attention,
         cache_type=cache_type,
     )
+    files = pair_of(target, assistant, deep=deep)
+    assert files.assistant is not None  # drafting is what is measured
     plan = Plan(
-        Pair(target, assistant, draft_max, context, model),
+        Pair(files.target, files.assistant, draft_max, context, model),
         tuple(texts.items()),
         (*range(1, draft_max + 1), *([AUTO] if auto else [])),
         engines=tuple(chosen),
@@ -121,10 +128,10 @@ def bench(
         repeats=repeats,
         p_mins=tuple(sorted({one for one in (DEFAULT_P_MINS if p_min is None else p_min) if one})),
     )
-    with native_log(verbose, log), step_progress("measuring", len(plan.tasks())) as advance:
-        results = run_bench(plan, on_lap=lambda _: advance())
+    with native_log(verbose, log):
+        results = run_bench(plan, progress=progress_bar)
     if output:
-        content = json_text.dumps(results.to_json(), indent=2).encode() + b"\n"
+        content = json_text.dumps(results.to_dict(), indent=2).encode() + b"\n"
         with atomic_output(output, size=len(content), force=force) as file:
             file.write(content)
         print_note(f"written: {output}")
@@ -132,6 +139,6 @@ def bench(
         draw(results, plot, force=force)
         print_note(f"drawn: {plot}")
     if json:
-        print_json(results.to_json())
+        print_json(results.to_dict())
     else:
         print_bench(results)

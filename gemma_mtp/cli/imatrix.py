@@ -11,8 +11,8 @@ from gemma_mtp.cli.options import DecodingThreads, Force, GpuLayers, Json, Log, 
 
 
 def imatrix(
-    target: Annotated[Path, typer.Argument(help="The target, a GGUF of any type.", metavar="TARGET.gguf")],
-    assistant: Annotated[Path, typer.Argument(help="Its assistant: a GGUF or a checkpoint's folder.")],
+    target: Annotated[str, typer.Argument(help="The target, a GGUF of any type.", metavar="TARGET.gguf")],
+    assistant: Annotated[str, typer.Argument(help="Its assistant: a GGUF or a checkpoint's folder.")],
     text: Annotated[list[Path], typer.Option(help="JSONL, .txt, llama-server's log, or a folder. Repeatable.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("mtp-imatrix.gguf"),
     tokens: Annotated[str, typer.Option(help="Tokens to record at most.")] = "50k",
@@ -37,20 +37,22 @@ def imatrix(
     """
     from dataclasses import replace
 
+    from gemma_mtp.adapt.adapt import brought
     from gemma_mtp.adapt.adapt import imatrix as make
     from gemma_mtp.cli.adapt import number
     from gemma_mtp.cli.adapt_table import Stages
-    from gemma_mtp.cli.output import native_log, print_json, print_note
-    from gemma_mtp.hub.source import check_local
+    from gemma_mtp.cli.output import native_log, print_json, print_note, progress_bar
+    from gemma_mtp.model.part import Part
     from gemma_mtp.native.backend import settings_for_this_machine
     from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.sources.opening import local_gguf
 
-    check_local(target, *([] if assistant.is_dir() else [assistant]), *text)
+    here, stock = local_gguf(target, Part.TARGET, progress=progress_bar), brought(assistant, progress_bar)
     model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
     context = ContextSettings(threads=threads)
     with native_log(verbose, log):
         found = make(
-            target, assistant, tuple(text), output, number(tokens), length, context, model, force=force, tell=Stages()
+            here, stock, tuple(text), output, number(tokens), length, context, model, force=force, tell=Stages()
         )
     if json:
         print_json({"file": str(output), "tokens": found.tokens, "rows": dict(found.counts)})

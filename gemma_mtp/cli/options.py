@@ -36,6 +36,14 @@ DecodingThreads = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show llama.cpp's own log on stderr.")]
 Log = Annotated[Path | None, typer.Option("--log", help="Write llama.cpp's own log there.")]
 
+#: A target and its assistant, wherever they stand: what is on the Hub is downloaded once.
+Target = Annotated[
+    str, typer.Argument(help="The target, a GGUF: a path, owner/repo[:TYPE] or hf://owner/repo/file.gguf.")
+]
+Assistant = Annotated[
+    str | None,
+    typer.Argument(help="Its assistant, likewise. Left out: the `mtp-*.gguf` beside the target, as llama.cpp's -hf."),
+]
 #: Draft lengths where nobody says or knows better: fixed ones, and at most with --draft auto.
 FIXED, ADAPTIVE = 3, 8
 

@@ -11,15 +11,18 @@ from gemma_mtp.cli.options import (
     ADAPTIVE,
     CHAT,
     FIXED,
+    Assistant,
     Batch,
     CacheType,
     Ctx,
     DecodingThreads,
+    Deep,
     Engine,
     FlashAttention,
     GpuLayers,
     Json,
     Log,
+    Target,
     Think,
     Verbose,
     engine_settings,
@@ -34,8 +37,8 @@ DRAFTING, SAMPLING = "Drafting", "Sampling"
 
 @takes_pair
 def run(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
+    target: Target,
+    assistant: Assistant = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="The text to continue. Without it: --file, or standard input.")
     ] = None,
@@ -131,6 +134,7 @@ def run(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
     json: Json = False,
@@ -140,6 +144,8 @@ def run(
     The text goes to stdout, the statistics to stderr. Ctrl-C stops the text, and the statistics are told all the same.
 
     Examples:
+
+        gemma-mtp run ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M --chat
 
         gemma-mtp run target.gguf mtp-target.gguf -p "def main():" -n 100 --draft-max 3
 
@@ -153,18 +159,15 @@ def run(
     from gemma_mtp.cli.drafting import as_bench_found
     from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import native_log, print_note
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.settings import NO_DRAFTS, ChatSettings, Drafting, Sampling
 
-    check_local(target, assistant)
     if no_draft:
         draft = "off"
-    if assistant is None and draft != "off":
-        raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
     if engine == "cpp" and draft == "auto":
         raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
     if engine == "cpp" and sampling == "reject" and temp:
@@ -176,8 +179,7 @@ def run(
         raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
     loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
     chosen = choose_engine(engine, loop=loop)
-    loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
-    chosen = choose_engine(engine, loop=loop)
+    text = None if talk else read_prompt(prompt, file)
     context, model = engine_settings(
         chosen,
         ctx=ctx,
@@ -187,19 +189,20 @@ def run(
         flash_attention=flash_attention,
         cache_type=cache_type,
     )
+    pair = pair_of(target, assistant, drafting=draft != "off", deep=deep)
     drafting = NO_DRAFTS
-    if assistant is not None and draft != "off":
+    if pair.assistant is not None:
         usual = ADAPTIVE if draft == "auto" else FIXED
         drafting = Drafting(draft_max or usual, draft_min, p_min or 0.0, draft == "auto")
-        memory = open_memory(target, assistant, context, model)
+        memory = open_memory(pair.target, pair.assistant, context, model)
         if drafting.auto and memory and memory.experience(drafting.p_min):
             print_note("--draft auto goes on with what was learned of this pair on this machine")
         elif not (drafting.auto or draft_max or draft_min or p_min is not None):
             drafting = as_bench_found(drafting, memory, chosen)
     request = session.Request(
-        target,
-        assistant,
-        None if talk else read_prompt(prompt, file),
+        pair.target,
+        pair.assistant,
+        text,
         chat=ChatSettings(system, think) if chat else None,
         max_tokens=UNENDING if tokens == -1 else tokens,
         drafting=drafting,

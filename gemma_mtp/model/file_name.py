@@ -23,6 +23,8 @@ OTHER_ROLES = ("mmproj", "imatrix", FAMILY.prefix, "eagle3-", "dflash-", "dspark
 _TYPE = r"(?i:BF16|F16|F32|I?Q\d\w*|TQ\d\w*|(?:MX|NV)FP4\w*)|draft-\w+"
 _DIALECT = "|".join(name for name in DIALECTS if name != MAINLINE.name)
 _NAME = re.compile(rf"(?P<model>.+?)(?:[-.](?P<type>{_TYPE}))?(?:-(?P<dialect>{_DIALECT}))?")
+#: What a part of a split GGUF has at the end of its name, which is no part of the model's.
+PART_ENDING = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class FileName:
     @classmethod
     def parse(cls, name: str | PurePath) -> FileName:
         """The parts of any name or path, whether it follows the rules or not; `check_published` tells."""
-        stem = PurePath(name).name.removesuffix(ENDING)
+        stem = PART_ENDING.sub("", PurePath(name).name.removesuffix(ENDING))
         part = Part.ASSISTANT if stem.startswith(FAMILY.prefix) else Part.TARGET
         match = _NAME.fullmatch(stem.removeprefix(FAMILY.prefix))
         if match is None:  # nothing but the prefix

@@ -39,8 +39,8 @@ class Template:
         """The conversation up to where the model's answer begins, without the begin token, which a tokenizer adds.
 
         messages: {"role": "system" | "user" | "assistant", "content": text}. thinking: the template's
-        `enable_thinking`. open_turn: whether the model speaks next. Raises BadFileError (it is no Jinja template, fails, or
-        takes more than it may).
+        `enable_thinking`. open_turn: whether the model speaks next. Raises BadFileError (it is no Jinja template,
+        fails, or takes more than it may).
         """
         try:
             text = self._renderer.render(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.quantize.engine import Output, check_architecture, in_llama_order
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import RECIPES, Recipe
 from gemma_mtp.quantize.types import FILE_TYPES
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import Place, Want, open_model
 
 KINDS: tuple[Kind, ...] = (*FILE_TYPES.values(), *RECIPES.values())
 
@@ -30,17 +31,20 @@ class Offer:
     summary: str
     size: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def offers(source: Path | None = None) -> list[Offer]:
-    """Everything on offer, with sizes for `source` if one is given. Raises BadFileError."""
+def offers(source: Place | None = None) -> list[Offer]:
+    """Everything on offer, with sizes for the GGUF at `source` if one is given: of it only the header is read.
+
+    Raises BadFileError, and what `open_model` raises.
+    """
     if source is None:
         return [_offer(kind, None) for kind in KINDS]
-    with GGUFFile(source) as file:
-        check_architecture(file)
-        return [_offer(kind, _size(kind, file)) for kind in KINDS]
+    with open_model(source, want=Want.GGUF) as model:
+        check_architecture(model)
+        return [_offer(kind, _size(kind, model)) for kind in KINDS]
 
 
 def default_output(source: Path, kind: str) -> Path:
@@ -48,20 +52,32 @@ def default_output(source: Path, kind: str) -> Path:
     return source.with_name(str(FileName.parse(source).of_type(find_kind(kind).name)))
 
 
-def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
-    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`, as outputs.
-
-    Raises UsageError: no type, an unknown one, an output's name with several.
-    """
+def split_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`: the output's name, if any, and types."""
     named = bool(words) and words[0].endswith(".gguf")
-    path, kinds = (Path(words[0]), parse_kinds(words[1:])) if named else (None, parse_kinds(words))
+    return (Path(words[0]), list(words[1:])) if named else (None, list(words))
+
+
+def outputs_for(source: Path, kinds: Sequence[str], wanted: Path | None = None) -> list[Output]:
+    """The files to make of `source`. wanted: a file (for one kind), an existing folder, or None: beside the source.
+
+    Raises UsageError: several kinds for one file.
+    """
+    require_room(kinds, wanted)
+    if wanted is None or wanted.is_dir():
+        beside = source if wanted is None else wanted / source.name
+        return [Output(default_output(beside, kind), kind) for kind in kinds]
+    return [Output(wanted, kind) for kind in kinds]
+
+
+def require_room(kinds: Sequence[str], wanted: Path | None) -> None:
+    """Raises UsageError: no kind, or several for one file."""
     if not kinds:
         raise UsageError("no type is given", hint="gemma-mtp quantize --list shows what there is")
-    if path and len(kinds) > 1:
+    if wanted is not None and not wanted.is_dir() and len(kinds) > 1:
         raise UsageError(
-            f"one output, {path}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
+            f"one output, {wanted}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
         )
-    return [Output(path or default_output(source, kind), kind) for kind in kinds]
 
 
 def parse_kinds(words: Sequence[str]) -> list[str]:
@@ -75,9 +91,9 @@ def _offer(kind: Kind, size: int | None) -> Offer:
     return Offer(kind.name, kind.bits, False, kind.needs_importance, "", size)
 
 
-def _size(kind: Kind, file: GGUFFile) -> int:
-    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(file)]
-    names = None if isinstance(kind, Recipe) or not kind.needs_importance else file.tensors.keys()
-    types = plan_types(kind, file.metadata, tensors, importance=names)
+def _size(kind: Kind, model: OpenModel) -> int:
+    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(model)]
+    names = None if isinstance(kind, Recipe) or not kind.needs_importance else model.tensors.keys()
+    types = plan_types(kind, model.metadata, tensors, importance=names)
     plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
-    return GGUFWriter(file.path, file_metadata(kind, file.metadata), plans).size
+    return GGUFWriter(Path(), file_metadata(kind, model.metadata), plans).size

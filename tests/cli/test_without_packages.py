@@ -93,7 +93,12 @@ INSTALL = {
         (SERVER, ("serve", "T", "A", "--port", "0"), "C++ engine needs the package xllamacpp, which is", "serve"),
         (SERVER, ("run", "T", "A", "-p", "x", "--engine", "cpp"), "C++ engine needs the package xllamacpp", "serve"),
         (SERVER, ("bench", "T", "A", "--engine", "both"), "C++ engine needs the package xllamacpp", "serve"),
-        (LOOP, ("run", "T", "A", "-p", "x", "--engine", "python"), "loop needs the package llama-cpp-python", "runtime"),
+        (
+            LOOP,
+            ("run", "T", "A", "-p", "x", "--engine", "python"),
+            "loop needs the package llama-cpp-python",
+            "runtime",
+        ),
         (LOOP, ("run", "T", "A", "-p", "x", "--draft", "auto"), "--draft auto needs the package llama-cpp", "runtime"),
         (
             LOOP,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from runs import finished
+from helpers.generations import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime import Drafting, MtpEngine, Round
 from gemma_mtp.mtp_runtime.sampler import Greedy
-
 
 PROMPT = PROMPTS[0]
 
