@@ -108,8 +108,6 @@ def bench(
     if output:
         check_output(output, force)
     chosen = [choose_engine(name) for name in (ENGINES if engine == "both" else (engine,))]
-    files = pair_of(target, assistant, deep=deep)
-    assert files.assistant is not None  # drafting is what is measured
     context, model = engine_settings(
         chosen[0],
         ctx=ctx,
@@ -119,6 +117,8 @@ def bench(
         flash_attention=flash_attention,
         cache_type=cache_type,
     )
+    files = pair_of(target, assistant, deep=deep)
+    assert files.assistant is not None  # drafting is what is measured
     plan = Plan(
         Pair(files.target, files.assistant, draft_max, context, model),
         tuple(texts.items()),

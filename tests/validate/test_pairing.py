@@ -58,7 +58,7 @@ def test_swapped(good_pair: tuple[Path, Path]):
 
 def test_a_checkpoint_is_no_file_for_llama_cpp(good_pair: tuple[Path, Path], tmp_path: Path):
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(UsageError, match="runs GGUF files"):
+    with pytest.raises(UsageError, match="this is a checkpoint"):
         check_runnable(tmp_path / "checkpoint", good_pair[1])
 
 
