@@ -25,6 +25,7 @@ COMMANDS = (
     "run",
     "bench",
     "serve",
+    "export",
     "push",
     "make",
     "demo",
