@@ -169,7 +169,8 @@ def _draft(wishes: Wishes, target: _Place, assistant: _Place) -> tuple[int, str]
         return wishes.draft, "as asked for"
     if wishes.bench is None:
         usual = USUAL_DRAFTS.get(target.size, USUAL_DRAFT)
-        return usual, f"the usual length; {ours('bench', target.name, assistant.name)} finds this pair's"
+        finds = f"; {ours('bench', target.name, assistant.name)} finds this pair's" if target.files else ""
+        return usual, f"the usual length{finds}"
     results = read_results(wishes.bench)
     _require_measured(results, wishes.bench, target, assistant)
     best = results.recommendation

@@ -17,7 +17,7 @@ READ = date(2026, 11, 26)
 LLAMA_SINCE = "b9553 (June 7, 2026); E2B and E4B from June 8, 2026"
 NO_LOGPROBS = "drafted tokens have no logprobs: 0.0 and no alternatives are answered for them"
 NO_IMAGES = "turns with images are not drafted"
-SILENT = "without it the assistant is loaded and never drafts, without a word"
+SILENT = "without it the assistant is loaded and never drafts, without a word; b11549 ends at loading"
 #: What every copy of llama.cpp's server shows.
 TIMINGS = "`draft_n` and `draft_n_accepted` in the `timings` of every answer"
 
@@ -63,8 +63,8 @@ HOSTS: tuple[HostRecord, ...] = (
         f"{TIMINGS}; GET /models shows the arguments of each model",
         (("llama-server", "--models-preset", "{file}"),),
         (
-            "--models-dir alone finds an assistant named mtp-....gguf beside the target, loads it and never drafts: "
-            "the type has to stand in a preset (a section named after the folder is joined with what was found there)",
+            "--models-dir alone finds an assistant named mtp-....gguf beside the target (b11434; b10434 does not) "
+            "and never drafts with it: the type has to stand in a preset, in a section named after the folder",
             "--spec-type on the router's own command line reaches every model; those without a drafter fail to start",
             NO_LOGPROBS,
             NO_IMAGES,
@@ -143,6 +143,7 @@ HOSTS: tuple[HostRecord, ...] = (
             )
         ),
         "its console tells drafted and accepted tokens",
+        own_options=True,
         limits=("1.114.1 and before do not know the assistant; for 1.115 an error about the vocabulary was reported",),
     ),
     HostRecord(
