@@ -198,15 +198,11 @@ class Costs:
         verifying = sum(
             (more - fewer) * self._verify[drafts] for drafts, (more, fewer) in enumerate(pairwise(at_least))
         )
-        return verifying + _steps(one) * self._step[kind] + one.rounds * self._rest[kind]
-
-
-def _steps(one: Statistics) -> int:
-    return one.drafted + one.cut
+        return verifying + one.drafted * self._step[kind] + one.rounds * self._rest[kind]
 
 
 def _step_seconds(some: Sequence[Statistics]) -> float:
-    return median(one.draft_seconds / _steps(one) for one in some if _steps(one))
+    return median(one.draft_seconds / one.drafted for one in some if one.drafted)
 
 
 def _rest_seconds(some: Sequence[Statistics]) -> float:

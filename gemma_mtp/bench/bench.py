@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,14 +16,17 @@ from gemma_mtp import __version__
 from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.recommendation import recommend
-from gemma_mtp.bench.results import BenchResults, Machine, ModelFile, Settings
-from gemma_mtp.bench.summary import rows
+from gemma_mtp.bench.results import AUTO, BenchResults, Machine, ModelFile, Recommendation, Settings
+from gemma_mtp.bench.summary import confidence_rows, rows
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.files.gguf_reader import GGUFFile
+from gemma_mtp.mtp_runtime.control import Experience
+from gemma_mtp.mtp_runtime.memory import Memory, Winner
 from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
+from gemma_mtp.native.stats import Statistics
 
 
 def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
@@ -39,8 +42,21 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
     for lap in measure(plan):
         laps.append(lap)
         on_lap(lap)
-    found = rows(laps)
+    found, confidence = rows(laps), confidence_rows(laps)
     model = pair.model or ModelSettings()
+    recommendations = {
+        engine: recommend(
+            found,
+            engine,
+            target=pair.target,
+            assistant=pair.assistant,
+            context=context,
+            model=model,
+            confidence=confidence,
+        )
+        for engine in plan.engines
+    }
+    remember(Memory(pair.target, pair.assistant, context, model), laps, recommendations)
     return BenchResults(
         gemma_mtp=__version__,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -60,10 +76,31 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
             prompts=dict(Counter(category for category, _ in plan.prompts)),
         ),
         rows=tuple(found),
-        recommendation=recommend(
-            found, plan.engines[0], target=pair.target, assistant=pair.assistant, context=context, model=model
-        ),
+        recommendation=recommendations[plan.engines[0]],
+        confidence=tuple(confidence),
     )
+
+
+def remember(memory: Memory, laps: Sequence[Lap], recommendations: Mapping[str, Recommendation]) -> None:
+    """Keep for the next start what was found: the winners, and for `control.Auto` what rounds cost."""
+    for engine, one in recommendations.items():
+        memory.keep_winner(engine, Winner(one.draft, one.p_min, one.speedup))
+    told = [lap for lap in laps if lap.task.engine == "python" and lap.task.draft != AUTO and not lap.task.p_min]
+    costs: dict[int, tuple[float, ...]] = {}
+    for lap in told:
+        if rounds := lap.statistics.rounds:
+            seconds = (lap.statistics.draft_seconds + lap.statistics.verify_seconds) / rounds
+            costs[lap.task.draft] = (*costs.get(lap.task.draft, ()), seconds)
+    drafted = sum(judged(lap.statistics) for lap in told)
+    if drafted:
+        change = (memory.experience() or Experience()).change
+        share = sum(lap.statistics.accepted for lap in told) / drafted
+        memory.keep_experience(Experience(costs, change, share))
+
+
+def judged(statistics: Statistics) -> int:
+    """Drafts that the target had its say about: those accepted, and the first in a round that was not."""
+    return sum(map(min, statistics.drafted_at, (statistics.rounds, *statistics.accepted_at)))
 
 
 def model_file(path: Path) -> ModelFile:

@@ -36,7 +36,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Task:
-    """Continue `prompt` with `tokens` tokens, greedily, ignoring end tokens. draft: PLAIN, a length, or AUTO."""
+    """Continue `prompt` with `tokens` tokens, greedily, ignoring end tokens. draft: PLAIN, a length, or AUTO.
+
+    p_min: a draft ends where the drafter is less sure.
+    """
 
     engine: str
     category: str
@@ -44,6 +47,7 @@ class Task:
     draft: int
     repeat: int
     tokens: int
+    p_min: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class PythonRunner:
         auto = task.draft == AUTO
         length = self._pair.draft_max if auto else task.draft
         running = self._engine.generate(
-            task.prompt, max_tokens=task.tokens, draft_max=length, auto=auto, ignore_end=True
+            task.prompt, max_tokens=task.tokens, draft_max=length, p_min=task.p_min, auto=auto, ignore_end=True
         )
         for _ in running:
             pass
@@ -97,21 +101,21 @@ class CppRunner:
 
     def __init__(self, pair: Pair):
         self._pair = pair
-        self._draft: int | None = None
+        self._drafting = (-1, 0.0)
         self._engine: CppEngine | None = None
 
     def run(self, task: Task) -> Lap:
-        result = self._drafting(task.draft).complete(task.prompt, max_tokens=task.tokens, ignore_end=True)
+        result = self._loaded(task.draft, task.p_min).complete(task.prompt, max_tokens=task.tokens, ignore_end=True)
         return Lap(task, result.text, tuple(result.tokens), result.statistics)
 
-    def _drafting(self, draft: int) -> CppEngine:
+    def _loaded(self, draft: int, p_min: float) -> CppEngine:
         from gemma_mtp.native.cpp import CppEngine, Loading
 
-        if self._engine is None or draft != self._draft:
+        if self._engine is None or (draft, p_min) != self._drafting:
             self.close()
             pair, model = self._pair, self._pair.model or ModelSettings()
-            loading = Loading(pair.target, pair.assistant, draft, context=pair.context, model=model)
-            self._engine, self._draft = CppEngine(loading), draft
+            loading = Loading(pair.target, pair.assistant, draft, 0, p_min, pair.context, model)
+            self._engine, self._drafting = CppEngine(loading), (draft, p_min)
             self._engine.complete("def", max_tokens=WARM_UP, ignore_end=True)
         return self._engine
 

@@ -18,7 +18,10 @@ ANSWER = "gemma_mtp.bench.laps:answer"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. prompts: (category, text). drafts: besides PLAIN, which is always measured."""
+    """What is measured. prompts: (category, text). drafts: besides PLAIN, which is always measured.
+
+    p_mins: the longest draft is measured with each of these too.
+    """
 
     pair: Pair
     prompts: tuple[tuple[str, str], ...]
@@ -26,6 +29,7 @@ class Plan:
     engines: tuple[str, ...] = ("python",)
     tokens: int = 128
     repeats: int = 3
+    p_mins: tuple[float, ...] = ()
 
     def tasks(self) -> list[Task]:
         """All tasks in their order. Every other repeat goes backwards, so that a drift cancels.
@@ -33,15 +37,16 @@ class Plan:
         Neighbours differ in the engine, then in the draft length, then in the prompt. An engine of FIXED loads anew for
         each length, so with one of them all prompts are run before the next length.
         """
-        drafts = (PLAIN, *self.drafts)
+        drafts = [(draft, 0.0) for draft in (PLAIN, *self.drafts)]
+        drafts += [(self.pair.draft_max, p_min) for p_min in self.p_mins]
         if FIXED.isdisjoint(self.engines):
             turns = [(prompt, draft) for prompt in self.prompts for draft in drafts]
         else:
             turns = [(prompt, draft) for draft in drafts for prompt in self.prompts]
         return [
-            Task(engine, category, text, draft, repeat, self.tokens)
+            Task(engine, category, text, draft, repeat, self.tokens, p_min)
             for repeat in range(self.repeats)
-            for (category, text), draft in there_and_back(turns, repeat)
+            for (category, text), (draft, p_min) in there_and_back(turns, repeat)
             for engine in there_and_back(self.engines, repeat)
             if not (draft == AUTO and engine in FIXED)
         ]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, Recommendation, Row, draft_name
+from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, ConfidenceRow, Recommendation, Row, draft_name
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: Under this speed-up drafting isn't worth its memory.
@@ -23,16 +23,27 @@ def recommend(
     assistant: Path,
     context: ContextSettings,
     model: ModelSettings,
+    confidence: Sequence[ConfidenceRow] = (),
 ) -> Recommendation:
     """From the rows of `engine`. llama-server knows fixed lengths only, so AUTO is reported and not recommended."""
     rows = [row for row in rows if row.engine == engine]
     best = best_length([row for row in rows if row.category == OVERALL])
-    draft = best.draft if best.speedup >= WORTH_IT else PLAIN
+    draft, speedup, p_min = (best.draft, best.speedup, 0.0) if best.speedup >= WORTH_IT else (PLAIN, 1.0, 0.0)
+    reasons = _reasons(rows, best, draft)
+    sure = max((row for row in confidence if row.engine == engine), key=lambda row: row.speedup, default=None)
+    if sure and sure.speedup >= speedup * WORTH_IT:
+        draft, speedup, p_min = sure.draft, sure.speedup, sure.p_min
+        verdict = (
+            f"drafts of {draft} that end under a confidence of {p_min:g} pay most: {speedup:.2f}x over all prompts"
+        )
+        reasons[0] = f"without such an end, {reasons[0]}"
+        reasons.insert(0, verdict)
     return Recommendation(
         draft=draft,
-        speedup=best.speedup if draft else 1.0,
-        reasons=tuple(_reasons(rows, best, draft)),
-        command=llama_server(target, assistant, draft, context, model),
+        speedup=speedup,
+        reasons=tuple(reasons),
+        command=llama_server(target, assistant, draft, context, model, p_min),
+        p_min=p_min,
     )
 
 
@@ -43,11 +54,15 @@ def best_length(rows: Sequence[Row]) -> Row:
     return next(row for row in fixed if row.speedup >= top * (1 - CLOSE))
 
 
-def llama_server(target: Path, assistant: Path, draft: int, context: ContextSettings, model: ModelSettings) -> str:
+def llama_server(
+    target: Path, assistant: Path, draft: int, context: ContextSettings, model: ModelSettings, p_min: float = 0.0
+) -> str:
     """The command line for mainline llama.cpp (common/arg.cpp) with the settings that were measured."""
     words = ["llama-server", "-m", str(target)]
     if draft:
         words += ["-md", str(assistant), "--spec-type", "draft-mtp", "--spec-draft-n-max", str(draft)]
+    if p_min:
+        words += ["--spec-draft-p-min", f"{p_min:g}"]
     words += ["-c", str(context.size), "-np", "1"]
     if context.threads:
         words += ["-t", str(context.threads)]

@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.text import read_json, shown
@@ -98,13 +98,30 @@ class Row:
 
 
 @dataclass(frozen=True)
+class ConfidenceRow:
+    """Drafts of at most `draft` tokens that end where the drafter is less sure than p_min, over all prompts. The
+    figures are a Row's."""
+
+    engine: str
+    draft: int
+    p_min: float
+    tokens_per_second: float
+    speedup: float
+    acceptance: float | None
+
+
+@dataclass(frozen=True)
 class Recommendation:
-    """The draft length that pays most, PLAIN if none does; its overall speed-up; why; llama-server's command line."""
+    """The draft length that pays most, PLAIN if none does; its overall speed-up; why; llama-server's command line.
+
+    p_min: where its drafts should end, 0 if nowhere.
+    """
 
     draft: int
     speedup: float
     reasons: tuple[str, ...]
     command: str
+    p_min: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +136,7 @@ class BenchResults:
     settings: Settings
     rows: tuple[Row, ...]
     recommendation: Recommendation
+    confidence: tuple[ConfidenceRow, ...] = ()
 
     @property
     def engines(self) -> list[str]:
@@ -217,9 +235,12 @@ def _typed(kind: Any, value: Any, place: str) -> Any:
 
 def _record(kind: type[Record], value: Any, place: str) -> Record:
     fields = {}
+    optional = {field.name for field in dataclasses.fields(cast(Any, kind)) if field.default is not dataclasses.MISSING}
     for name, field_kind in get_type_hints(kind).items():
         inner = f"{place}.{name}".lstrip(".")
         if name not in _checked(dict, value, place or "the whole"):
+            if name in optional:  # which earlier versions did not write
+                continue
             raise _Mismatch(f"{inner} is missing")
         item = AUTO if name == "draft" and value[name] == "auto" else value[name]
         fields[name] = _typed(field_kind, item, inner)

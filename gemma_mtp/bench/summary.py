@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import zip_longest
 from statistics import median
 
 from gemma_mtp.bench.laps import Lap
-from gemma_mtp.bench.results import OVERALL, PLAIN, Row
+from gemma_mtp.bench.results import OVERALL, PLAIN, ConfidenceRow, Row
 from gemma_mtp.native.stats import Statistics
 
 #: (engine, category, draft).
@@ -54,13 +55,33 @@ class _Laps:
 
 
 def rows(laps: Iterable[Lap]) -> list[Row]:
-    """A row for each engine, category and draft length: OVERALL first, then the categories as they came."""
-    laps = list(laps)
+    """A row for each engine, category and draft length: OVERALL first, then the categories as they came.
+
+    Laps with a p_min are `confidence_rows`'.
+    """
+    laps = [lap for lap in laps if not lap.task.p_min]
     groups, different = _by_row(laps), _differing_rows(laps)
     return [
         _row(key, groups[key], plain=groups[key[0], key[1], PLAIN], identical=key not in different)
         for key in sorted(groups, key=_order(laps))
     ]
+
+
+def confidence_rows(laps: Sequence[Lap]) -> list[ConfidenceRow]:
+    """A row for each engine and p_min, in the order of `rows`."""
+    found = []
+    for p_min in sorted({lap.task.p_min for lap in laps if lap.task.p_min}):
+        own = [
+            replace(lap, task=replace(lap.task, p_min=0.0))
+            for lap in laps
+            if lap.task.p_min == p_min or lap.task.draft == PLAIN
+        ]
+        found += [
+            ConfidenceRow(row.engine, row.draft, p_min, row.tokens_per_second, row.speedup, row.acceptance)
+            for row in rows(own)
+            if row.category == OVERALL and row.drafts
+        ]
+    return found
 
 
 def differing_prompts(laps: Iterable[Lap]) -> list[str]:

@@ -22,6 +22,9 @@ from gemma_mtp.cli.options import (
     takes_pair,
 )
 
+#: Confidences that are tried where --p-min is not given.
+DEFAULT_P_MINS = (0.5, 0.8)
+
 
 @takes_pair
 def bench(
@@ -29,6 +32,16 @@ def bench(
     assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
     draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4,
     auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True,
+    p_min: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--p-min",
+            min=0,
+            max=1,
+            help="Also the longest draft, ended where the drafter is less sure. May be given several times; 0: not at "
+            "all. Default: 0.5 and 0.8.",
+        ),
+    ] = None,
     engine: Annotated[
         Literal["python", "cpp", "both"],
         typer.Option(help="python: gemma-mtp's loop. cpp: llama.cpp's server in xllamacpp. both: to compare them."),
@@ -57,7 +70,7 @@ def bench(
     """Measure what drafting gains with this pair on this machine, and which draft length pays.
 
     Six kinds of text are continued, plainly and with each draft length, in turns. Ends with llama-server's command
-    line for the best one.
+    line for the best one, which run and serve then begin with on this machine.
 
     Examples:
 
@@ -100,6 +113,7 @@ def bench(
         engines=tuple(ENGINES) if engine == "both" else (engine,),
         tokens=tokens,
         repeats=repeats,
+        p_mins=tuple(sorted({one for one in (DEFAULT_P_MINS if p_min is None else p_min) if one})),
     )
     with native_log(verbose, log), step_progress("measuring", len(plan.tasks())) as advance:
         results = run_bench(plan, on_lap=lambda _: advance())

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemma_mtp.bench.recommendation import best_length
-from gemma_mtp.bench.results import AUTO, OVERALL, BenchResults, Row, draft_name
+from gemma_mtp.bench.results import AUTO, OVERALL, BenchResults, ConfidenceRow, Row, draft_name
 from gemma_mtp.cli.output import line, print_in_full
 from gemma_mtp.cli.output import results as out
 from gemma_mtp.cli.terminal import plain
@@ -27,6 +27,8 @@ def print_bench(results: BenchResults) -> None:
     for engine in results.engines:
         print_in_full(_speedups(results, engine))
         print_in_full(_rounds(results.of(engine, OVERALL)))
+        if confidence := [row for row in results.confidence if row.engine == engine]:
+            print_in_full(_confidence(confidence))
         out.print(line((f"{engine}: {results.machine.engines.get(engine, '')}", "dim")))
     if len(results.engines) > 1:
         print_in_full(_comparison(results))
@@ -84,6 +86,18 @@ def _rounds(rows: list[Row]) -> Table:
             " ".join(f"{share:.0%}" for share in row.acceptance_by_position)
             or ("" if row.acceptance is None else f"{row.acceptance:.0%}"),
         )
+    return table
+
+
+def _confidence(rows: list[ConfidenceRow]) -> Table:
+    """Drafts that end where the drafter is not sure."""
+    table = _table("all prompts, drafts that end where the drafter is less sure")
+    for heading in ("draft", "--p-min", "tokens/s", "speed-up", "accepted"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        accepted = "" if row.acceptance is None else f"{row.acceptance:.0%}"
+        figures = f"{row.tokens_per_second:.1f}", f"{row.speedup:.2f}x", accepted
+        table.add_row(str(row.draft), f"{row.p_min:g}", *figures)
     return table
 
 

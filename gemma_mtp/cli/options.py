@@ -33,6 +33,9 @@ DecodingThreads = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show llama.cpp's own log on stderr.")]
 Log = Annotated[Path | None, typer.Option("--log", help="Write llama.cpp's own log there.")]
 
+#: Draft lengths where nobody says or knows better: fixed ones, and at most with --draft auto.
+FIXED, ADAPTIVE = 3, 8
+
 ENGINE, CHAT = "Engine", "Chat"
 Think = Annotated[
     bool,

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from gemma_mtp.cli.options import (
+    ADAPTIVE,
     CHAT,
     ENGINE,
+    FIXED,
     Batch,
     CacheType,
     Ctx,
@@ -23,8 +25,6 @@ from gemma_mtp.cli.options import (
     takes_pair,
 )
 
-#: Draft lengths where --draft-max is not given.
-FIXED, ADAPTIVE = 3, 8
 #: Tokens to generate for -n -1: more than any context has room for.
 UNENDING = (1 << 31) - 1
 
@@ -74,15 +74,20 @@ def run(
         typer.Option(
             min=1,
             max=64,
-            help=f"Tokens to draft in a round, at most. Default: {FIXED}, with auto {ADAPTIVE}.",
+            help=f"Tokens to draft in a round, at most. Default: what bench found, else {FIXED}; with auto {ADAPTIVE}.",
             rich_help_panel=DRAFTING,
         ),
     ] = None,
     draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.", rich_help_panel=DRAFTING)] = 0,
     p_min: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="End a draft where the drafter is less sure.", rich_help_panel=DRAFTING),
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="End a draft where the drafter is less sure. Default: as --draft-max, else 0.",
+            rich_help_panel=DRAFTING,
+        ),
+    ] = None,
     temp: Annotated[
         float,
         typer.Option(min=0, help="Temperature. 0: always the most probable token.", rich_help_panel=SAMPLING),
@@ -148,11 +153,12 @@ def run(
     from dataclasses import replace
 
     from gemma_mtp.cli import run_output
-    from gemma_mtp.cli.output import native_log
+    from gemma_mtp.cli.output import native_log, print_note
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime import session
+    from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.backend import settings_for_this_machine
     from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
 
@@ -172,15 +178,31 @@ def run(
     talk = chat and prompt is None and file is None and sys.stdin.isatty()
     if talk and json:
         raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
+    context = ContextSettings(
+        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    )
+    # What works is asked of llama-cpp-python, which only this engine uses.
+    model = replace(settings_for_this_machine() if engine == "python" else ModelSettings(), gpu_layers=gpu_layers)
+    longest, least = draft_max or (ADAPTIVE if draft == "auto" else FIXED), p_min or 0.0
+    if assistant is not None and draft != "off":
+        memory = open_memory(target, assistant, context, model)
+        asked = bool(draft_max or draft_min or p_min is not None)
+        if draft == "auto" and memory and memory.experience(least):
+            print_note("--draft auto goes on with what was learned of this pair on this machine")
+        elif draft == "fixed" and not asked and memory and (winner := memory.winner(engine)):
+            longest, least = winner.draft_max, winner.p_min
+            print_note(
+                f"drafting as gemma-mtp bench found best here: {winner}; --draft-max {FIXED} if you want another"
+            )
     request = session.Request(
         target,
         assistant,
         None if talk else read_prompt(prompt, file),
         chat=ChatSettings(system, think) if chat else None,
         max_tokens=UNENDING if tokens == -1 else tokens,
-        draft_max=0 if draft == "off" else draft_max or (ADAPTIVE if draft == "auto" else FIXED),
+        draft_max=0 if draft == "off" else longest,
         draft_min=draft_min,
-        p_min=p_min,
+        p_min=least,
         auto=draft == "auto",
         sampling=Sampling(
             temp,
@@ -196,11 +218,8 @@ def run(
         ),
         stop=tuple(stop or ()),
         ignore_end=ignore_eos,
-        context=ContextSettings(
-            ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
-        ),
-        # What works is asked of llama-cpp-python, which only this engine uses.
-        model=replace(settings_for_this_machine() if engine == "python" else ModelSettings(), gpu_layers=gpu_layers),
+        context=context,
+        model=model,
         engine=engine,
     )
     if talk:

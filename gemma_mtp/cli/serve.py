@@ -9,6 +9,7 @@ import typer
 
 from gemma_mtp.cli.options import (
     ENGINE,
+    FIXED,
     Batch,
     CacheType,
     Ctx,
@@ -48,9 +49,17 @@ def serve(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name for clients. Default: the file's.")] = None,
     no_draft: Annotated[bool, typer.Option("--no-draft", help="Draft nothing: the baseline.")] = False,
-    draft_max: Annotated[int, typer.Option(min=1, max=64, help="Tokens to draft in a round, at most.")] = 3,
+    draft_max: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=64, help=f"Tokens to draft in a round, at most. Default: what bench found best, else {FIXED}."
+        ),
+    ] = None,
     draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0,
-    p_min: Annotated[float, typer.Option(min=0, max=1, help="End a draft where the drafter is less sure.")] = 0.0,
+    p_min: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="End a draft where the drafter is less sure. Default: as --draft-max, else 0."),
+    ] = None,
     logprobs: Annotated[
         Literal["auto", "copy", "refuse"],
         typer.Option(
@@ -97,6 +106,7 @@ def serve(
     from gemma_mtp.cli.output import native_log, print_note, print_warning
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hub.source import check_local
+    from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.cpp import Listening, Loading, package_version
     from gemma_mtp.native.settings import ContextSettings, ModelSettings
     from gemma_mtp.serve.server import bound, running_server
@@ -118,7 +128,16 @@ def serve(
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
     model = ModelSettings(gpu_layers=gpu_layers)
-    loading = Loading(target, drafter, draft_max, draft_min, p_min, context, model, parallel, cache_ram)
+    longest, least = draft_max or FIXED, p_min or 0.0
+    if drafter and not (draft_max or draft_min or p_min is not None):
+        memory = open_memory(target, drafter, context, model)
+        winner = memory and (memory.winner("cpp") or memory.winner("python"))
+        if winner:
+            longest, least = winner.draft_max, winner.p_min
+            print_note(
+                f"drafting as gemma-mtp bench found best here: {winner}; --draft-max {FIXED} if you want another"
+            )
+    loading = Loading(target, drafter, longest, draft_min, least, context, model, parallel, cache_ram)
     listening = Listening(host, port, keys, name or target.stem, metrics=True, thinking=think)
     try:
         with (

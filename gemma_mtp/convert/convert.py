@@ -41,9 +41,9 @@ def convert_model(
         convert_model("google/gemma-4-E2B-it-assistant", types=["Q8_0", "Q4_0"])
 
     output: a file (for one type), a folder that exists, or None: files in the current folder, named after the model.
-    types: of the weights, BF16 if none is given; a GGUF keeps its own. dialect: mainline, ik or atomic. name: the model's,
-    for its metadata. allow_nonfinite: convert NaN and Inf as they are. force: replace files. threads: all cores if None.
-    deep: hash again what the Hub's cache has.
+    types: of the weights, BF16 if none is given; a GGUF keeps its own. dialect: mainline, ik or atomic.
+    name: the model's, for its metadata. allow_nonfinite: convert NaN and Inf as they are. force: replace files.
+    threads: all cores if None. deep: hash again what the Hub's cache has.
 
     Raises what `open_model` raises, and UsageError for outputs that cannot be.
     """

@@ -1,60 +1,18 @@
-"""How many tokens to draft and to verify in a round.
+"""How many tokens to draft in a round: always as many (`Fixed`), or what pays on this machine and this text (`Auto`).
 
-`Fixed` is what the user says. `Auto` finds what pays. Its model of a round in which k drafts are verified:
-
-    tokens(k) = 1 + a1 + a1 a2 + ... + a1 a2 .. ak     ai: the chance that draft i is accepted if those before it were
-    cost(k)   = drafting + verification(k)             seconds; verification of k: one target pass over k + 1 tokens,
-                                                       and more if the last pass had another number: llama.cpp
-                                                       builds a graph anew then
-
-and it takes the k with the largest tokens(k) - rate * cost(k), where rate is the tokens a second of late: what the
-same time would give elsewhere. The chance of a draft that exists is the share of drafts of such confidence that held
-lately, and how the same token fared when it was drafted before after the same two: text repeats itself, and so do a
-drafter's errors. The chance of one that does not exist yet is the share at its position. So a draft goes on as long as
-that promises to pay, and is cut, down to nothing, where its tokens are too doubtful to be worth their pass. The first
-draft is always made, to see how sure it is, unless rounds that drafted were no quicker of late than plain ones: then
-none is made for a while.
-
-Four things keep the model honest: old observations fade, since texts change; costs are corrected for the pace of the
-machine, which is not always the same; a length whose cost is unknown, or was measured long ago, is taken to cost no
-more than a shorter one, so that it is tried; and what was not done for long, be it drafting or not drafting, is tried
-now and then. Plain rounds among themselves are accounted for on their own: a draft leaves the CPU's caches full of the
-assistant, which the pass after it pays for, whatever it verifies.
+The loop asks `plan` before a round and tells `learn` after it what the target accepted and what the round took. `Auto`
+puts the two together: the length with the most tokens a second, by what rounds of each length cost here (`Costs`) and
+how many tokens they would have given in the text so far (`Chances`). Another length costs: llama.cpp builds its graph
+anew, and on a GPU captures it. So a length is left only for one that gains more than that soon. Where plain rounds pay,
+nothing is learned of drafts: now and then some rounds try them, more and more seldom.
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
-
-from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime.estimates import Cost, Pace, Rate, Rest, Shares, Trigram, Verdicts
-
-
-class Guess(NamedTuple):
-    """What is known of a drafted token before it is verified: it and the two tokens before it; the drafter's
-    confidence."""
-
-    trigram: Trigram
-    confidence: float
-
-
-class Round(NamedTuple):
-    """What a round did and took.
-
-    guesses: of each drafted token (empty if `Control.wants_guesses` is false). verified: so many of them were kept for
-    the target, accepted: so many of those held. right: so many drafts are known to be what the target says: those
-    accepted and, if all were, the first that was cut. Times are seconds.
-    """
-
-    guesses: Sequence[Guess]
-    verified: int
-    accepted: int
-    right: int
-    draft_seconds: float
-    verify_seconds: float
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 
 class Control(Protocol):
@@ -62,205 +20,229 @@ class Control(Protocol):
 
     draft_max: int
 
-    @property
-    def wants_guesses(self) -> bool:
-        """Whether `plan` looks at guesses."""
+    def plan(self, room: int) -> int:
+        """How many tokens to draft in the round that begins, at most `room`."""
 
-    def begin(self) -> None:
-        """A new text begins."""
-
-    def plan(self, guesses: Sequence[Guess]) -> int:
-        """How long this round's draft should be, after these first tokens of it.
-
-        Beyond len(guesses): go on drafting. At the end the draft is cut to it.
-        """
-
-    def learn(self, round: Round) -> None:
-        """This is how it went."""
+    def learn(self, accepted: int, seconds: float) -> None:
+        """The planned round accepted so many drafts, and drafting and verification took so long together."""
 
 
 class Fixed:
-    """Always the same length; a draft ends before a token that the drafter gives less than p_min."""
+    """Always the same length."""
 
-    def __init__(self, draft_max: int, draft_min: int = 0, p_min: float = 0.0):
-        """Raises UsageError."""
-        if draft_max and not 0 <= draft_min <= draft_max:
-            raise UsageError(f"draft_min is {draft_min}, wanted: 0 to draft_max, which is {draft_max}")
-        if not 0 <= p_min <= 1:
-            raise UsageError(f"p_min is {p_min}, wanted: 0 to 1")
-        self.draft_max, self.draft_min, self.p_min = draft_max, draft_min, p_min
+    def __init__(self, draft_max: int):
+        self.draft_max = draft_max
+
+    def plan(self, room: int) -> int:
+        return min(self.draft_max, room)
+
+    def learn(self, accepted: int, seconds: float) -> None:
+        pass
+
+
+#: Lengths that `Auto` chooses from. Between them little is to be gained, and a length must be measured to be known.
+LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+#: The share of drafts that holds as long as nobody knows better, and how many tokens that belief weighs.
+SHARE, BELIEF = 0.75, 10.0
+#: What was seen fades by this factor a token: a memory of some fifty tokens.
+FADING = 0.98
+#: How many tokens the drafts' common share weighs beside what a length would have given in this text.
+COMMON = 60.0
+#: A cost is the median of so many measurements, less this share of it divided by their number: a length that was
+#: measured once only, and maybe disturbed, is measured again where it may pay.
+MEASUREMENTS, DOUBT = 60, 0.1
+#: How much of a round's surprise is put down to the machine's pace, and what one round may say of it.
+PACE_SHARE, PACE_LIMIT = 0.2, 1.5
+#: A length is left for one that is better by this share and by the cost of the change over so many rounds.
+MARGIN, HORIZON = 0.03, 24
+#: Rounds until a length is judged, again and again; for which drafting is tried; between such tries, doubled up to the
+#: last. At a try what was seen before counts less, by the factor.
+SETTLE, TRY, FIRST_REST, LONGEST_REST, FORGET = 2, 4, 20, 128, 0.4
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What a control knows when it begins, and what it leaves to the next one.
+
+    costs: seconds of rounds by their length, the latest last. change: seconds that a round of another length than the
+    one before takes more. share: of drafts that held.
+    """
+
+    costs: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    change: float = 0.0
+    share: float = SHARE
+
+
+class Costs:
+    """Seconds of a round by its length, at one pace of the machine, which is not always the same.
+
+    change: what another length than the last takes more; 0 as long as nobody knows.
+    """
+
+    def __init__(self, known: Experience):
+        self._measured = {length: deque(seconds, MEASUREMENTS) for length, seconds in known.costs.items() if seconds}
+        self._changes = deque([known.change] if known.change else [], MEASUREMENTS)
+        self._usual = {length: _median(measured) for length, measured in self._measured.items()}
+        self._known = {length: self._expected(length) for length in self._measured}
+        self.change = known.change
+        self._pace, self._last, self._first = 1.0, -1, False
 
     @property
-    def wants_guesses(self) -> bool:
-        return self.p_min > 0
+    def longest(self) -> int:
+        """The longest length that was measured."""
+        return max(self._measured, default=0)
 
-    def begin(self) -> None:
-        pass
+    def add(self, length: int, seconds: float) -> None:
+        seconds, changed = seconds / self._pace, length != self._last
+        measured, self._last = self._measured.setdefault(length, deque(maxlen=MEASUREMENTS)), length
+        if changed and measured:
+            self._changes.append(max(seconds - self._usual[length], 0.0))
+            self.change = _median(self._changes)
+            return
+        if self._first:  # the only measurement has the change in it
+            measured.clear()
+        elif len(measured) > SETTLE:
+            surprise = seconds / self._usual[length]
+            self._pace *= min(max(surprise, 1 / PACE_LIMIT), PACE_LIMIT) ** PACE_SHARE
+        self._first = changed
+        measured.append(seconds)
+        self._usual[length] = _median(measured)
+        self._known[length] = self._expected(length)
 
-    def plan(self, guesses: Sequence[Guess]) -> int:
-        sure = next((place for place, guess in enumerate(guesses) if guess.confidence < self.p_min), self.draft_max)
-        return sure if sure >= self.draft_min else 0
+    def _expected(self, length: int) -> float:
+        return self._usual[length] * (1 - DOUBT / len(self._measured[length]))
 
-    def learn(self, round: Round) -> None:
-        pass
+    def of(self, length: int) -> float:
+        """A known cost, one between those of its neighbours, or one that is cheap enough to be tried."""
+        known = self._known
+        if length in known or not known:
+            return known.get(length, 1.0)
+        below = max((one for one in known if one < length), default=None)
+        above = min((one for one in known if one > length), default=None)
+        if below is not None and above is not None:
+            return known[below] + (known[above] - known[below]) * (length - below) / (above - below)
+        if above is not None:
+            return known[above] / (1 + (above - length) / 2)
+        first, last = min(known), max(known)
+        slope = (known[last] - known[first]) / (last - first) if last > first else known[last] / 5
+        return known[last] + max(slope, 0.0) / 2 * (length - last)
+
+    def experience(self) -> dict[int, tuple[float, ...]]:
+        return {length: tuple(seconds) for length, seconds in self._measured.items()}
 
 
-#: What the first position accepts as long as nobody knows better.
-FIRST_ACCEPTANCE = 0.8
-#: Where classes of confidence end.
-CONFIDENCES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.96)
-#: After so many rounds without a plain one there are two again, and a cost that was not measured is forgotten.
-RETRY, FORGET = 256, 256
-#: A first measurement this much above what was expected is measured again at once: it may have been disturbed.
-SURPRISE = 1.5
+class Chances:
+    """Tokens that a round of each length would have given in the text so far.
+
+    Each length has a round of its own going, which every token of the text takes on: a draft that held, if there is
+    room for it in the round, or the round's end. So what belongs together stays together: stretches that are easy, and
+    loops with which a length is in step. Nobody drafted the token after a draft that held to its end: it counts as held
+    as often as drafts did. What a length gave is mixed with what drafts that hold by their common share would give: a
+    few dozen tokens tell little of a length.
+    """
+
+    def __init__(self, lengths: Iterable[int], share: float):
+        self._lengths, self._owed = tuple(lengths), 0.5
+        self._held, self._judged = BELIEF * share, BELIEF
+        self._tokens, self._rounds = BELIEF, {one: BELIEF / _tokens(one, share) for one in self._lengths}
+        self._place = dict.fromkeys(self._lengths, 0)  # how far each length's round has come
+
+    @property
+    def share(self) -> float:
+        """Of drafts that held, of late."""
+        return self._held / self._judged
+
+    def add(self, planned: int, accepted: int) -> None:
+        """A round of so many drafts. One that ended earlier by itself would have done so for every length."""
+        for held in [True] * accepted + [False] * (accepted < planned):
+            self._go_on(held)
+            self._held, self._judged = self._held + held, self._judged + 1
+        if accepted == planned:
+            self._owed += self.share
+            self._go_on(self._owed >= 1)
+            self._owed %= 1
+
+    def _go_on(self, held: bool) -> None:
+        self._tokens = FADING * self._tokens + 1
+        self._held, self._judged = FADING * self._held, FADING * self._judged
+        for length in self._lengths:
+            inside = held and self._place[length] < length
+            self._place[length] = self._place[length] + 1 if inside else 0
+            self._rounds[length] = FADING * self._rounds[length] + (not inside)
+
+    def tokens(self, length: int) -> float:
+        """Tokens that a round gives, its own one included."""
+        return (self._tokens + COMMON) / (self._rounds[length] + COMMON / _tokens(length, self.share))
+
+    def forget(self) -> None:
+        """What comes now counts more against what was."""
+        self._held, self._judged, self._tokens = FORGET * self._held, FORGET * self._judged, FORGET * self._tokens
+        self._rounds = {length: FORGET * rounds for length, rounds in self._rounds.items()}
 
 
-class Auto(Fixed):
+class Auto:
     """What pays, between no drafting and draft_max. It goes on learning over all generations that it is used for."""
 
-    def __init__(self, draft_max: int, draft_min: int = 0, p_min: float = 0.0, *, blind: bool = False):
-        """blind: plan before drafting and stay with it, whatever comes: what the sampling mode `reject` needs.
+    def __init__(self, draft_max: int, draft_min: int = 0, known: Experience | None = None):
+        """draft_min: no shorter drafts but none."""
+        known = known or Experience()
+        self.draft_max = draft_max
+        self._lengths = sorted({0, draft_max, *(one for one in LENGTHS if max(draft_min, 1) <= one <= draft_max)})
+        self._costs, self._chances = Costs(known), Chances(self._lengths, known.share)
+        self._rest, self._next_rest, self._planned, self._length, self._stay = 0, FIRST_REST, 0, 0, 1
+        if known.costs:
+            self._length, self._stay = self._best(1), SETTLE if self._best() else TRY
 
-        Raises UsageError.
-        """
-        super().__init__(draft_max, draft_min, p_min)
-        self._blind, self._rounds = blind, 0
-        shortest = min(max(draft_min, 1), draft_max)
-        self._trials = [shortest, shortest, 0, 0]  # lengths to try in the next rounds
-        self._by_position, self._by_confidence = Shares(draft_max), Shares(len(CONFIDENCES) + 1)
-        self._verdicts = Verdicts()
-        self._step = Cost(0.0)
-        self._verify: dict[int, Cost] = {}  # by length, if the length before was the same
-        self._plain, self._plain_at = Cost(), 0  # a plain round after another, and when the last one was
-        self._drafted = True  # whether the last round did
-        self._change, self._last = Cost(0.0), 0  # what another length costs more; the length before
-        self._measured: dict[int, int] = {}  # the last round with this length
-        self._prices: list[float] = []  # seconds of verification by length, known or supposed
-        self._acceptances: list[float] = []  # the chance of a draft that does not exist yet, by position
-        self._late, self._rest, self._pace = Rate(), Rest(), Pace()
+    def plan(self, room: int) -> int:
+        self._planned = min(self._length, room)
+        return self._planned
 
-    @property
-    def wants_guesses(self) -> bool:
-        return True
+    def learn(self, accepted: int, seconds: float) -> None:
+        self._costs.add(self._planned, seconds)
+        if self._planned:
+            self._chances.add(self._planned, accepted)
+        self._stay -= 1
+        if self._stay <= 0:
+            (self._rest_on if self._rest else self._judge)()
 
-    def begin(self) -> None:
-        self._verdicts = Verdicts()
-
-    def plan(self, guesses: Sequence[Guess]) -> int:
-        if self._trials:
-            return self._trials[0]
-        if self._rest.rounds and not guesses:
-            return 0
-        seen = () if self._blind else guesses
-        best = self._best(seen) or int(not seen)
-        return min(best, super().plan(guesses)) if self.p_min else best
-
-    def learn(self, round: Round) -> None:
-        self._rounds += 1
-        plain, self._drafted = not (round.guesses or self._drafted), bool(round.guesses)
-        cost = self._learn_plain(round) if plain else self._learn_costs(round)
-        self._learn_chances(round)
-        self._late.add(round.accepted + 1, cost)
-        self._rest.learn(len(round.guesses), round.accepted + 1, cost, self._plain.seconds)
-        self._decide_trials()
-
-    def _learn_costs(self, round: Round) -> float:
-        """Returns what such a round usually takes, in seconds."""
-        drafted, pace = len(round.guesses), self._pace.factor
-        if drafted:
-            self._step.add(round.draft_seconds / drafted / pace)
-        seconds, is_change = round.verify_seconds / pace, round.verified != self._last
-        changing = min(self._change.seconds, seconds / 2) if is_change else 0.0
-        if round.verified in self._verify:
-            usual = self._verify[round.verified].seconds
-            self._pace.learn(round.verify_seconds, usual + changing)
-            if is_change:
-                self._change.add(max(seconds - usual, 0.0))
-        self._learn_price(round.verified, seconds - changing)
-        self._last = round.verified
-        return drafted * self._step.seconds + self._prices[round.verified] + changing
-
-    def _learn_plain(self, round: Round) -> float:
-        """The same for a round that did not draft, after one that did not."""
-        seconds = round.verify_seconds / self._pace.factor
-        if self._plain.seconds:
-            self._pace.learn(round.verify_seconds, self._plain.seconds)
-        self._plain.add(seconds)
-        self._plain_at = self._rounds
-        return self._plain.seconds
-
-    def _learn_price(self, length: int, seconds: float) -> None:
-        if length not in self._verify:
-            if self._prices and not self._trials:
-                self._trials = [length] * (1 + (seconds > SURPRISE * self._prices[length]))
-            self._verify[length] = Cost()
-        self._measured[length] = self._rounds
-        if self._verify[length].add(seconds):
-            self._prices = self._priced()
-
-    def _learn_chances(self, round: Round) -> None:
-        judged = min(round.right + 1, round.verified + 1, len(round.guesses))  # what follows a failure never was
-        for place, guess in enumerate(round.guesses[:judged]):
-            held = place < round.right
-            self._by_position.add(place, held)
-            self._by_confidence.add(bisect(CONFIDENCES, guess.confidence), held)
-            self._verdicts.add(guess.trigram, held)
-        if judged:
-            self._by_position.fade()
-            self._by_confidence.fade()
-        acceptance, self._acceptances = FIRST_ACCEPTANCE, []
-        for place in range(self.draft_max):
-            acceptance = self._by_position.share(place, acceptance)
-            self._acceptances.append(acceptance)
-
-    def _chance(self, guess: Guess) -> float:
-        share = self._by_confidence.share(bisect(CONFIDENCES, guess.confidence), guess.confidence)
-        return self._verdicts.share(guess.trigram, share)
-
-    def _best(self, guesses: Sequence[Guess]) -> int:
-        """The length that promises most: tokens, less those that the same time gives elsewhere."""
-        rate, drafted = self._late.rate, len(guesses)
-        step, prices = rate * self._step.seconds, [price + self._change.seconds for price in self._prices]
-        prices[self._last] = self._prices[self._last]
-        best, most = 0, 1 - rate * prices[0]
-        tokens = chance = 1.0
-        drafting = 0.0
-        for place, acceptance in enumerate(self._acceptances):
-            if place < drafted:
-                chance *= self._chance(guesses[place])
-            else:
-                chance *= acceptance
-                drafting += step
-            tokens += chance
-            gain = tokens - drafting - rate * prices[place + 1]
-            if gain > most and place + 1 >= self.draft_min:
-                best, most = place + 1, gain
-        return best
-
-    def _priced(self) -> list[float]:
-        """Seconds of verification by length. No length costs more than a longer one. Unknown ones are taken to be
-        cheap, so that they are tried: as the next shorter known one, and above all known ones with half of the growth
-        so far."""
-        known: dict[int, float] = {}
-        price = math.inf
-        for length in sorted(self._verify, reverse=True):
-            price = known[length] = min(price, self._verify[length].least)
-        shortest, longest = min(known), max(known)
-        slope = (known[longest] - known[shortest]) / max(longest - shortest, 1) / 2
-        prices = []
-        for length in range(self.draft_max + 1):
-            price = known.get(length, price + slope * (length > longest))
-            prices.append(price)
-        return prices
-
-    def _decide_trials(self) -> None:
-        """What to try in the next round, if anything."""
-        if self._trials:
-            del self._trials[0]
+    def _judge(self) -> None:
+        best, self._stay = self._best(), SETTLE
+        if best == self._length or not self._pays(best):
+            self._next_rest = FIRST_REST if self._length else self._next_rest
             return
-        if self._rounds - self._plain_at >= RETRY:
-            self._trials = [0, 0]
-        if self._drafted and self._rounds - min(self._measured.values()) >= FORGET:
-            for length in [length for length, when in self._measured.items() if self._rounds - when >= FORGET]:
-                del self._measured[length], self._verify[length]
-            self._prices = self._priced()
+        if best == 0:
+            self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
+        self._length = best
+
+    def _rest_on(self) -> None:
+        self._rest -= 1
+        if not self._rest:
+            self._chances.forget()
+            self._length, self._stay = self._best(1), TRY
+
+    def _rate(self, length: int) -> float:
+        return self._chances.tokens(length) / self._costs.of(length)
+
+    def _best(self, shortest: int = 0) -> int:
+        """The best length as far as is known: costs of lengths far beyond those that were measured are not."""
+        reach = max(2 * self._costs.longest, 2, self._lengths[min(1, len(self._lengths) - 1)])
+        return max((one for one in self._lengths if shortest <= one <= reach), key=self._rate, default=0)
+
+    def _pays(self, best: int) -> bool:
+        """Whether to leave the present length for this one."""
+        change = self._costs.change / (HORIZON * self._costs.of(self._length))
+        return self._rate(best) > (1 + MARGIN + change) * self._rate(self._length)
+
+    def experience(self) -> Experience:
+        """What the next control may begin with."""
+        return Experience(self._costs.experience(), self._costs.change, self._chances.share)
+
+
+def _tokens(length: int, share: float) -> float:
+    """Tokens of a round whose drafts hold with this chance each."""
+    return (1 - share ** (length + 1)) / (1 - share) if share < 1 else length + 1.0
+
+
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2]

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from gemma_mtp.mtp_runtime.candidates import confidence
-from gemma_mtp.mtp_runtime.control import Control, Fixed, Guess
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.native.llama import Context
-
-
-class Draft(NamedTuple):
-    """tokens: to be verified. cut: drafted after them, and not worth it. guesses: of all of these, if wanted."""
-
-    tokens: Sequence[int]
-    cut: Sequence[int]
-    guesses: Sequence[Guess]
-
-    def right(self, accepted: int, newest: int) -> int:
-        """How many drafts are known to be what the target says, which accepted so many and then said `newest`."""
-        return accepted + (accepted == len(self.tokens) and self.cut[:1] == [newest])
-
-
-NOTHING = Draft((), (), ())
 
 
 class Drafter:
@@ -40,12 +23,15 @@ class Drafter:
         newest: int,
         hidden: np.ndarray,
         cached: Sequence[int],
-        longest: int,
+        length: int,
         sampler: Sampler,
         index: int,
-        control: Control | None = None,
-    ) -> Draft:
-        """`longest` drafts for the places after `newest`, or as many of them as `control` plans.
+        *,
+        draft_min: int = 0,
+        p_min: float = 0.0,
+    ) -> list[int]:
+        """`length` drafts for the places after `newest`; fewer if the drafter gives one less than p_min, and none if
+        these are fewer than draft_min.
 
         newest: the token that the target chose last. cached: the tokens before it, all that the KV cache holds.
         hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of cached[-1].
@@ -55,21 +41,14 @@ class Drafter:
         cache of its own it sees nothing between that and the draft (Gemma 4's model documentation in transformers).
         Raises LlamaError.
         """
-        context, control = self.context, control or Fixed(longest)
-        wants_guesses, position = control.wants_guesses, len(cached)
-        before, last = cached[-1], newest
-        tokens: list[int] = []
-        guesses: list[Guess] = []
-        planned = control.plan(guesses)
-        while len(tokens) < min(planned, longest):
+        context, tokens = self.context, list[int]()
+        last, position = newest, len(cached)
+        while len(tokens) < length:
             context.decode_draft(last, hidden, position)
             logits = context.logits()[0]
-            sure = confidence(logits) if wants_guesses else 0.0  # first, for a sampler may change logits
-            token = sampler.propose(logits, index + len(tokens))
-            if wants_guesses:
-                guesses.append(Guess((before, last, token), sure))
+            if p_min and confidence(logits) < p_min:
+                return tokens if len(tokens) >= draft_min else []
+            last = sampler.propose(logits, index + len(tokens))
+            tokens.append(last)
             hidden = context.hidden()[0]
-            tokens.append(token)
-            before, last = last, token
-            planned = control.plan(guesses)
-        return Draft(tokens[:planned], tokens[planned:], guesses)
+        return tokens

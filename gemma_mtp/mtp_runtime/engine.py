@@ -15,6 +15,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.generate import Step, generate
+from gemma_mtp.mtp_runtime.memory import Memory
 from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
@@ -72,7 +73,8 @@ class MtpEngine:
         self._stack = ExitStack()
         self._running: weakref.ref[Generation] | None = None  # one that nobody holds any more has ended
         self._lock = threading.RLock()  # held while a step runs, and while something starts or ends
-        self._adaptive: dict[tuple[int, int, float, bool], Auto] = {}
+        self._adaptive: dict[tuple[int, int, float], Auto] = {}
+        self._memory: Memory | None = None
         self.draft_max = draft_max
         try:
             self.target = self._stack.enter_context(Model(target, model))
@@ -83,6 +85,7 @@ class MtpEngine:
                 loaded = self._stack.enter_context(Model(assistant, model))
                 drafting = Context(loaded, replace(context, batch=1, outputs=1), target=target_context)
                 self._drafter = Drafter(self._stack.enter_context(drafting))
+                self._memory = Memory(Path(target), Path(assistant), context, model)
         except BaseException:
             self._stack.close()
             raise
@@ -114,8 +117,8 @@ class MtpEngine:
 
         prompt: text, or token ids.
         draft_max: drafted tokens in a round, 0 for plain decoding. auto: adapt it to what pays, up to draft_max; what
-            is learned stays with the engine. draft_min: throw shorter drafts away. p_min: end a draft where the
-            drafter is less confident.
+            is learned stays with the engine, and `close` keeps it for the next one with this pair on this machine.
+            draft_min: throw shorter drafts away. p_min: end a draft where the drafter is less confident.
         sampling: None: greedy. stop: texts that end the generation and don't belong to it.
         ignore_end: never choose an end token.
         reuse: keep what the KV cache holds of this prompt already, from the generation before.
@@ -126,9 +129,8 @@ class MtpEngine:
             raise UsageError(f"{max_tokens} tokens to generate, at least 1 is needed")
         if not all(stop):
             raise UsageError("a stop text is empty")
-        rejecting = sampling is not None and sampling.mode == "reject"
-        control = self._control(draft_max, draft_min, p_min, auto, rejecting)
-        if rejecting and draft_min > 1 and p_min > 0:
+        self._check_drafting(draft_max, draft_min, p_min)
+        if sampling is not None and sampling.mode == "reject" and draft_min > 1 and p_min > 0:
             raise UsageError(
                 "draft_min together with p_min would drop drafts for what they are, and bias the sampling mode reject",
                 hint="leave one of them out, or use the mode match",
@@ -140,7 +142,9 @@ class MtpEngine:
                 running.close()
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
             sampler = make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
-            started = Generation(self, tokens, max_tokens, control, sampler, stop, reuse)
+            control = self._adapting(draft_max, draft_min, p_min) if auto else Fixed(draft_max)
+            limits = {"draft_min": draft_min, "p_min": p_min}
+            started = Generation(self, tokens, max_tokens, control, sampler, stop, reuse=reuse, **limits)
             self._running = weakref.ref(started)
         return started
 
@@ -157,21 +161,31 @@ class MtpEngine:
                 hint="close that generation first, or make an engine for each thread",
             )
 
-    def _control(self, draft_max: int, draft_min: int, p_min: float, auto: bool, blind: bool) -> Control:
+    def _check_drafting(self, draft_max: int, draft_min: int, p_min: float) -> None:
+        """Raises UsageError."""
         if not 0 <= draft_max <= self.draft_max:
             raise UsageError(f"draft_max is {draft_max}, this engine was made for 0 to {self.draft_max}")
-        if not auto:
-            return Fixed(draft_max, draft_min, p_min)
-        key = (draft_max, draft_min, p_min, blind)
-        if key not in self._adaptive:
-            self._adaptive[key] = Auto(draft_max, draft_min, p_min, blind=blind)
-        return self._adaptive[key]
+        if draft_max and not 0 <= draft_min <= draft_max:
+            raise UsageError(f"draft_min is {draft_min}, wanted: 0 to draft_max, which is {draft_max}")
+        if not 0 <= p_min <= 1:
+            raise UsageError(f"p_min is {p_min}, wanted: 0 to 1")
+
+    def _adapting(self, *limits: Any) -> Auto:
+        """The control for draft_max, draft_min and p_min, which goes on where it was."""
+        if limits not in self._adaptive:
+            draft_max, draft_min, p_min = limits
+            known = self._memory.experience(p_min) if self._memory else None
+            self._adaptive[limits] = Auto(draft_max, draft_min, known)
+        return self._adaptive[limits]
 
     def close(self) -> None:
         """Stop what runs and free contexts and models. Harmless when done already."""
         with self._lock:
             if running := self._unfinished():
                 running.close()
+            while self._adaptive and self._memory:
+                (_, _, p_min), control = self._adaptive.popitem()
+                self._memory.keep_experience(control.experience(), p_min)
             self._stack.close()
 
     def __enter__(self) -> MtpEngine:
@@ -198,8 +212,9 @@ class Generation(Iterator[Token]):
         control: Control,
         sampler: Sampler,
         stop: Sequence[str],
-        reuse: bool,
+        **options: Any,
     ):
+        """options: of `generate.generate`."""
         self.prompt = prompt
         self.seed = sampler.seed
         self.tokens: list[int] = []
@@ -218,7 +233,7 @@ class Generation(Iterator[Token]):
             self.statistics,
             max_tokens=max_tokens,
             control=control,
-            reuse=reuse,
+            **options,
         )
 
     @property

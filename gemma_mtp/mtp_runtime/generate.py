@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
-from gemma_mtp.mtp_runtime.control import Control, Round
-from gemma_mtp.mtp_runtime.drafter import NOTHING, Drafter
+from gemma_mtp.mtp_runtime.control import Control
+from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.stats import Statistics
@@ -28,9 +28,13 @@ def generate(
     *,
     max_tokens: int,
     control: Control,
+    draft_min: int = 0,
+    p_min: float = 0.0,
     reuse: bool = False,
 ) -> Generator[Step, None, None]:
     """Generated tokens, one by one, until `max_tokens` or a full context; without a drafter plain decoding.
+
+    control: says how long each round's draft is. draft_min, p_min: where a draft ends earlier, see `Drafter.draft`.
 
     Invariant at the head of the loop: with p tokens in the target's KV cache (positions 0 .. p-1), `newest` has been
     emitted, belongs at position p and is not in the cache; `verifier.hidden` is the row of p-1, the one that gave
@@ -43,23 +47,21 @@ def generate(
         with statistics.timed("prompt_seconds"):
             newest = verifier.prefill(prompt, sampler, reuse=reuse)
         statistics.prompt_tokens, statistics.reused_tokens = len(prompt), verifier.reused
-        if not verifier.reused:
-            control.begin()
         statistics.tokens = emitted = 1
         yield Step(newest, drafted=False)
         while emitted < max_tokens and verifier.room:
             # A round emits at most one token more than it drafts, and needs the room to verify them all.
-            longest = min(control.draft_max, max_tokens - emitted - 1, verifier.room - 1) if drafter else 0
-            draft = NOTHING
+            planned = control.plan(min(max_tokens - emitted, verifier.room) - 1) if drafter else 0
+            drafts: list[int] = []
             with statistics.timed("draft_seconds") as drafting:
-                if drafter and longest > 0:
-                    draft = drafter.draft(newest, verifier.hidden, verifier.tokens, longest, sampler, emitted, control)
+                if drafter and planned:
+                    where = newest, verifier.hidden, verifier.tokens
+                    drafts = drafter.draft(*where, planned, sampler, emitted, draft_min=draft_min, p_min=p_min)
             with statistics.timed("verify_seconds") as verifying:
-                accepted, newest = verifier.verify(newest, draft.tokens, sampler, emitted)
-            statistics.count_round(len(draft.tokens), accepted, len(draft.cut))
-            right = draft.right(accepted, newest)
-            control.learn(Round(draft.guesses, len(draft.tokens), accepted, right, drafting.seconds, verifying.seconds))
-            for place, token in enumerate((*draft.tokens[:accepted], newest)):
+                accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
+            control.learn(accepted, drafting.seconds + verifying.seconds)
+            statistics.count_round(len(drafts), accepted)
+            for place, token in enumerate((*drafts[:accepted], newest)):
                 statistics.tokens = emitted = emitted + 1
                 yield Step(token, drafted=place < accepted)
     finally:

@@ -17,7 +17,6 @@ class Statistics:
     rounds: target passes after the prompt's (each verifies the newest token and the drafts, if any).
     tokens: generated tokens. The first comes from the prompt's pass, every other from a round.
     drafted_at, accepted_at: by draft position: how often a token was drafted there, how often it was accepted.
-    cut: tokens that were drafted too, but found too doubtful to be verified.
     first_token_seconds: from the start to the first token. generation_seconds: all after it, of which draft_seconds and
         verify_seconds are the two halves of the rounds, decode_seconds what of both llama_decode took.
     sampling_seconds: choosing tokens from logits, in draft, verification and the prompt's pass together.
@@ -30,7 +29,6 @@ class Statistics:
     rounds: int = 0
     drafted_at: list[int] = field(default_factory=list)
     accepted_at: list[int] = field(default_factory=list)
-    cut: int = 0
     prompt_seconds: float = 0.0
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
@@ -40,9 +38,8 @@ class Statistics:
     generation_seconds: float = 0.0
     peak_memory: int = 0
 
-    def count_round(self, drafted: int, accepted: int, cut: int) -> None:
+    def count_round(self, drafted: int, accepted: int) -> None:
         self.rounds += 1
-        self.cut += cut
         missing = drafted - len(self.drafted_at)
         self.drafted_at += [0] * missing
         self.accepted_at += [0] * missing

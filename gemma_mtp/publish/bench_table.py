@@ -53,11 +53,13 @@ def _lengths(bench: BenchResults) -> Iterator[str]:
 
 def _categories(bench: BenchResults) -> Iterator[str]:
     """By kind of text, at the length that pays most."""
-    draft = bench.recommendation.draft
+    draft, p_min = bench.recommendation.draft, bench.recommendation.p_min
     if draft == PLAIN:
         yield "Drafting did not pay on this machine."
         return
-    yield f"Recommended there: `--spec-draft-n-max {draft}` ({bench.recommendation.speedup:.2f}x). By kind of text:"
+    options = f"--spec-draft-n-max {draft}" + (f" --spec-draft-p-min {p_min:g}" if p_min else "")
+    kinds = "By kind of text, without such an end:" if p_min else "By kind of text:"
+    yield f"Recommended there: `{options}` ({bench.recommendation.speedup:.2f}x). {kinds}"
     yield ""
     yield from _header("Text", "Tokens/s", "Speed-up", "Accepted")
     for category in bench.categories:

@@ -1,8 +1,8 @@
 """ggml's row kernels, called through ctypes from a package that brings them.
 
 ctypes releases the GIL during a call, so threads over blocks of rows scale. Of llama-cpp-python only `libggml-base` is
-loaded: importing the whole module costs a tenth of a second and initializes a backend. xllamacpp's extension module holds
-all of llama.cpp and exports its C interface. Declarations: ggml/include/ggml.h.
+loaded: importing the whole module costs a tenth of a second and initializes a backend. xllamacpp's extension module
+holds all of llama.cpp and exports its C interface. Declarations: ggml/include/ggml.h.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ DEFAULT_NAMES = ("libggml-base.so.0", "libggml-base.so")
 class Provider:
     """A package that brings ggml.
 
-    module: its import name. folder: of its libraries, inside the package. names: patterns of the library's file, the best
-    first. override: the variable by which its users name another folder.
+    module: its import name. folder: of its libraries, inside the package. names: patterns of the library's file, the
+    best first. override: the variable by which its users name another folder.
     """
 
     package: str

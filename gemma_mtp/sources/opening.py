@@ -52,8 +52,8 @@ def open_model(
     """The model at `place`; its data can be read inside of the context only.
 
     part: what it is meant as; None: what it is. In a repo it decides which of several GGUFs is taken.
-    want: how much of a model on the Hub is brought here. progress: shows downloads. deep: hash again what the Hub's cache
-    has, even if it has not changed since it was hashed.
+    want: how much of a model on the Hub is brought here. progress: shows downloads. deep: hash again what the Hub's
+    cache has, even if it has not changed since it was hashed.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
     BadFileError and UsageError for places that cannot be understood or don't have what is wanted, EnvironmentProblem.

@@ -120,7 +120,7 @@ def rounds_of(pair: OpenPair, prompt: list[int], tokens: int, length: int) -> li
     newest, emitted, rounds = verifier.prefill(prompt, sampler), 1, []
     while emitted < tokens:
         kept, sampler.proposed = list(verifier.tokens), []
-        drafts = list(pair.drafter.draft(newest, verifier.hidden, kept, length, sampler, emitted).tokens)
+        drafts = pair.drafter.draft(newest, verifier.hidden, kept, length, sampler, emitted)
         rounds.append(Round(kept, newest, drafts, np.stack(sampler.proposed)))
         accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
         emitted += accepted + 1

@@ -28,4 +28,4 @@ def draft(target: str, assistant: str) -> Iterator[list[int]]:
         drafter = Drafter(Context(drafting, replace(SETTINGS, batch=1, outputs=1), target=context))
         prompt = [2, *(262 + number % 8 for number in range(79))]
         newest = verifier.prefill(prompt, Greedy())
-        yield drafter.draft(newest, verifier.hidden, prompt, 2, Greedy(), 1).tokens
+        yield drafter.draft(newest, verifier.hidden, prompt, 2, Greedy(), 1)
