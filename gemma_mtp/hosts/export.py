@@ -136,6 +136,18 @@ def export_pair(name: str, target: str, assistant: str, wishes: Wishes, *, progr
     return Export(record, values, draft_from, text, file, {}, then, report=report)
 
 
+def shown(host: HostRecord) -> str:
+    """What a host is told about a pair that stands nowhere: for people to read."""
+    files = ("/models/gemma-4-31B-it-Q4_K_M.gguf", "/models/mtp-gemma-4-31B-it-Q8_0.gguf")
+    repos = ("google/gemma-4-31B-it", "google/gemma-4-31B-it-assistant")
+    values = Values(*(files if host.runtime else repos), draft=USUAL_DRAFT, ctx=8192)
+    if isinstance(host.form, Folder):
+        found = folder.links(host.form, values, [Path(file) for file in files], Path(MODELS))
+        return "".join(f"{link} -> {file}\n" for link, file in found.items())
+    text = _WRITERS[type(host.form)](host.form, values)
+    return text + "".join(f"\n{command}" for command in _then(host, values, None))
+
+
 @dataclass(frozen=True)
 class _Place:
     """A model as the host is told it. name: an absolute path, or a repo. files: those on this machine."""

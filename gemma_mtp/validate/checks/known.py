@@ -197,7 +197,7 @@ KNOWN: tuple[Known, ...] = (
         "--models-dir and the drafter",
         Status.WARNING,
         LLAMA,
-        both(option("--models-dir"), not_at_all(option("--models-preset"))),
+        both(option("--models-dir"), not_at_all(option("--models-preset")), not_at_all(is_hidden)),
         "a router passes a mtp-....gguf that stands beside a model on as its draft model (b11434; b10434 did not), but "
         "no type, and nothing drafts: without a word, or b11549 does not load the model",
         "name a preset file with --models-preset, which `gemma-mtp export llama-router` writes",
