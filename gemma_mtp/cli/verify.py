@@ -12,8 +12,17 @@ from gemma_mtp.cli.options import DecodingThreads, Json, Log, Verbose, takes_pai
 
 @takes_pair
 def verify(
-    target: Annotated[str, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")],
-    assistant: Annotated[str, typer.Argument(help="Its assistant, likewise.")],
+    target: Annotated[
+        str | None, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")
+    ] = None,
+    assistant: Annotated[str | None, typer.Argument(help="Its assistant, likewise.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Instead of files: the address of a server that runs now. Does it draft?")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="GEMMA_MTP_API_KEY", show_envvar=True, help="The key that the server wants.")
+    ] = None,
+    server_model: Annotated[str | None, typer.Option(help="Which model of a server that has several.")] = None,
     json: Json = False,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Show every check, not only what is not ok.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
@@ -68,8 +77,19 @@ def verify(
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
+    - `gemma-mtp verify --server http://127.0.0.1:8080`
     """
     from dataclasses import replace
+
+    if server is not None:
+        from gemma_mtp.cli.server_table import tell_server
+
+        tell_server(server, api_key, server_model, files=(target, assistant), json=json)
+    if target is None or assistant is None:
+        from gemma_mtp.errors import UsageError
+
+        what = "target" if target is None else "assistant"
+        raise UsageError(f"the {what} is missing", hint="name the target, then the assistant")
 
     from gemma_mtp.cli.output import byte_progress, native_log, print_json, print_note
     from gemma_mtp.cli.verify_table import print_report
