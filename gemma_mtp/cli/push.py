@@ -26,6 +26,12 @@ def push(
     base_model: Annotated[
         str | None, typer.Option(help="The checkpoint's repo, for the card, where the files don't name it.")
     ] = None,
+    preset_repo: Annotated[
+        str | None,
+        typer.Option(
+            help="A repo of its own for a preset.ini: `llama-server -hf` on it drafts. Needs --target on the Hub."
+        ),
+    ] = None,
     skip_verify: Annotated[
         bool, typer.Option("--skip-verify", help="Publish without checks; the card says so.")
     ] = False,
@@ -55,7 +61,9 @@ def push(
     from gemma_mtp.publish import PushRequest, plan_push
     from gemma_mtp.publish import push as carry_out
 
-    request = PushRequest(files, repo, collection, private, target, bench, base_model, skip_verify)
+    request = PushRequest(
+        files, repo, collection, private, target, bench, base_model, skip_verify, preset_repo=preset_repo
+    )
     plan = plan_push(request, progress=byte_progress)
     if dry_run:
         if json:

@@ -18,6 +18,8 @@ def print_plan(plan: Plan) -> None:
         print_note(f"  {upload.state:9}  {upload.name}  {human_size(upload.size)}  {upload.etag}")
     if plan.shelf:
         print_note(f"collection {plan.shelf.name}: {'exists' if plan.collection_exists else 'new'}; note: {plan.note}")
+    if plan.preset:
+        print_plan(plan.preset)
 
 
 def print_warnings(reports: Mapping[str, Report]) -> None:
@@ -40,7 +42,7 @@ def print_dry_run(plan: Plan) -> None:
 
 def print_outcome(outcome: Outcome) -> None:
     print_note("nothing was new" if outcome.commit is None else f"commit {outcome.commit}")
-    for url in filter(None, (outcome.url, outcome.collection_url)):
+    for url in filter(None, (outcome.url, outcome.collection_url, outcome.preset_url)):
         results.print(line(url))
 
 
@@ -56,9 +58,15 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "collection": plan.shelf.name if plan.shelf else None,
         "collection_note": plan.note if plan.shelf else None,
         "card": plan.card,
+        "preset": plan_as_json(plan.preset) if plan.preset else None,
         "checks": {name: report.to_json() for name, report in plan.reports.items()},
     }
 
 
 def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
-    return {"url": outcome.url, "commit": outcome.commit, "collection_url": outcome.collection_url}
+    return {
+        "url": outcome.url,
+        "commit": outcome.commit,
+        "collection_url": outcome.collection_url,
+        "preset_url": outcome.preset_url,
+    }

@@ -144,6 +144,11 @@ def shown(host: HostRecord) -> str:
     if isinstance(host.form, Folder):
         found = folder.links(host.form, values, [Path(file) for file in files], Path(MODELS))
         return "".join(f"{link} -> {file}\n" for link, file in found.items())
+    return told(host, values)
+
+
+def told(host: HostRecord, values: Values) -> str:
+    """The text for a host that is no folder, and the commands after it. Raises UsageError (see `export_pair`)."""
     text = _WRITERS[type(host.form)](host.form, values)
     return text + "".join(f"\n{command}" for command in _then(host, values, None))
 

@@ -60,7 +60,8 @@ class Server:
                 found: bytes = answer.read(MOST)
                 return found
         except HTTPError as error:
-            return self._refused(path, error)
+            self._refused(path, error)
+            return None
         except (URLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise EnvironmentProblem(
