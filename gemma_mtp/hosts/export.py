@@ -16,12 +16,12 @@ from gemma_mtp.hosts.record import CommandLine, Folder, Form, HostRecord, Modelf
 from gemma_mtp.hosts.table import HOSTS
 from gemma_mtp.hosts.values import Values, filled
 from gemma_mtp.hub.source import parse_source
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Want, open_model
 from gemma_mtp.validate import Report, verify_pair
-from gemma_mtp.validate.checks.attachment import SIZES
 from gemma_mtp.validate.host import Host, context_for, parse_settings, parse_version
 
 #: Tokens in a round where nothing was measured, by the target's size; llama.cpp's own default for all others.
@@ -177,7 +177,7 @@ def _place(record: HostRecord, place: str, part: Part, progress: Progress) -> _P
 
 
 def _size(model: OpenModel) -> str:
-    return "" if isinstance(model.model, str) else SIZES.get(model.hyper.hidden, "")
+    return "" if isinstance(model.model, str) else FAMILY.sizes.get(model.hyper.hidden, "")
 
 
 def _draft(wishes: Wishes, target: _Place, assistant: _Place) -> tuple[int, str]:

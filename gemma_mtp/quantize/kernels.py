@@ -15,7 +15,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp import extras
+from gemma_mtp.errors import EnvironmentProblem, MissingExtra
 from gemma_mtp.ggml import GGMLType
 
 #: File names of the library by platform. On Linux first the one that libllama is linked to: where both are loaded
@@ -61,6 +62,10 @@ PROVIDERS = (
     Provider("xllamacpp", "xllamacpp", "", ("xllamacpp*.so", "xllamacpp*.pyd")),
 )
 
+#: Any of these brings a provider.
+EXTRAS = ("serve", "runtime")
+FEATURE = "a quantized type"
+
 _ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
@@ -94,20 +99,15 @@ SIGNATURES = {
 @cache
 def library() -> ctypes.CDLL:
     """The loaded library. Raises EnvironmentProblem if no package brings one that can be used."""
-    problems = []
-    for provider in PROVIDERS:
-        path = provider.library()
-        if path is None:
-            problems.append(f"{provider.package} is not installed")
-            continue
+    found, problems = [(one.package, path) for one in PROVIDERS if (path := one.library())], []
+    for package, path in found:
         try:
             return _bound(path)
         except (OSError, AttributeError) as error:
-            problems.append(f"{provider.package} cannot be used: {error}")
-    raise EnvironmentProblem(
-        f"quantized types need ggml's kernels: {'; '.join(problems)}",
-        hint='pip install "gemma-mtp[serve]" brings them ready-made, "gemma-mtp[runtime]" compiled for this machine',
-    )
+            problems.append(f"{package} cannot be used: {error}")
+    if not found:
+        raise MissingExtra(*EXTRAS, feature=FEATURE)
+    raise EnvironmentProblem(f"{FEATURE} needs ggml's kernels: {'; '.join(problems)}", hint=extras.advice(*EXTRAS))
 
 
 def _bound(path: Path) -> ctypes.CDLL:

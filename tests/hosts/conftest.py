@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 #: Names a llama-server binary of upstream's, for the tests that ask it.
 VARIABLE = "GEMMA_MTP_TEST_LLAMA_SERVER"

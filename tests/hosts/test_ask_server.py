@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_running import llama
-from test_export_runs import free_port, routed
+from helpers.llama_running import free_port, llama, routed
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hosts import ask_server

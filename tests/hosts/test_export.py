@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from host_readers import read_modelfile, read_preset
+from helpers.host_readers import read_modelfile, read_preset
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import re
 import shlex
-import socket
 import subprocess
-import time
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
-from host_readers import read_preset
-from llama_running import completion, llama
+from helpers.host_readers import read_preset
+from helpers.llama_running import completion, free_port, llama, routed
 
 from gemma_mtp.hosts import HOSTS, Wishes, export_pair
 from gemma_mtp.hosts.record import Preset
@@ -57,21 +54,16 @@ def test_the_routers_trap_and_its_cure(pair, capfd):
 
 def test_llama_cpp_has_every_option_that_is_written():
     """Names in the table of common/arg.cpp, which stand as texts in the library."""
-    import xllamacpp.xllamacpp
-
-    known = set(re.findall(rb"--?[a-z][a-z-]+", Path(xllamacpp.xllamacpp.__file__).read_bytes()))
+    spec = importlib.util.find_spec("xllamacpp")  # not imported: two builds of ggml in one process clash
+    assert spec
+    (library,) = Path(spec.submodule_search_locations[0]).glob("xllamacpp*.so")
+    known = set(re.findall(rb"--?[a-z][a-z-]+", library.read_bytes()))
     (router,) = (host.form for host in HOSTS if host.name == "llama-router")
     assert isinstance(router, Preset)
     assert {f"--{key}".encode() for key in router.keys} <= known
     (server,) = (host.form for host in HOSTS if host.name == "llama-server")
     words = [word for item in server.commands[0] for word in ([item] if isinstance(item, str) else item)]
     assert {word.encode() for word in words if word.startswith("--")} <= known
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_upstreams_server_reads_the_command(pair, llama_server):
@@ -115,14 +107,3 @@ def test_upstreams_router_finds_files_and_no_type(pair, llama_server, tmp_path):
         process.wait()
     assert str(folder / "demo.gguf") in arguments
     assert "--spec-type" not in arguments
-
-
-def routed(port: int) -> dict[str, list[str]]:
-    """Model -> the arguments that the router would start it with."""
-    for _ in range(100):
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/models", timeout=5) as answer:
-                return {model["id"]: model["status"]["args"] for model in json.load(answer)["data"]}
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail("the router does not answer")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
-from test_export_runs import free_port
+from helpers.llama_running import free_port
+from helpers.local_hub.stub import HubStub
 
 TARGET, DRAFTER, PRESETS = "bob/tiny-it-GGUF", "alice/tiny-it-assistant-GGUF", "alice/tiny-it"
 PRESET = f"""[tiny-it]

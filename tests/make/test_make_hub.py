@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hub_checkpoints import NAME, add_checkpoint
+from helpers.hub_checkpoints import NAME, add_checkpoint
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard
-from local_hub.fixtures import WRITE_TOKEN
-from local_hub.stub import HubStub
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application

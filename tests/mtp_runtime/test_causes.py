@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pair_files import GGUFFactory, with_metadata
+from helpers.demo_files import GGUFFactory, with_metadata
 
 from gemma_mtp.advice import LIBRARY
 from gemma_mtp.errors import LlamaError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.publish import PushRequest, plan_push, push

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard, constants
-from local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
-from local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.bench.results import (

@@ -13,10 +13,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from served import PROMPT, Served, serving
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "mtp_runtime"))
-from chatting import with_template
+from helpers.chat_templates import with_template
+from helpers.servers import PROMPT, Served, serving
 
 OTHER = "def main():\n    import sys\n\n    for name in sys.argv[1:]:\n        print(name, len(name))\n"
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, model_keys, model_tensors, vocabulary, write_gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import ASSISTANT, TARGET, Model, model_keys, model_tensors, vocabulary, write_gguf
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
-from gemma_mtp.validate import Status, describe_file, parse_host, verify_pair
+from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.validate import Status, parse_host, verify_pair
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 CENTROID_KEYS = (CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING)

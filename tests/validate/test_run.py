@@ -234,5 +234,5 @@ def test_prompts_of_a_file(tmp_path):
     path.write_text("\n---\n")
     with pytest.raises(UsageError, match="no prompt"):
         read_prompts(path)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is a folder"):
         read_prompts(tmp_path)

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from gguf.quants import dequantize
-from making import ASSISTANT, TARGET, WORDS
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
@@ -28,7 +28,7 @@ def test_swapped(good_pair):
     report = verify_pair(assistant, target)
     finding = by_id(report)["parts"].finding
     assert "swapped" in finding.message
-    assert finding.remedy == f"gemma-mtp verify {target} {assistant}"
+    assert finding.remedy == f"`gemma-mtp verify {target} {assistant}`"
     assert {result.status for result in report.results[2:]} == {Status.SKIPPED}
 
 

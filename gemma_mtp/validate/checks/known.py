@@ -255,8 +255,8 @@ KNOWN: tuple[Known, ...] = (
         LLAMA,
         plain_draft,
         "with -md alone nothing drafts: the assistant is loaded and dropped without a word, or run as an ordinary "
-        "draft model (`inconsistent sequence positions`); b11549 ends at loading (`requires a state embedding`). The same "
-        "in every host that passes nothing but --model-draft on",
+        "draft model (`inconsistent sequence positions`); b11549 ends at loading (`requires a state embedding`). The "
+        "same in every host that passes nothing but --model-draft on",
         "add --spec-type draft-mtp",
         versions="all since b9553",
         checked=SOURCES,
