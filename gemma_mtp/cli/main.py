@@ -21,6 +21,8 @@ COMMANDS = (
     "quantize",
     "verify",
     "inspect",
+    "diff",
+    "edit",
     "run",
     "bench",
     "serve",
