@@ -1,0 +1,27 @@
+"""docs/hosts.md is what its tool writes, and what it shows is what hosts can read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import document_hosts  # noqa: E402
+
+from gemma_mtp.hosts import HOSTS  # noqa: E402
+from gemma_mtp.hosts.export import shown  # noqa: E402
+
+
+def test_the_page_is_current():
+    assert document_hosts.PAGE.read_text(encoding="utf-8") == document_hosts.page()
+
+
+def test_every_host_has_its_words_there():
+    page = document_hosts.page()
+    for host in HOSTS:
+        assert f"gemma-mtp export {host.name}`" in page
+        assert host.checked.isoformat() in page
+        assert all(limit in page for limit in host.limits)
+        assert shown(host).strip() in page
