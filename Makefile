@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test quality bench clean
 
-demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair
+demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing is compiled for it
 	$(BIN)/gemma-mtp demo
 
 test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine
@@ -15,6 +15,7 @@ quality: $(VENV)/.dev  ## what CI asks of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev  ## ratios against upstream, each measured in one run
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -27,7 +28,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[serve]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

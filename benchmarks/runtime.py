@@ -96,11 +96,11 @@ def _counts(row: Row) -> tuple[int, int, int]:
 def cpp_rounds(pair: Pair, drafts: Sequence[int], plan: dict[str, Any]) -> Iterator[tuple[int, float, float]]:
     """Runs in a child: (draft length, ms of drafting, ms of the rest of an average round), by the server's log."""
     from gemma_mtp.native import cpp
-    from gemma_mtp.native.settings import ModelSettings
+    from gemma_mtp.native.settings import Drafting, ModelSettings
 
     for draft in drafts:
         loading = cpp.Loading(
-            pair.target, pair.assistant, draft, context=pair.context, model=pair.model or ModelSettings()
+            pair.target, pair.assistant, Drafting(draft), context=pair.context, model=pair.model or ModelSettings()
         )
         with tempfile.TemporaryFile() as log:
             os.dup2(log.fileno(), 2)

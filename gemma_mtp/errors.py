@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from gemma_mtp import extras
 from gemma_mtp.redaction import redact
+
+#: Exit codes of a program that was ended by Ctrl-C, and by SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class GemmaMtpError(Exception):
@@ -95,10 +99,15 @@ class EnvironmentProblem(GemmaMtpError):
 
 
 class MissingExtra(EnvironmentProblem):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
 
-    def __init__(self, package: str, extra: str):
-        super().__init__(f"this needs the package {package}", hint=f'install it with: pip install "gemma-mtp[{extra}]"')
+    wanted: extras, any of which would do. feature: what needs it.
+    """
+
+    def __init__(self, *wanted: str, feature: str = "this"):
+        needed = [extras.EXTRAS[extra] for extra in wanted]
+        packages = " or ".join(" and ".join(extra.missing or extra.modules) for extra in needed)
+        super().__init__(f"{feature} needs the package {packages}, which is not installed", hint=extras.advice(*wanted))
 
 
 def meant(word: str, known: Iterable[str]) -> str:

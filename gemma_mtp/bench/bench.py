@@ -8,9 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
-
-from gguf import LlamaFileType
 
 from gemma_mtp import __version__
 from gemma_mtp.bench.laps import Lap
@@ -19,14 +16,14 @@ from gemma_mtp.bench.recommendation import recommend
 from gemma_mtp.bench.results import AUTO, BenchResults, Machine, ModelFile, Recommendation, Settings
 from gemma_mtp.bench.summary import confidence_rows, rows
 from gemma_mtp.cores import decoding_threads
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import Memory, Winner
-from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.native.stats import Statistics
+from gemma_mtp.sources.opening import open_model
+from gemma_mtp.sources.pairing import check_runnable
 
 
 def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
@@ -36,7 +33,7 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
     """
     plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
-    check_pair(read_header(pair.target), read_header(pair.assistant))
+    check_runnable(pair.target, pair.assistant)
     machine = _machine(plan.engines)
     laps = []
     for lap in measure(plan):
@@ -105,22 +102,10 @@ def judged(statistics: Statistics) -> int:
 
 def model_file(path: Path) -> ModelFile:
     """Raises GGUFError."""
-    with GGUFFile(path) as file:
-        name, number = (file.metadata.get(f"general.{key}") for key in ("name", "file_type"))
+    with open_model(path) as model:
         return ModelFile(
-            name=(name.text() if name else None) or path.stem,
-            file=path.name,
-            bytes=path.stat().st_size,
-            type=_type_name(number and number.integer()),
+            name=model.text("general.name") or path.stem, file=path.name, bytes=model.header.size, type=model.type
         )
-
-
-def _type_name(number: Any) -> str:
-    """llama.cpp's name of `general.file_type`: 15 -> Q4_K_M."""
-    try:
-        return LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_")
-    except ValueError:
-        return "unknown"
 
 
 def _machine(engines: tuple[str, ...]) -> Machine:

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.bench.comparison import Comparison, Visit, compared
-from gemma_mtp.bench.laps import Pair, Task
+from gemma_mtp.bench.laps import FIXED, Pair, Task
 from gemma_mtp.bench.measure import ANSWER, there_and_back
 from gemma_mtp.bench.results import PLAIN
-from gemma_mtp.mtp_runtime.pairing import check_pair, read_header
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import converse
+from gemma_mtp.native.engines import PYTHON
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quantize_file
+from gemma_mtp.sources.pairing import check_runnable
 
 #: What is compared where nothing is asked for: llama.cpp's usual types, and the recipes.
 USUAL = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "draft-mixed", "draft-q4", "draft-iq4")
-ENGINE = "python"
 
 #: Called with what is done and how much of it there is in all; what it gives is called as parts of that are done.
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
@@ -52,14 +53,19 @@ class Course:
     repeats: int = 3
     context: ContextSettings | None = None
     model: ModelSettings | None = None
+    engine: str = PYTHON
 
     def tasks(self, repeat: int) -> list[Task]:
-        """Of one candidate's turn: neighbours are the same prompt without and with drafts."""
-        return [
-            Task(ENGINE, category, text, draft, repeat, self.tokens)
-            for category, text in self.prompts
-            for draft in there_and_back((PLAIN, self.draft_max), repeat)
-        ]
+        """Of one candidate's turn: neighbours are the same prompt without and with drafts.
+
+        An engine of FIXED loads anew for each length, so with it all prompts are run before the next length.
+        """
+        drafts = there_and_back((PLAIN, self.draft_max), repeat)
+        if self.engine in FIXED:
+            turns = [(prompt, draft) for draft in drafts for prompt in self.prompts]
+        else:
+            turns = [(prompt, draft) for prompt in self.prompts for draft in drafts]
+        return [Task(self.engine, category, text, draft, repeat, self.tokens) for (category, text), draft in turns]
 
     def laps(self, candidates: Candidates) -> int:
         return len(candidates.kinds) * sum(len(self.tasks(repeat)) for repeat in range(self.repeats))
@@ -79,20 +85,20 @@ def compare(
 
     Raises BadFileError (no pair), UsageError, LlamaError, NativeCrash, EnvironmentProblem.
     """
-    check_pair(read_header(course.target), read_header(candidates.source))
+    check_runnable(course.target, candidates.source)
     course = replace(course, context=(course.context or ContextSettings()).with_threads())
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
         with byte_progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as on_bytes:
             made = _make(candidates, Path(folder), on_bytes)
         with step_progress("comparing", course.laps(candidates)) as on_lap:
             visits = list(_visits(made, course, on_lap))
-        return compared(course.target, candidates.source, made, visits)
+        return compared(course.target, candidates.source, made, visits, course.engine)
 
 
 def _make(candidates: Candidates, folder: Path, on_bytes: Callable[[int], None]) -> list[Written]:
     report = quantize_file(
         candidates.source,
-        [Output(folder / f"mtp-{kind}.gguf", kind) for kind in candidates.kinds],
+        [Output(folder / f"{FAMILY.prefix}{kind}.gguf", kind) for kind in candidates.kinds],
         overrides=candidates.overrides,
         importance=candidates.importance,
         allow_requantize=candidates.allow_requantize,
@@ -111,7 +117,7 @@ def _visits(made: list[Written], course: Course, on_lap: Callable[[], None]) -> 
         for one in there_and_back(made, repeat):
             pair = Pair(course.target, one.path, course.draft_max, course.context or ContextSettings(), course.model)
             laps = []
-            with closing(converse(ANSWER, ENGINE, pair, files=pair.files)) as child:
+            with closing(converse(ANSWER, course.engine, pair, files=pair.files)) as child:
                 next(child)
                 for task in course.tasks(repeat):
                     laps.append(child.send(task))

@@ -12,6 +12,7 @@ from typing import Any
 from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.recommendation import WORTH_IT
 from gemma_mtp.bench.results import PLAIN
+from gemma_mtp.native.engines import PYTHON
 from gemma_mtp.quantize import Written
 
 SCHEMA = "gemma-mtp quantize --compare"
@@ -46,7 +47,7 @@ class Visit:
 
     @property
     def step_seconds(self) -> float:
-        """Of one drafted token."""
+        """Of one drafted token; 0 where the engine keeps that to itself."""
         return sum(lap.statistics.draft_seconds for lap in self.drafting) / max(1, self.drafted)
 
     @property
@@ -73,7 +74,8 @@ def rate(laps: Iterable[Lap]) -> float:
 class Candidate:
     """One type or recipe.
 
-    bytes: of the file. step_ms: time of a draft step, that is of a drafted token. acceptance_error: its standard error,
+    bytes: of the file. step_ms: time of a draft step, that is of a drafted token; None: the C++ engine does not tell.
+    acceptance_error: its standard error,
     from the number of drafted tokens. speedup: against plain decoding, the geometric mean of the turns.
     tokens_per_second: that speed-up times the common baseline. identical: drafting changed no token.
     """
@@ -81,7 +83,7 @@ class Candidate:
     kind: str
     bytes: int
     bits_per_weight: float
-    step_ms: float
+    step_ms: float | None
     drafted: int
     accepted: int
     acceptance: float
@@ -106,12 +108,15 @@ class Comparison:
     noise: float | None
     recommended: str
     reasons: tuple[str, ...]
+    engine: str = PYTHON
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "version": VERSION, **asdict(self)}
 
 
-def compared(target: Path, assistant: Path, made: Sequence[Written], visits: Sequence[Visit]) -> Comparison:
+def compared(
+    target: Path, assistant: Path, made: Sequence[Written], visits: Sequence[Visit], engine: str = PYTHON
+) -> Comparison:
     """From the files and their turns. Every candidate has had the same number of turns."""
     turns = {file.kind: [visit for visit in visits if visit.kind == file.kind] for file in made}
     baseline = median(rate(visit.plain) for visit in visits)
@@ -120,9 +125,8 @@ def compared(target: Path, assistant: Path, made: Sequence[Written], visits: Seq
     )
     noise = least_difference([[visit.speedup for visit in own] for own in turns.values()])
     chosen = recommend(candidates, noise)
-    return Comparison(
-        target.name, assistant.name, baseline, tuple(candidates), noise, chosen.kind, (*_reasons(candidates, noise),)
-    )
+    reasons = tuple(_reasons(candidates, noise))
+    return Comparison(target.name, assistant.name, baseline, tuple(candidates), noise, chosen.kind, reasons, engine)
 
 
 def _candidate(file: Written, visits: Sequence[Visit], baseline: float) -> Candidate:
@@ -133,7 +137,7 @@ def _candidate(file: Written, visits: Sequence[Visit], baseline: float) -> Candi
         kind=file.kind,
         bytes=file.size,
         bits_per_weight=file.bits_per_weight,
-        step_ms=1000 * median(visit.step_seconds for visit in visits),
+        step_ms=1000 * median(visit.step_seconds for visit in visits) or None,
         drafted=drafted,
         accepted=accepted,
         acceptance=acceptance,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gemma_mtp.bench.results import AUTO, PLAIN
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 from gemma_mtp.native.stats import Statistics
 
 if TYPE_CHECKING:
@@ -81,10 +81,8 @@ class PythonRunner:
 
     def run(self, task: Task) -> Lap:
         auto = task.draft == AUTO
-        length = self._pair.draft_max if auto else task.draft
-        running = self._engine.generate(
-            task.prompt, max_tokens=task.tokens, draft_max=length, p_min=task.p_min, auto=auto, ignore_end=True
-        )
+        drafting = Drafting(self._pair.draft_max if auto else task.draft, p_min=task.p_min, auto=auto)
+        running = self._engine.generate(task.prompt, max_tokens=task.tokens, drafting=drafting, ignore_end=True)
         for _ in running:
             pass
         return Lap(task, running.text, tuple(running.tokens), running.statistics)
@@ -101,21 +99,23 @@ class CppRunner:
 
     def __init__(self, pair: Pair):
         self._pair = pair
-        self._drafting = (-1, 0.0)
+        self._drafting: Drafting | None = None
         self._engine: CppEngine | None = None
 
     def run(self, task: Task) -> Lap:
-        result = self._loaded(task.draft, task.p_min).complete(task.prompt, max_tokens=task.tokens, ignore_end=True)
+        result = self._loaded(Drafting(task.draft, p_min=task.p_min)).complete(
+            task.prompt, max_tokens=task.tokens, ignore_end=True
+        )
         return Lap(task, result.text, tuple(result.tokens), result.statistics)
 
-    def _loaded(self, draft: int, p_min: float) -> CppEngine:
+    def _loaded(self, drafting: Drafting) -> CppEngine:
         from gemma_mtp.native.cpp import CppEngine, Loading
 
-        if self._engine is None or (draft, p_min) != self._drafting:
+        if self._engine is None or drafting != self._drafting:
             self.close()
             pair, model = self._pair, self._pair.model or ModelSettings()
-            loading = Loading(pair.target, pair.assistant, draft, 0, p_min, pair.context, model)
-            self._engine, self._drafting = CppEngine(loading), (draft, p_min)
+            loading = Loading(pair.target, pair.assistant, drafting, pair.context, model)
+            self._engine, self._drafting = CppEngine(loading), drafting
             self._engine.complete("def", max_tokens=WARM_UP, ignore_end=True)
         return self._engine
 

@@ -51,7 +51,7 @@ def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        raise MissingExtra("matplotlib", "plot") from None
+        raise MissingExtra("plot") from None
     return Figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, ConfidenceRow, Recommendation, Row, draft_name
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: Under this speed-up drafting isn't worth its memory.
@@ -60,7 +61,7 @@ def llama_server(
     """The command line for mainline llama.cpp (common/arg.cpp) with the settings that were measured."""
     words = ["llama-server", "-m", str(target)]
     if draft:
-        words += ["-md", str(assistant), "--spec-type", "draft-mtp", "--spec-draft-n-max", str(draft)]
+        words += ["-md", str(assistant), "--spec-type", FAMILY.spec_type, "--spec-draft-n-max", str(draft)]
     if p_min:
         words += ["--spec-draft-p-min", f"{p_min:g}"]
     words += ["-c", str(context.size), "-np", "1"]

@@ -9,16 +9,20 @@ from typing import Annotated, Literal
 import typer
 
 from gemma_mtp.cli.options import (
+    Assistant,
     Batch,
     CacheType,
     Ctx,
     DecodingThreads,
+    Deep,
     FlashAttention,
     Force,
     GpuLayers,
     Json,
     Log,
+    Target,
     Verbose,
+    engine_settings,
     takes_pair,
 )
 
@@ -28,8 +32,8 @@ DEFAULT_P_MINS = (0.5, 0.8)
 
 @takes_pair
 def bench(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path, typer.Argument(help="Its assistant.")],
+    target: Target,
+    assistant: Assistant = None,
     draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4,
     auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True,
     p_min: Annotated[
@@ -43,9 +47,12 @@ def bench(
         ),
     ] = None,
     engine: Annotated[
-        Literal["python", "cpp", "both"],
-        typer.Option(help="python: gemma-mtp's loop. cpp: llama.cpp's server in xllamacpp. both: to compare them."),
-    ] = "python",
+        Literal["python", "cpp", "both"] | None,
+        typer.Option(
+            help="python: gemma-mtp's loop. cpp: llama.cpp's server in xllamacpp. both: to compare them. Default: what "
+            "is installed, python first."
+        ),
+    ] = None,
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Tokens to generate for each prompt.")] = 128,
     repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Repeats; medians are shown.")] = 3,
     category: Annotated[
@@ -63,6 +70,7 @@ def bench(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
     json: Json = False,
@@ -76,41 +84,46 @@ def bench(
 
     - `gemma-mtp bench target.gguf mtp-target.gguf`
 
+    - `gemma-mtp bench ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M`
+
     - `gemma-mtp bench target.gguf mtp-target.gguf --draft-max 6 --plot speedup.png -o results.json`
 
     - `gemma-mtp bench target.gguf mtp-target.gguf --engine both --category code --category math`
     """
-    from dataclasses import replace
-
     from gemma_mtp.bench.bench import run_bench
     from gemma_mtp.bench.laps import ENGINES, Pair
     from gemma_mtp.bench.measure import Plan
     from gemma_mtp.bench.plot import check_plot, draw
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.files.atomic import atomic_output, check_output
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.native.backend import settings_for_this_machine
-    from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
-    check_local(target, assistant)
     texts = choose_prompts(prompts, category)
     if plot:
         check_plot(plot, force)
     if output:
         check_output(output, force)
-    context = ContextSettings(
-        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    chosen = [choose_engine(name) for name in (ENGINES if engine == "both" else (engine,))]
+    files = pair_of(target, assistant, deep=deep)
+    assert files.assistant is not None  # drafting is what is measured
+    context, model = engine_settings(
+        chosen[0],
+        ctx=ctx,
+        batch=batch,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        flash_attention=flash_attention,
+        cache_type=cache_type,
     )
-    # What works is asked of llama-cpp-python, which one engine does not use.
-    model = replace(settings_for_this_machine() if engine != "cpp" else ModelSettings(), gpu_layers=gpu_layers)
     plan = Plan(
-        Pair(target, assistant, draft_max, context, model),
+        Pair(files.target, files.assistant, draft_max, context, model),
         tuple(texts.items()),
         (*range(1, draft_max + 1), *([AUTO] if auto else [])),
-        engines=tuple(ENGINES) if engine == "both" else (engine,),
+        engines=tuple(chosen),
         tokens=tokens,
         repeats=repeats,
         p_mins=tuple(sorted({one for one in (DEFAULT_P_MINS if p_min is None else p_min) if one})),

@@ -9,8 +9,7 @@ from typing import Any
 
 import typer
 
-from gemma_mtp.cli.main import INTERRUPTED
-from gemma_mtp.errors import BadFileError, EnvironmentProblem, GemmaMtpError, UsageError, meant
+from gemma_mtp.errors import INTERRUPTED, BadFileError, EnvironmentProblem, GemmaMtpError, UsageError, meant
 
 #: What typer says of a wrong command line. Newer versions bring click with them, older ones import it: so by its heir.
 CommandLineError: Any = typer.BadParameter.__base__

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import DecodingThreads, Json
+from gemma_mtp.cli.options import DecodingThreads, Engine, Json
 
 
 def demo(
@@ -17,6 +17,7 @@ def demo(
         Path | None,
         typer.Option("--keep", metavar="FOLDER", help="Leave the files there, instead of in a temporary one."),
     ] = None,
+    engine: Engine = None,
     threads: DecodingThreads = None,
     json: Json = False,
 ) -> None:
@@ -32,13 +33,14 @@ def demo(
     - `gemma-mtp demo --keep demo-files --json`
     """
     from gemma_mtp.cli.demo_table import print_demo
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import print_json, print_note
     from gemma_mtp.demo.demo import run_demo, to_json
 
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     with nullcontext(str(keep)) if keep is not None else TemporaryDirectory(prefix="gemma-mtp-demo-") as folder:
-        result = run_demo(Path(folder), print_note, threads=threads)
+        result = run_demo(Path(folder), print_note, threads=threads, engine=choose_engine(engine))
     if json:
         print_json(to_json(result))
     else:

@@ -8,6 +8,7 @@ from rich.table import Table
 from gemma_mtp.bench.results import Row, draft_name
 from gemma_mtp.cli.output import human_size, line, print_in_full, print_table, results
 from gemma_mtp.demo.demo import INERT_LAYERS, DemoResult
+from gemma_mtp.native.engines import TITLE
 
 
 def print_demo(result: DemoResult) -> None:
@@ -19,6 +20,7 @@ def print_demo(result: DemoResult) -> None:
     print_in_full(_figures(f"with {INERT_LAYERS} inert layers in the target (same function, more work)", result.heavy))
     yes = result.identical_output
     verdict = ("yes", "green") if yes else (f"no, {len(result.differing)} prompts differ", "red")
+    results.print(f"engine: {TITLE[result.engine]}")
     results.print(f"acceptance: {result.acceptance:.1%} of drafted tokens")
     results.print(
         f"speed-up on the heavier target: {result.best_heavy.speedup:.2f}x, drafting {result.best_heavy.draft}"

@@ -23,7 +23,7 @@ def inspect(
     """
     from gemma_mtp.cli.inspect_table import print_description
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.validate import describe_file
+    from gemma_mtp.sources.describe import describe_file
 
     description = describe_file(file)
     if description.note:

@@ -7,8 +7,7 @@ from rich.table import Table
 
 from gemma_mtp.cli.output import human_size, line, print_table, results
 from gemma_mtp.cli.terminal import plain
-from gemma_mtp.validate import Description
-from gemma_mtp.validate.describe import Entry
+from gemma_mtp.sources.describe import Description, Entry
 
 
 def print_description(description: Description) -> None:

@@ -10,11 +10,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from gemma_mtp.cli import streams
+from gemma_mtp.errors import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
     import typer
-
-INTERRUPTED, TERMINATED = 130, 143
 
 #: The commands in the order of `--help`; each is the function of that name in gemma_mtp.cli.<name>.
 COMMANDS = (

@@ -6,11 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from gemma_mtp.errors import UsageError
+
+if TYPE_CHECKING:
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 Force = Annotated[
     bool,
@@ -33,10 +36,26 @@ DecodingThreads = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show llama.cpp's own log on stderr.")]
 Log = Annotated[Path | None, typer.Option("--log", help="Write llama.cpp's own log there.")]
 
+#: A target and its assistant, wherever they stand: what is on the Hub is downloaded once.
+Target = Annotated[
+    str, typer.Argument(help="The target, a GGUF: a path, owner/repo[:TYPE] or hf://owner/repo/file.gguf.")
+]
+Assistant = Annotated[
+    str | None,
+    typer.Argument(help="Its assistant, likewise. Left out: the `mtp-*.gguf` beside the target, as llama.cpp's -hf."),
+]
 #: Draft lengths where nobody says or knows better: fixed ones, and at most with --draft auto.
 FIXED, ADAPTIVE = 3, 8
 
 ENGINE, CHAT = "Engine", "Chat"
+Engine = Annotated[
+    Literal["python", "cpp"] | None,
+    typer.Option(
+        help="What decodes: python, gemma-mtp's loop (extra `runtime`), or cpp, llama.cpp's own in xllamacpp (extra "
+        "`serve`). Default: what is installed, python first.",
+        rich_help_panel=ENGINE,
+    ),
+]
 Think = Annotated[
     bool,
     typer.Option("--think/--no-think", help="Let the model think first (`enable_thinking`).", rich_help_panel=CHAT),
@@ -53,6 +72,32 @@ FlashAttention = Annotated[
     Literal["auto", "on", "off"], typer.Option(help="llama.cpp's flash attention.", rich_help_panel=ENGINE)
 ]
 CacheType = Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...", rich_help_panel=ENGINE)]
+
+
+def engine_settings(
+    engine: str,
+    *,
+    ctx: int,
+    batch: int,
+    threads: int | None,
+    gpu_layers: int,
+    flash_attention: str,
+    cache_type: str,
+) -> tuple[ContextSettings, ModelSettings]:
+    """What the options of the panel `Engine` say, for an engine on this machine.
+
+    Raises UsageError, EnvironmentProblem (llama-cpp-python does not work here).
+    """
+    from dataclasses import replace
+
+    from gemma_mtp.native.engines import settings_for
+    from gemma_mtp.native.settings import ContextSettings
+
+    context = ContextSettings(
+        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    )
+    return context, replace(settings_for(engine), gpu_layers=gpu_layers)
+
 
 #: Other names for the first two arguments, as in llama.cpp: the parameter, the option's spellings, its help.
 PAIR = (

@@ -11,14 +11,17 @@ from gemma_mtp.cli.options import Json
 
 
 def push(
-    files: Annotated[list[Path], typer.Argument(help="Assistants: `mtp-<target>-<TYPE>.gguf`.", metavar="FILES...")],
+    files: Annotated[list[str], typer.Argument(help="Assistants: `mtp-<target>-<TYPE>.gguf`.", metavar="FILES...")],
     repo: Annotated[str, typer.Option(help="The repo on the Hub, owner/name; made if needed.")],
     collection: Annotated[
         str | None, typer.Option(help="A collection to put the repo into, by title or slug; made if needed.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repo or collection private.")] = False,
     target: Annotated[
-        str | None, typer.Option(help="Check the files against this target: a path, or hf://owner/repo/file.gguf.")
+        str | None,
+        typer.Option(
+            help="Check the files against this target: a path, owner/repo[:TYPE] or hf://owner/repo/file.gguf."
+        ),
     ] = None,
     bench: Annotated[
         Path | None, typer.Option(help="Results of `gemma-mtp bench --json`, for the card.", metavar="RESULTS.json")
@@ -54,8 +57,10 @@ def push(
     from gemma_mtp.hub.client import hide_progress_bars
     from gemma_mtp.publish import PushRequest, plan_push
     from gemma_mtp.publish import push as carry_out
+    from gemma_mtp.publish.assistant_file import file_to_publish
 
-    request = PushRequest(files, repo, collection, private, target, bench, base_model, skip_verify)
+    local = [file_to_publish(file) for file in files]
+    request = PushRequest(local, repo, collection, private, target, bench, base_model, skip_verify)
     plan = plan_push(request, progress=byte_progress)
     if dry_run:
         if json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gemma_mtp.cli.options import Force, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import Deep, Engine, Force, GpuLayers, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.comparison import Comparison
@@ -18,7 +18,12 @@ COMPARISON = "Comparison"
 
 
 def quantize(
-    source: Annotated[Path | None, typer.Argument(help="A GGUF in BF16, F16 or F32.", metavar="IN.gguf")] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A GGUF in BF16, F16 or F32: a path, owner/repo:TYPE or hf://owner/repo/file.gguf.", metavar="IN.gguf"
+        ),
+    ] = None,
     wanted: Annotated[
         list[str] | None,
         typer.Argument(help="Types or recipes; with one, an output may stand before it.", metavar="[OUT.gguf] TYPE..."),
@@ -27,7 +32,9 @@ def quantize(
         list[str] | None,
         typer.Option("--tensor", metavar="ROLE=TYPE", help="A type for one role, e.g. head=Q4_0. Repeatable."),
     ] = None,
-    imatrix: Annotated[Path | None, typer.Option("--imatrix", help="Importance matrix, GGUF or .dat.")] = None,
+    imatrix: Annotated[
+        str | None, typer.Option("--imatrix", help="Importance matrix, GGUF or .dat (also hf://owner/repo/file).")
+    ] = None,
     allow_requantize: Annotated[
         bool, typer.Option("--allow-requantize", help="Take a quantized file as input.")
     ] = False,
@@ -35,8 +42,10 @@ def quantize(
         bool, typer.Option("--list", help="List types and recipes, with IN.gguf's size in each.")
     ] = False,
     compare: Annotated[
-        Path | None,
-        typer.Option("--compare", metavar="TARGET.gguf", help="Measure the types with this target; no file is kept."),
+        str | None,
+        typer.Option(
+            "--compare", metavar="TARGET", help="Measure the types with this target (any place); no file is kept."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -51,28 +60,31 @@ def quantize(
     repeats: Annotated[
         int, typer.Option("--repeats", "-r", min=1, help="Turns of each type.", rich_help_panel=COMPARISON)
     ] = 3,
+    engine: Engine = None,
     gpu_layers: GpuLayers = -1,
+    deep: Deep = False,
     threads: Threads = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Quantize a GGUF: exactly as llama.cpp does (TYPE), or by a recipe made for drafters.
 
-    Without an output's name the files are put beside the input. Several types cost one reading.
+    Without an output's name the files are put beside the input, of one on the Hub into this folder. Several types cost
+    one reading.
 
     - `gemma-mtp quantize mtp-gemma-4-26B-A4B-it-BF16.gguf Q8_0 Q4_0 draft-q4`
     - `gemma-mtp quantize in.gguf out.gguf Q4_K_M --imatrix imatrix.gguf`
     - `gemma-mtp quantize in.gguf Q4_0 --tensor head=IQ4_NL --tensor projections=Q8_0`
     - `gemma-mtp quantize --list in.gguf`
+    - `gemma-mtp quantize ggml-org/gemma-4-26B-A4B-it-GGUF:BF16 draft-q4`
     - `gemma-mtp quantize in.gguf Q8_0 Q4_0 draft-q4 --compare target.gguf`: which should my drafter have?
     """
-    from gemma_mtp.cli.output import print_json
+    from gemma_mtp.cli.output import byte_progress, print_json
     from gemma_mtp.cli.quantize_table import print_comparison, print_offers, print_report
-    from gemma_mtp.hub.source import check_local
+    from gemma_mtp.hub.download import fetch_file
     from gemma_mtp.quantize import parse_override, read_imatrix
     from gemma_mtp.quantize.catalogue import offers
 
-    check_local(source, compare)
     if list_kinds:
         on_offer = offers(source)
         print_json([offer.to_json() for offer in on_offer]) if json else print_offers(on_offer)
@@ -81,15 +93,17 @@ def quantize(
         raise typer.BadParameter("name a GGUF to quantize", param_hint="IN.gguf")
     how = _How(
         tuple(parse_override(text) for text in tensor or []),
-        read_imatrix(imatrix) if imatrix else None,
+        read_imatrix(fetch_file(imatrix, progress=byte_progress, deep=deep)) if imatrix else None,
         allow_requantize,
         threads,
     )
     if compare:
-        found = _compare(source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, gpu_layers)
+        found = _compare(
+            source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, engine, gpu_layers, deep
+        )
         print_json(found.to_json()) if json else print_comparison(found)
     else:
-        report = _quantize(source, wanted or [], how, force)
+        report = _quantize(source, wanted or [], how, force, deep)
         print_json(report.to_json()) if json else print_report(report)
 
 
@@ -102,49 +116,58 @@ class _How(NamedTuple):
     threads: int | None
 
 
-def _quantize(source: Path, wanted: Sequence[str], how: _How, force: bool) -> Report:
+def _quantize(source: str, wanted: Sequence[str], how: _How, force: bool, deep: bool) -> Report:
     from gemma_mtp.cli.output import byte_progress
-    from gemma_mtp.quantize import quantize_file
-    from gemma_mtp.quantize.catalogue import parse_outputs
+    from gemma_mtp.quantize.catalogue import parse_outputs, parse_words
+    from gemma_mtp.quantize.engine import quantize_opened
+    from gemma_mtp.sources.opening import Want, open_model
 
-    outputs = parse_outputs(source, wanted)
-    with byte_progress("quantizing", _size(source) * len(outputs)) as progress:
-        return quantize_file(source, outputs, force=force, progress=progress, **how._asdict())
+    parse_words(wanted)  # what is wrong with them is said before anything is downloaded
+    with open_model(source, want=Want.FILE, progress=byte_progress, deep=deep) as model:
+        here, named = model.files[0], model.source
+        beside = here if named is None or named.is_local else Path(here.name)
+        outputs = parse_outputs(beside, wanted)
+        with byte_progress("quantizing", model.header.size * len(outputs)) as progress:
+            return quantize_opened(model, outputs, force=force, progress=progress, **how._asdict())
 
 
 def _compare(
-    source: Path,
+    source: str,
     wanted: Sequence[str],
     how: _How,
-    target: Path,
+    target: str,
     prompts: Path | None,
     draft_max: int,
     tokens: int,
     repeats: int,
+    engine: str | None,
     gpu_layers: int,
+    deep: bool,
 ) -> Comparison:
     from dataclasses import replace
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import byte_progress, step_progress
+    from gemma_mtp.model.part import Part
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
-    from gemma_mtp.native.backend import settings_for_this_machine
+    from gemma_mtp.native.engines import settings_for
     from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.quantize.catalogue import parse_kinds
+    from gemma_mtp.sources.opening import local_gguf
 
-    candidates = Candidates(source, tuple(parse_kinds(wanted or USUAL)), *how)
-    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    kinds, texts, chosen = tuple(parse_kinds(wanted or USUAL)), choose_prompts(prompts), choose_engine(engine)
+    there = local_gguf(target, Part.TARGET, progress=byte_progress, deep=deep)
+    candidates = Candidates(local_gguf(source, Part.ASSISTANT, progress=byte_progress, deep=deep), kinds, *how)
+    model = replace(settings_for(chosen), gpu_layers=gpu_layers)
     course = Course(
-        target,
-        tuple(choose_prompts(prompts).items()),
+        there,
+        tuple(texts.items()),
         draft_max,
         tokens,
         repeats,
         ContextSettings(threads=how.threads),
         model,
+        chosen,
     )
     return compare(candidates, course, byte_progress=byte_progress, step_progress=step_progress)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

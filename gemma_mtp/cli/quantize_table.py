@@ -40,7 +40,7 @@ def print_comparison(found: Comparison) -> None:
             one.kind,
             human_size(one.bytes),
             f"{one.bits_per_weight:.2f}",
-            f"{one.step_ms:.2f} ms",
+            "not told" if one.step_ms is None else f"{one.step_ms:.2f} ms",
             f"{one.acceptance:.1%}",
             f"{one.tokens_per_second:.1f}",
             f"{one.speedup:.2f}x",

@@ -10,18 +10,22 @@ import typer
 from gemma_mtp.cli.options import (
     ADAPTIVE,
     CHAT,
-    ENGINE,
     FIXED,
+    Assistant,
     Batch,
     CacheType,
     Ctx,
     DecodingThreads,
+    Deep,
+    Engine,
     FlashAttention,
     GpuLayers,
     Json,
     Log,
+    Target,
     Think,
     Verbose,
+    engine_settings,
     takes_pair,
 )
 
@@ -33,8 +37,8 @@ DRAFTING, SAMPLING = "Drafting", "Sampling"
 
 @takes_pair
 def run(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
+    target: Target,
+    assistant: Assistant = None,
     prompt: Annotated[
         str | None, typer.Option("--prompt", "-p", help="The text to continue. Without it: --file, or standard input.")
     ] = None,
@@ -123,16 +127,14 @@ def run(
             rich_help_panel=SAMPLING,
         ),
     ] = "match",
-    engine: Annotated[
-        Literal["python", "cpp"],
-        typer.Option(help="cpp: llama.cpp's own loop, in xllamacpp, to compare with.", rich_help_panel=ENGINE),
-    ] = "python",
+    engine: Engine = None,
     ctx: Ctx = 4096,
     batch: Batch = 512,
     threads: DecodingThreads = None,
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
     json: Json = False,
@@ -143,6 +145,8 @@ def run(
 
     Examples:
 
+        gemma-mtp run ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M --chat
+
         gemma-mtp run target.gguf mtp-target.gguf -p "def main():" -n 100 --draft-max 3
 
         gemma-mtp run target.gguf mtp-target.gguf --chat --temp 1 --top-k 64 --draft auto
@@ -150,27 +154,22 @@ def run(
         gemma-mtp run target.gguf --no-draft -f prompt.txt --json
     """
     import sys
-    from dataclasses import replace
 
     from gemma_mtp.cli import run_output
+    from gemma_mtp.cli.drafting import as_bench_found
+    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import native_log, print_note
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.mtp_runtime.memory import open_memory
-    from gemma_mtp.native.backend import settings_for_this_machine
-    from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+    from gemma_mtp.native.settings import NO_DRAFTS, ChatSettings, Drafting, Sampling
 
-    check_local(target, assistant)
     if no_draft:
         draft = "off"
-    if assistant is None and draft != "off":
-        raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
     if engine == "cpp" and draft == "auto":
         raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
-    if engine == "cpp" and chat:
-        raise UsageError("--chat is for --engine python", hint="gemma-mtp serve chats with the C++ engine")
     if engine == "cpp" and sampling == "reject" and temp:
         raise UsageError("the C++ engine has no sampling mode reject", hint="--sampling match, or --engine python")
     if not chat and (system is not None or think):
@@ -178,49 +177,52 @@ def run(
     talk = chat and prompt is None and file is None and sys.stdin.isatty()
     if talk and json:
         raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
-    context = ContextSettings(
-        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
+    chosen = choose_engine(engine, loop=loop)
+    text = None if talk else read_prompt(prompt, file)
+    context, model = engine_settings(
+        chosen,
+        ctx=ctx,
+        batch=batch,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        flash_attention=flash_attention,
+        cache_type=cache_type,
     )
-    # What works is asked of llama-cpp-python, which only this engine uses.
-    model = replace(settings_for_this_machine() if engine == "python" else ModelSettings(), gpu_layers=gpu_layers)
-    longest, least = draft_max or (ADAPTIVE if draft == "auto" else FIXED), p_min or 0.0
-    if assistant is not None and draft != "off":
-        memory = open_memory(target, assistant, context, model)
-        asked = bool(draft_max or draft_min or p_min is not None)
-        if draft == "auto" and memory and memory.experience(least):
+    pair = pair_of(target, assistant, drafting=draft != "off", deep=deep)
+    drafting = NO_DRAFTS
+    if pair.assistant is not None:
+        usual = ADAPTIVE if draft == "auto" else FIXED
+        drafting = Drafting(draft_max or usual, draft_min, p_min or 0.0, draft == "auto")
+        memory = open_memory(pair.target, pair.assistant, context, model)
+        if drafting.auto and memory and memory.experience(drafting.p_min):
             print_note("--draft auto goes on with what was learned of this pair on this machine")
-        elif draft == "fixed" and not asked and memory and (winner := memory.winner(engine)):
-            longest, least = winner.draft_max, winner.p_min
-            print_note(
-                f"drafting as gemma-mtp bench found best here: {winner}; --draft-max {FIXED} if you want another"
-            )
+        elif not (drafting.auto or draft_max or draft_min or p_min is not None):
+            drafting = as_bench_found(drafting, memory, chosen)
     request = session.Request(
-        target,
-        assistant,
-        None if talk else read_prompt(prompt, file),
+        pair.target,
+        pair.assistant,
+        text,
         chat=ChatSettings(system, think) if chat else None,
         max_tokens=UNENDING if tokens == -1 else tokens,
-        draft_max=0 if draft == "off" else longest,
-        draft_min=draft_min,
-        p_min=least,
-        auto=draft == "auto",
+        drafting=drafting,
         sampling=Sampling(
-            temp,
-            top_k,
-            top_p,
-            min_p,
-            repeat_penalty,
-            repeat_last_n,
-            presence_penalty,
-            frequency_penalty,
-            None if seed == -1 else seed,
-            sampling,
+            temperature=temp,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+            repeat_last_n=repeat_last_n,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            seed=None if seed == -1 else seed,
+            mode=sampling,
         ),
         stop=tuple(stop or ()),
         ignore_end=ignore_eos,
         context=context,
         model=model,
-        engine=engine,
+        engine=chosen,
     )
     if talk:
         with native_log(verbose, log):

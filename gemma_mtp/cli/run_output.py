@@ -10,7 +10,7 @@ from gemma_mtp.cli.terminal import harmless
 from gemma_mtp.native.settings import more_context
 
 if TYPE_CHECKING:
-    from gemma_mtp.mtp_runtime.session import Result
+    from gemma_mtp.native.result import Result
 
 #: Why a generation ended, in words.
 FINISHES = {

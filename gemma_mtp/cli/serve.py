@@ -10,15 +10,19 @@ import typer
 from gemma_mtp.cli.options import (
     ENGINE,
     FIXED,
+    Assistant,
     Batch,
     CacheType,
     Ctx,
+    Deep,
     FlashAttention,
     GpuLayers,
     Log,
+    Target,
     Think,
     Threads,
     Verbose,
+    engine_settings,
     takes_pair,
 )
 
@@ -39,8 +43,8 @@ LOGPROBS = {
 
 @takes_pair
 def serve(
-    target: Annotated[Path, typer.Argument(help="The target model, a GGUF file.")],
-    assistant: Annotated[Path | None, typer.Argument(help="Its assistant. Not needed with --no-draft.")] = None,
+    target: Target,
+    assistant: Assistant = None,
     host: Annotated[str, typer.Option(help="The address to listen at. 0.0.0.0: from everywhere.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port, 0: any free one.")] = 8080,
     api_key: Annotated[
@@ -88,6 +92,7 @@ def serve(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
 ) -> None:
@@ -101,44 +106,44 @@ def serve(
 
     - `gemma-mtp serve target.gguf mtp-target.gguf`
 
+    - `gemma-mtp serve ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M`
+
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
+    from gemma_mtp.cli.drafting import as_bench_found
     from gemma_mtp.cli.output import native_log, print_note, print_warning
+    from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.errors import UsageError
-    from gemma_mtp.hub.source import check_local
     from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.cpp import Listening, Loading, package_version
-    from gemma_mtp.native.settings import ContextSettings, ModelSettings
+    from gemma_mtp.native.settings import Drafting
     from gemma_mtp.serve.server import bound, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
 
-    if assistant is None and not no_draft:
-        raise UsageError("an assistant is missing", hint="name it after the target, or add --no-draft")
-    check_local(target, assistant)
-    context = ContextSettings(
-        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+    context, model = engine_settings(
+        "cpp",
+        ctx=ctx,
+        batch=batch,
+        threads=threads,
+        gpu_layers=gpu_layers,
+        flash_attention=flash_attention,
+        cache_type=cache_type,
     )
     keys = tuple(api_key or ())
     if not all(keys):
         raise UsageError("an API key is empty", hint="leave --api-key out to ask for none")
     package_version()
     bound(host, port).close()
-    drafter = None if no_draft else assistant
-    verdict = checked(target, drafter, context, parallel) if drafter else "It drafts nothing."
+    pair = pair_of(target, assistant, drafting=not no_draft, deep=deep)
+    drafter = pair.assistant
+    verdict = checked(pair.target, drafter, context, parallel) if drafter else "It drafts nothing."
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
-    model = ModelSettings(gpu_layers=gpu_layers)
-    longest, least = draft_max or FIXED, p_min or 0.0
+    drafting = Drafting(draft_max or FIXED, draft_min, p_min or 0.0)
     if drafter and not (draft_max or draft_min or p_min is not None):
-        memory = open_memory(target, drafter, context, model)
-        winner = memory and (memory.winner("cpp") or memory.winner("python"))
-        if winner:
-            longest, least = winner.draft_max, winner.p_min
-            print_note(
-                f"drafting as gemma-mtp bench found best here: {winner}; --draft-max {FIXED} if you want another"
-            )
-    loading = Loading(target, drafter, longest, draft_min, least, context, model, parallel, cache_ram)
-    listening = Listening(host, port, keys, name or target.stem, metrics=True, thinking=think)
+        drafting = as_bench_found(drafting, open_memory(pair.target, drafter, context, model), "cpp", "python")
+    loading = Loading(pair.target, drafter, drafting, context, model, parallel, cache_ram)
+    listening = Listening(host, port, keys, name or pair.target.stem, metrics=True, thinking=think)
     try:
         with (
             native_log(verbose, log),

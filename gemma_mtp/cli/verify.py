@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import DecodingThreads, Json, Log, Verbose, takes_pair
+from gemma_mtp.cli.options import DecodingThreads, Engine, Json, Log, Verbose, takes_pair
 
 
 @takes_pair
@@ -55,6 +55,7 @@ def verify(
     memory_limit: Annotated[
         float | None, typer.Option(min=0.1, help="To decode: address space of the child process, in GB.")
     ] = None,
+    engine: Engine = None,
     threads: DecodingThreads = None,
     verbose: Verbose = False,
     log: Log = None,
@@ -88,15 +89,25 @@ def verify(
         progress=byte_progress,
     )
     if run or reference:
+        from gemma_mtp.cli.engines import choose_engine
         from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
         from gemma_mtp.validate.run import RunOptions, with_run
 
         texts = read_prompts(prompts) if prompts else BUILT_IN
         limit = None if memory_limit is None else int(memory_limit * 1e9)
-        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit)
+        decoder = choose_engine(engine) if run else None
+        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, decoder)
         if run:
             with native_log(verbose, log):
-                report = with_run(report, target, assistant, context=context, options=options, told=print_note)
+                report = with_run(
+                    report,
+                    target,
+                    assistant,
+                    context=context,
+                    options=options,
+                    told=print_note,
+                    progress=byte_progress,
+                )
     if reference:
         from gemma_mtp.validate.reference import with_reference
 

@@ -19,6 +19,7 @@ from gemma_mtp.model.file_name import FileName
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Place, Want, open_model
+from gemma_mtp.sources.splits import MERGE_PARTS
 
 DEFAULT_TYPES = ("BF16",)
 
@@ -41,9 +42,9 @@ def convert_model(
         convert_model("google/gemma-4-E2B-it-assistant", types=["Q8_0", "Q4_0"])
 
     output: a file (for one type), a folder that exists, or None: files in the current folder, named after the model.
-    types: of the weights, BF16 if none is given; a GGUF keeps its own. dialect: mainline, ik or atomic. name: the model's,
-    for its metadata. allow_nonfinite: convert NaN and Inf as they are. force: replace files. threads: all cores if None.
-    deep: hash again what the Hub's cache has.
+    types: of the weights, BF16 if none is given; a GGUF keeps its own. dialect: mainline, ik or atomic.
+    name: the model's, for its metadata. allow_nonfinite: convert NaN and Inf as they are. force: replace files.
+    threads: all cores if None. deep: hash again what the Hub's cache has.
 
     Raises what `open_model` raises, and UsageError for outputs that cannot be.
     """
@@ -80,9 +81,7 @@ def _respelled(model: OpenModel, wanted: Path | None, dialect: Dialect, force: b
     """An assistant's GGUF in another dialect. Raises UsageError (a split one, or it is in that dialect already)."""
     source, *more = model.files
     if more:
-        raise UsageError(
-            "this is a split model", where=model.place, hint="llama-gguf-split --merge makes one file of it"
-        )
+        raise UsageError("this is a split model", where=model.place, hint=MERGE_PARTS)
     if is_spelled(source, dialect):
         raise UsageError(
             f"this file is {dialect.name} already: there is nothing to convert",

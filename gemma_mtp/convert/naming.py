@@ -1,4 +1,4 @@
-"""Which files a conversion makes: an assistant's is `mtp-<target>-<TYPE>.gguf`, which llama.cpp's `-hf` finds by itself."""
+"""Which files a conversion makes; an assistant's name is the one that llama.cpp's `-hf` finds by itself."""
 
 from __future__ import annotations
 

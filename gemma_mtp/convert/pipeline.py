@@ -79,8 +79,8 @@ def convert_opened(
     """Convert a checkpoint to each of `outputs` in one pass.
 
     name: the model's, for its metadata; None: what its folder or repo is called. origin: where it was downloaded
-    from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are. threads: for encoding; all cores if None.
-    advance: hears of source bytes done, once for each output.
+    from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are.
+    threads: for encoding; all cores if None. advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     check_outputs([output.path for output in outputs], force)

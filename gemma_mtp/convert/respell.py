@@ -12,6 +12,7 @@ from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect, dialect_of
 from gemma_mtp.model.part import Part
 
@@ -61,10 +62,9 @@ def _respelled(file: GGUFFile, dialect: Dialect) -> tuple[Assistant, dict[str, V
         raise BadFileError(error.what, where=file.path, hint=error.hint) from error
 
 
-def _dialect(metadata: dict[str, Value], source: Path) -> Dialect:
+def _dialect(metadata: Metadata, source: Path) -> Dialect:
     """The dialect that the file speaks. Raises BadFileError if it is not an assistant of a dialect that we know."""
-    value = metadata.get("general.architecture")
-    architecture = value.text() if value is not None else None
+    architecture = metadata.architecture
     dialect = dialect_of(architecture)
     if dialect is not None:
         return dialect
@@ -77,7 +77,7 @@ def _dialect(metadata: dict[str, Value], source: Path) -> Dialect:
     known = ", ".join(dialect.architecture for dialect in DIALECTS.values())
     hint = "a target has one form everywhere; to change its type use gemma-mtp quantize"
     raise BadFileError(
-        f"the architecture is {architecture}, not an assistant's ({known})",
+        f"the architecture is {architecture or 'missing'}, not an assistant's ({known})",
         where=source,
         hint=hint if architecture == TARGET_ARCHITECTURE else "name an assistant GGUF or a checkpoint",
     )

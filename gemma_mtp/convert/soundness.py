@@ -12,6 +12,7 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import ForeignType
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
@@ -33,7 +34,7 @@ REPAIRED = (
 def require_sound_plan(part: Part, output: Path, metadata: Mapping[str, Value], plans: Sequence[TensorPlan]) -> None:
     """Raises BadFileError if a target or assistant of these keys and tensors would fail the checks of one file."""
     tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
-    header = GGUFHeader(3, dict(metadata), tensors, 32, 0, sum(plan.nbytes for plan in plans))
+    header = GGUFHeader(3, Metadata(metadata, str(output)), tensors, 32, 0, sum(plan.nbytes for plan in plans))
     _require(OpenModel(str(output), part, header), "not written, because llama.cpp could not use it", OF_DATA)
 
 

@@ -17,6 +17,7 @@ from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.demo.prompts import PROMPTS
+from gemma_mtp.native.engines import PYTHON, choose
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.quantize import quantize_file
 from gemma_mtp.validate import Report, verify_pair
@@ -45,8 +46,12 @@ class Step:
 
 @dataclass
 class DemoResult:
-    """Everything that the demo found out. `light` and `heavy`: a row for each draft length, PLAIN first."""
+    """Everything that the demo found out. `light` and `heavy`: a row for each draft length, PLAIN first.
 
+    engine: what decoded, a key of `engines.TITLE`.
+    """
+
+    engine: str
     steps: list[Step] = field(default_factory=list)
     report: Report | None = None
     light: list[Row] = field(default_factory=list)
@@ -68,12 +73,15 @@ class DemoResult:
         return max((row for row in self.heavy if row.draft != PLAIN), key=lambda row: row.speedup)
 
 
-def run_demo(folder: Path, tell: Tell = lambda _: None, *, threads: int | None = None) -> DemoResult:
-    """Run all steps in `folder`; the files stay there. threads: as in `ContextSettings`.
+def run_demo(
+    folder: Path, tell: Tell = lambda _: None, *, threads: int | None = None, engine: str | None = None
+) -> DemoResult:
+    """Run all steps in `folder`; the files stay there. threads: as in `ContextSettings`. engine: as in `choose`.
 
-    Raises whatever the steps raise: see `convert_checkpoint`, `quantize_file`, `verify_pair` and `measure`.
+    Raises MissingExtra (no engine), and whatever the steps raise: see `convert_checkpoint`, `quantize_file`,
+    `verify_pair` and `measure`.
     """
-    result, context = DemoResult(), ContextSettings(threads=threads).with_threads()
+    result, context = DemoResult(choose(engine)), ContextSettings(threads=threads).with_threads()
     bf16 = {part: folder / f"{part}-BF16.gguf" for part in ("target", "assistant")}
     with _step(result, "convert", tell, folder, "the two checkpoints to GGUF (BF16)"):
         for part, path in bf16.items():
@@ -88,7 +96,7 @@ def run_demo(folder: Path, tell: Tell = lambda _: None, *, threads: int | None =
         result.report = verify_pair(target, assistant)
 
     with _step(result, "run", tell, folder, f"{len(PROMPTS)} prompts, drafting 0 and {DRAFT_MAX} tokens a round"):
-        laps = _race(Pair(target, assistant, DRAFT_MAX, context), (DRAFT_MAX,), tell)
+        laps = _race(Pair(target, assistant, DRAFT_MAX, context), (DRAFT_MAX,), tell, result.engine)
         result.light, result.sample = _overall(laps), laps[0].task.prompt + laps[0].text
 
     with _step(result, "make heavier", tell, folder, f"{INERT_LAYERS} inert layers: same function, more work"):
@@ -98,7 +106,7 @@ def run_demo(folder: Path, tell: Tell = lambda _: None, *, threads: int | None =
 
     with _step(result, "run heavier", tell, folder, "the same prompts, drafting 0 to 3 tokens a round"):
         pair = Pair(folder / f"heavy-{CHOSEN}.gguf", assistant, max(HEAVY_DRAFT_LENGTHS), context)
-        heavy_laps = _race(pair, HEAVY_DRAFT_LENGTHS, tell)
+        heavy_laps = _race(pair, HEAVY_DRAFT_LENGTHS, tell, result.engine)
         result.heavy = _overall(heavy_laps)
 
     result.differing = [*differing_prompts(laps), *differing_prompts(heavy_laps)]
@@ -115,9 +123,10 @@ def _step(result: DemoResult, title: str, tell: Tell, folder: Path, detail: str)
     result.steps.append(Step(title, perf_counter() - start, made))
 
 
-def _race(pair: Pair, lengths: tuple[int, ...], tell: Tell) -> list[Lap]:
+def _race(pair: Pair, lengths: tuple[int, ...], tell: Tell, engine: str = PYTHON) -> list[Lap]:
     """Every prompt, plainly and with drafts of each length, which take turns. `tell` hears of each round of all."""
-    plan = Plan(pair, tuple((CATEGORY, prompt) for prompt in PROMPTS), lengths, tokens=NEW_TOKENS, repeats=REPEATS)
+    prompts = tuple((CATEGORY, prompt) for prompt in PROMPTS)
+    plan = Plan(pair, prompts, lengths, (engine,), tokens=NEW_TOKENS, repeats=REPEATS)
     laps: list[Lap] = []
     for lap in measure(plan):
         laps.append(lap)
@@ -134,6 +143,7 @@ def _overall(laps: list[Lap]) -> list[Row]:
 def to_json(result: DemoResult) -> dict[str, Any]:
     """The result for machines. `files` are sizes in bytes, the pairs' rows those of a results file of `bench`."""
     return {
+        "engine": result.engine,
         "identical_output": result.identical_output,
         "acceptance": result.acceptance,
         "heavy_speedup": result.best_heavy.speedup,

@@ -19,6 +19,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.model.dialects import TARGET_ARCHITECTURE
 
@@ -44,11 +45,11 @@ def make_heavier(source: Path, output: Path, layers: int, *, force: bool = False
     """
     with GGUFFile(source) as file:
         metadata = file.metadata
-        if metadata["general.architecture"].decode() != TARGET_ARCHITECTURE:
+        if metadata.architecture != TARGET_ARCHITECTURE:
             raise BadFileError("not a Gemma 4 target", where=source)
         if any(tensor.type not in FLOAT_TYPES for tensor in file.tensors.values()):
             raise BadFileError("the target is quantized", where=source, hint="quantize after inserting layers")
-        depth = int(metadata[f"{TARGET_ARCHITECTURE}.block_count"].decode())
+        depth = metadata.number(f"{TARGET_ARCHITECTURE}.block_count")
         copies = list(_copies(file.tensors, depth, layers))
         plans = [copy.plan for copy in copies]
         with GGUFWriter(output, _deeper(metadata, depth, layers), plans, force=force) as writer:
@@ -88,7 +89,7 @@ def _data(file: GGUFFile, copy: _Copied) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return data
 
 
-def _deeper(metadata: dict[str, Value], depth: int, layers: int) -> dict[str, Value]:
+def _deeper(metadata: Metadata, depth: int, layers: int) -> dict[str, Value]:
     """The metadata with more layers; arrays that have an entry for each layer grow."""
     grown = dict(metadata)
     for key, value in metadata.items():
@@ -98,6 +99,6 @@ def _deeper(metadata: dict[str, Value], depth: int, layers: int) -> dict[str, Va
             entries[first_donor:first_donor] = [entries[PATTERN]] * layers
             grown[key] = gv.array(value.item_type, entries)
     grown[f"{TARGET_ARCHITECTURE}.block_count"] = gv.u32(depth + layers)
-    name = metadata["general.name"].decode()
+    name = metadata.text("general.name")
     grown["general.name"] = gv.string(f"{name}, {layers} inert layers added")
     return grown

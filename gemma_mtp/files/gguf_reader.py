@@ -17,6 +17,7 @@ import numpy as np
 
 from gemma_mtp.errors import GemmaMtpError, GGUFError
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.files.reading import Bytes, SourceFile, Span
 from gemma_mtp.files.signature import HEAD, recognized
 from gemma_mtp.ggml import TensorType, block_size, tensor_bytes, tensor_type
@@ -69,7 +70,7 @@ class GGUFHeader:
     """
 
     version: int
-    metadata: dict[str, Value]
+    metadata: Metadata
     tensors: dict[str, TensorInfo]
     alignment: int
     data_start: int
@@ -89,6 +90,7 @@ class GGUFFile:
             if not self.size:
                 raise GGUFError("the file is empty", hint="download or copy it again")
             self.header = _read_header(self._file)
+            self.header.metadata.where = str(path)
         except GGUFError as error:
             self._file.close()
             located = GGUFError(error.what, where=path, hint=error.hint)
@@ -96,7 +98,7 @@ class GGUFFile:
             raise located from error
 
     @property
-    def metadata(self) -> dict[str, Value]:
+    def metadata(self) -> Metadata:
         return self.header.metadata
 
     @property
@@ -156,7 +158,7 @@ def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
     """
     cursor = _Cursor(buffer, file_size)
     n_tensors, n_pairs, version = _preamble(cursor)
-    metadata = dict(_pairs(cursor, n_pairs))
+    metadata = Metadata(_pairs(cursor, n_pairs))
     alignment = int(metadata[ALIGNMENT].decode()) if ALIGNMENT in metadata else DEFAULT_ALIGNMENT
     records = list(_records(cursor, n_tensors))
     data_start = _aligned(cursor.position, alignment)
@@ -286,13 +288,48 @@ def _payload(cursor: _Cursor, kind: ValueType, count: int, key: str) -> memoryvi
         if kind is ValueType.BOOL and np.frombuffer(view, np.uint8).max(initial=0) > 1:
             raise GGUFError(f"{key} is a boolean, but neither 0 nor 1", offset=start)
         return view
-    buffer, limit, position, unpack = cursor.buffer, len(cursor.buffer), start, _U64.unpack_from
-    for _ in range(count):
-        if position + 8 > limit:
-            position += 8  # more is wanted than is there: `take` tells whether the file or the buffer is too short
-            break
-        position += 8 + unpack(buffer, position)[0]
-    return cursor.take(position - start, key)
+    return cursor.take(_strings_end(cursor.buffer, start, count) - start, key)
+
+
+#: Bytes that are looked through together for lengths, and strings that are stepped over where that finds none.
+_WINDOW, _STEPS = 1 << 20, 4096
+
+
+def _strings_end(buffer: memoryview, position: int, count: int) -> int:
+    """Where `count` length-prefixed strings end that begin at `position`; behind the buffer's end if it is too short.
+
+    A vocabulary and its merges are 777,050 strings, nearly all of them short and without a zero byte.
+    """
+    data, limit, unpack = np.frombuffer(buffer, np.uint8), len(buffer), _U64.unpack_from
+    while count:
+        passed, length = _short_strings(data[position : position + _WINDOW], count)
+        if passed:
+            position, count = position + length, count - passed
+            continue
+        for _ in range(min(count, _STEPS)):
+            if position + 8 > limit:
+                return position + 8  # more is wanted than is there: `take` tells whether file or buffer is too short
+            position += 8 + unpack(buffer, position)[0]
+        count = max(count - _STEPS, 0)
+    return position
+
+
+def _short_strings(window: Bytes, most: int) -> tuple[int, int]:
+    """How many strings at the window's start, of `most`, are shorter than 256 bytes, and how many bytes they take.
+
+    Such a length is one byte and seven zeros. A string counts if it begins where the one before it ends.
+    """
+    zeros = np.flatnonzero(window == 0)
+    runs = zeros[: min(len(zeros) // 7, most) * 7].reshape(-1, 7)
+    if not len(runs):
+        return 0, 0
+    starts = runs[:, 0] - 1
+    ends = starts + 8 + window[starts]
+    fits = runs[:, 6] - starts == 7
+    fits[0] &= starts[0] == 0
+    fits[1:] &= starts[1:] == ends[:-1]
+    passed = len(fits) if fits.all() else int(fits.argmin())
+    return passed, int(ends[passed - 1]) if passed else 0
 
 
 def _is_alignment(value: Value) -> bool:

@@ -91,6 +91,17 @@ class Value:
             found.append(payload[start:position])
         return found
 
+    def first(self, items: int) -> Value:
+        """An array's first items alone; of strings no others are looked at."""
+        if self.item_type is None or self.count <= items:
+            return self
+        if self.item_type is not ValueType.STRING:
+            return Value(self.type, self.payload[: items * DTYPES[self.item_type].itemsize], self.item_type, items)
+        end = 0
+        for _ in range(items):
+            end += 8 + _LENGTH.unpack_from(self.payload, end)[0]
+        return Value(self.type, self.payload[:end], self.item_type, items)
+
     def is_array_of(self, *item_types: ValueType) -> bool:
         return self.type is ValueType.ARRAY and self.item_type in item_types
 

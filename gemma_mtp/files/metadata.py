@@ -1,4 +1,4 @@
-"""A GGUF's metadata with types: what a key holds is asked for as a text, a number or an array, and is that or an error."""
+"""A GGUF's metadata with types: a key is asked for as a text, a number or an array, and is that or an error."""
 
 from __future__ import annotations
 

@@ -50,7 +50,10 @@ class StoredTensor:
 
 
 class SafetensorsCheckpoint(Mapping[str, StoredTensor]):
-    """The tensors of a checkpoint folder by name. `data` reads one, `span` lets it be read in parts. notes: which weights were not taken."""
+    """The tensors of a checkpoint folder by name. `data` reads one, `span` lets it be read in parts.
+
+    notes: which weights were not taken.
+    """
 
     def __init__(self, folder: Path):
         """Raises SafetensorsError: no safetensors there, a file damaged or missing, a tensor in two or no files."""

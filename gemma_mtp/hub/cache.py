@@ -21,6 +21,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from gemma_mtp.errors import BadFileError
+from gemma_mtp.files.text import read_json, read_text
 from gemma_mtp.hub.names import COMMIT, HASH, require_commit, require_hash, require_inside
 
 #: The notes on what was compared, beside the blobs: deleting the repo's folder deletes them, too.
@@ -84,7 +86,10 @@ class RepoCache:
         if COMMIT.fullmatch(revision):
             return revision
         ref = self.root / "refs" / require_inside(revision)
-        commit = ref.read_text(errors="replace").strip() if ref.is_file() else ""
+        try:
+            commit = read_text(ref).strip()
+        except BadFileError:  # there is none, or it is no text
+            return None
         return commit if COMMIT.fullmatch(commit) else None
 
     def is_compared(self, etag: str) -> bool:
@@ -108,8 +113,8 @@ class RepoCache:
     def _notes(self) -> dict[str, list[int]]:
         """etag -> size and time of change of the blobs that were compared. Damaged notes are none."""
         try:
-            notes = json.loads((self.root / NOTES).read_bytes())["compared"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            notes = read_json(self.root / NOTES)["compared"]
+        except (BadFileError, KeyError, TypeError):
             return {}
         known = notes.items() if isinstance(notes, dict) else ()
         return {etag: stamp for etag, stamp in known if HASH.fullmatch(etag)}

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
-from gemma_mtp.model.file_name import OTHER_ROLES, PREFIX, FileName, split_names
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_name import OTHER_ROLES, FileName, split_names
 from gemma_mtp.model.part import Part
 
 #: The types that `-hf owner/repo` without a tag looks for, in this order.
@@ -39,7 +40,7 @@ def pick_model(names: Iterable[str], tag: str | None = None) -> str | None:
 
 def pick_drafter(names: Iterable[str], tag: str | None) -> str | None:
     """The drafter of exactly this type at the repo's root. llama.cpp would take the nearest one without a word."""
-    drafters = [name for name in names if name.endswith(".gguf") and PREFIX in name and "/" not in name]
+    drafters = [name for name in names if name.endswith(".gguf") and FAMILY.prefix in name and "/" not in name]
     if tag is None:
         return drafters[0] if len(drafters) == 1 else None
     return next((name for name in drafters if f"-{tag.upper()}." in name.upper()), None)
@@ -55,7 +56,10 @@ def pick_beside(names: Iterable[str], model: str) -> str | None:
     candidates = [
         name
         for name in names
-        if name.endswith(".gguf") and PREFIX in name and PurePosixPath(name).parent in folders and _part(name) == 1
+        if name.endswith(".gguf")
+        and FAMILY.prefix in name
+        and PurePosixPath(name).parent in folders
+        and _part(name) == 1
     ]
 
     def distance(name: str) -> tuple[int, bool, int]:

@@ -6,6 +6,8 @@
     file      = a path inside the repo    relative, without ".."
     QUANT     = Q8_0, Q4_K_M, BF16, ...   as in llama.cpp's `-hf owner/repo:QUANT`
 
+A web address of the Hub (.../owner/repo, with blob, resolve, raw or tree) is read as what it names.
+
 What exists on disk is a path, whatever it looks like; `hf://` always means the Hub. What does not exist is a repo only
 if it cannot be a mistyped path: it has exactly one "/", no ending of a model file, and no local folder is named like
 its owner.
@@ -14,41 +16,42 @@ its owner.
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.paths import given_path, is_there
 from gemma_mtp.hub.names import is_inside
+from gemma_mtp.model.family import FAMILY
 
 SCHEME = "hf://"
+#: What a repo is read at unless a revision is named.
+DEFAULT_REVISION = "main"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REVISION = r"refs/(?:pr|convert)/[^/@:\s]+|[^/@:\s]+"
 _REPO = re.compile(rf"(?P<repo>{_NAME}/{_NAME})(?:@(?P<revision>{_REVISION}))?(?::(?P<quant>[A-Za-z0-9_]+))?")
 _HF = re.compile(
     rf"(?P<repo>{_NAME}/{_NAME})(?:@(?P<revision>{_REVISION}))?(?::(?P<quant>[A-Za-z0-9_]+)|/(?P<file>[^\s].*))?"
 )
+#: A revision in an address: a branch with a slash in its name is written with %2F there, or as it is.
+_IN_ADDRESS = r"refs/(?:pr|convert)/[^/?#]+|[^/?#]+"
+_SITE = r"(?:https?://[^/]+|(?:www\.)?(?:huggingface\.co|hf\.co))/"
 _WEB_PAGE = re.compile(
-    r"https?://[^/]+/(?P<repo>[^/]+/[^/]+)(?:/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?]+))?"
+    rf"{_SITE}(?P<repo>[^/?#]+/[^/?#]+)"
+    rf"(?:/(?P<page>blob|resolve|raw|tree)/(?P<revision>{_IN_ADDRESS})(?:/(?P<file>[^?#]+))?)?/?(?:[?#].*)?"
 )
+#: The Hub's addresses of what is no model.
+_OTHER_PAGE = re.compile(rf"{_SITE}(?P<kind>datasets|spaces|collections|papers|docs|api)/.*")
 _REVISION_ALONE = re.compile(_REVISION)
 _REPO_ALONE = re.compile(f"{_NAME}/{_NAME}")
 _LONGEST_NAME = 96
 _MODEL_FILES = (".gguf", ".safetensors")
 
 GRAMMAR = "a path, owner/repo, owner/repo@revision, owner/repo:QUANT or hf://owner/repo/file.gguf"
-
-#: The official checkpoints, to suggest one for a misspelt repo.
-SIZES = ("E2B", "E4B", "12B", "26B-A4B", "31B")
-OFFICIAL_REPOS = tuple(
-    f"google/gemma-4-{size}-it{suffix}"
-    for size in SIZES
-    for suffix in ("-assistant", "", "-qat-q4_0-unquantized-assistant", "-qat-q4_0-unquantized")
-)
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ def parse_source(place: str | PathLike[str]) -> Source:
         return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):
         return _from_match(_HF.fullmatch(text.removeprefix(SCHEME)), text)
-    if page := _WEB_PAGE.match(text):
-        return parse_source(_spelled(page))
+    if other := _OTHER_PAGE.fullmatch(text):
+        raise UsageError(f"this is the address of {other['kind']}, not of a model", where=text, hint=f"write {GRAMMAR}")
+    if page := _WEB_PAGE.fullmatch(text):
+        return _from_address(page, text)
     match = _REPO.fullmatch(text)
     if match is None or text.lower().endswith(_MODEL_FILES):
         _refuse_missing(text)
@@ -114,24 +119,6 @@ def parse_source(place: str | PathLike[str]) -> Source:
     return _from_match(match, text)
 
 
-def check_local(*paths: Path | None) -> None:
-    """For commands that read local files alone. Raises UsageError: a place on the Hub, with how to download it."""
-    for path in paths:
-        if path is None or path.exists():
-            continue
-        text = str(path)  # a Path has made one slash of hf://
-        match = _HF.fullmatch(re.sub(r"^hf:/+", "", text)) if text.startswith("hf:/") else _REPO.fullmatch(text)
-        if match is None or Path(match["repo"].split("/")[0]).is_dir():
-            continue
-        if not text.startswith("hf:/") and text.lower().endswith(_MODEL_FILES):
-            continue
-        wanted = match.groupdict()
-        files = [wanted["file"]] if wanted.get("file") else ["--include", f"*{wanted['quant'] or ''}*.gguf"]
-        at = ["--revision", wanted["revision"]] if wanted["revision"] else []
-        download = shlex.join(["hf", "download", wanted["repo"], *files, *at, "--local-dir", "."])
-        raise UsageError("a place on the Hub; this command reads local files", where=text, hint=f"`{download}`")
-
-
 def check_repo_name(repo: str) -> None:
     """Raises UsageError unless this is owner/name as the Hub allows it."""
     if not _REPO_ALONE.fullmatch(repo) or ".." in repo or "--" in repo or len(repo) > _LONGEST_NAME:
@@ -140,8 +127,8 @@ def check_repo_name(repo: str) -> None:
 
 def suggest_repo(repo: str) -> str | None:
     """The official repo that `repo` probably means, if it is not one itself."""
-    by_lower = {official.lower(): official for official in OFFICIAL_REPOS}
-    if repo in OFFICIAL_REPOS:
+    by_lower = {official.lower(): official for official in FAMILY.official_repos}
+    if repo in FAMILY.official_repos:
         return None
     close = get_close_matches(repo.lower(), by_lower, n=1, cutoff=0.85)
     return by_lower[close[0]] if close else None
@@ -168,8 +155,14 @@ def _refuse_missing(text: str) -> NoReturn:
     )
 
 
-def _spelled(page: re.Match[str]) -> str:
-    if not page["file"]:
-        return page["repo"]
-    revision = "" if page["revision"] == "main" else f"@{page['revision']}"
-    return f"{SCHEME}{page['repo']}{revision}/{page['file']}"
+def _from_address(page: re.Match[str], text: str) -> Source:
+    """What a web address names. Raises UsageError for a folder of a repo."""
+    file = page["file"]
+    if page["page"] is None:
+        return _from_match(_HF.fullmatch(unquote(page["repo"])), text)
+    named = unquote(page["revision"])
+    revision = None if named == DEFAULT_REVISION else named
+    if page["page"] == "tree" and file:
+        inside = Source(repo=page["repo"], revision=revision, file=f"{unquote(file)}/FILE.gguf")
+        raise UsageError("this is the address of a folder in a repo", where=text, hint=f"name a file of it: {inside}")
+    return Source(repo=page["repo"], revision=revision, file=unquote(file) if file else None)

@@ -15,6 +15,7 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.files.text import read_json, shown
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.progress import Progress, silent
 
 FORMAT = 1
@@ -64,7 +65,7 @@ class Manifest:
     @classmethod
     def beside(cls, folder: Path, target: str) -> Manifest:
         """The manifest of the drafters of `target` in `folder`; empty if there is none. Raises BadFileError."""
-        path = folder / f"mtp-{target}{ENDING}"
+        path = folder / f"{FAMILY.prefix}{target}{ENDING}"
         if not path.exists():
             return cls(path)
         try:

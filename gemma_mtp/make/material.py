@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from gemma_mtp.model.config import read_config
 from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
-from gemma_mtp.sources.opening import open_model
+from gemma_mtp.sources.opening import names_checkpoint, open_model, require_checkpoint
+from gemma_mtp.sources.origin import model_name
+from gemma_mtp.sources.splits import MERGE_PARTS, split_parts
 
 #: The stamps, by path, that were taken when the assistant of this name was last made.
 Known = Callable[[str], Mapping[str, Stamp]]
@@ -60,10 +62,11 @@ def look_at(source: str, known: Known, name: str | None = None, progress: Progre
     if place.path.is_file():
         return _local_gguf(place, place.path, known, name, progress)
     folder = place.path.resolve()
+    require_checkpoint(place, folder)
     if read_config(folder).part != Part.ASSISTANT:
         raise BadFileError("this is a target; make is for assistants", where=folder, hint="gemma-mtp convert does that")
     paths = [path for path in sorted(folder.iterdir()) if is_checkpoint_file(path.name)]
-    name = name or folder.name
+    name = name or model_name(folder)
     before = known(name)
     stamps = {str(path): Stamp.of(path, before.get(str(path)), progress) for path in paths}
     files = {path.name: stamps[str(path)].sha256 for path in paths}
@@ -72,24 +75,28 @@ def look_at(source: str, known: Known, name: str | None = None, progress: Progre
 
 def _on_the_hub(place: Source, name: str | None) -> Material:
     assert place.repo is not None
-    if place.file is not None or place.quant is not None:
-        files = find_remote_gguf(place, Part.ASSISTANT)
-        if len(files) != 1:
-            raise UsageError("this GGUF is split; make needs a single file", where=str(place))
-        (file,) = files
-        listing = look_up(file)
-        assert file.file is not None
-        etag = listing.files[file.file].etag
-        return Material(file, name or _gguf_name(file.file), {file.file: etag}, _dialect(str(file)))
     listing = look_up(place)
-    files_there = {file.name: file.etag for file in checkpoint_files(listing)}
-    return Material(place, name or place.repo.split("/")[1], files_there, commit=listing.commit)
+    if names_checkpoint(place, listing):
+        files_there = {file.name: file.etag for file in checkpoint_files(listing)}
+        return Material(place, name or place.repo.split("/")[1], files_there, commit=listing.commit)
+    file, *more = find_remote_gguf(place, Part.ASSISTANT, listing)
+    _require_whole(str(place), more)
+    assert file.file is not None
+    etag = listing.files[file.file].etag
+    return Material(file, name or _gguf_name(file.file), {file.file: etag}, _dialect(str(file)))
 
 
 def _local_gguf(place: Source, path: Path, known: Known, name: str | None, progress: Progress) -> Material:
+    _require_whole(str(place), split_parts(path)[1:])
     key, name = str(path.resolve()), name or _gguf_name(path.name)
     stamp = Stamp.of(path, known(name).get(key), progress)
     return Material(place, name, {path.name: stamp.sha256}, _dialect(path), stamps={key: stamp})
+
+
+def _require_whole(place: str, more: Sequence[object]) -> None:
+    """Raises UsageError for a split model: `more` are its parts but the first."""
+    if more:
+        raise UsageError("this GGUF is split; make needs a single file", where=place, hint=MERGE_PARTS)
 
 
 def _gguf_name(file: str) -> str:

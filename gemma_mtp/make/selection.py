@@ -14,11 +14,12 @@ from gemma_mtp.hub.client import hub, retried
 from gemma_mtp.hub.problems import explained
 from gemma_mtp.hub.source import SCHEME, parse_source
 from gemma_mtp.make.job import Job
-from gemma_mtp.model.config import ARCHITECTURES
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.part import Part
 from gemma_mtp.publish.collection import Shelf
 
 #: What an assistant's repo is called where its listing does not tell the architecture.
-NAMED_LIKE = "*gemma-4*-assistant"
+NAMED_LIKE = FAMILY.drafter_names
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def find_assistants(selection: str) -> list[str]:
         repos = sorted(model.id for model in owned if is_assistant(model) and _fits(model.id, pattern))
     if not repos:
         raise EnvironmentProblem(
-            "no Gemma 4 assistant's checkpoint is there", where=selection, hint="name a repo, or check the pattern"
+            f"no {FAMILY.title} assistant's checkpoint is there",
+            where=selection,
+            hint="name a repo, or check the pattern",
         )
     return repos
 
@@ -85,7 +88,7 @@ def is_assistant(model: ModelInfo) -> bool:
     """By the architecture in its config where the Hub knows it, else by its name."""
     architectures = model.config.get("architectures", ()) if isinstance(model.config, dict) else ()
     if isinstance(architectures, list):
-        return "assistant" in {ARCHITECTURES.get(name) for name in architectures if isinstance(name, str)}
+        return Part.ASSISTANT in {FAMILY.classes.get(name) for name in architectures if isinstance(name, str)}
     return fnmatchcase(model.id.split("/")[1].lower(), NAMED_LIKE)
 
 

@@ -12,19 +12,19 @@ from pathlib import PurePath
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.dialects import DIALECTS, MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
 
-PREFIX = "mtp-"
 ENDING = ".gguf"
 #: What a file's name must not contain to count as a model; each marks a companion of its own kind (llama.cpp's
 #: common/download.cpp, `find_best_model`).
-OTHER_ROLES = ("mmproj", "imatrix", PREFIX, "eagle3-", "dflash-", "dspark-")
+OTHER_ROLES = ("mmproj", "imatrix", FAMILY.prefix, "eagle3-", "dflash-", "dspark-")
 #: What a type's name looks like: llama.cpp's, those of the future, and recipes.
 _TYPE = r"(?i:BF16|F16|F32|I?Q\d\w*|TQ\d\w*|(?:MX|NV)FP4\w*)|draft-\w+"
 _DIALECT = "|".join(name for name in DIALECTS if name != MAINLINE.name)
 _NAME = re.compile(rf"(?P<model>.+?)(?:[-.](?P<type>{_TYPE}))?(?:-(?P<dialect>{_DIALECT}))?")
-#: A checkpoint of an assistant is named after its target, with this ending.
-CHECKPOINT_ENDING = "-assistant"
+#: What a part of a split GGUF has at the end of its name, which is no part of the model's.
+PART_ENDING = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class FileName:
     @classmethod
     def parse(cls, name: str | PurePath) -> FileName:
         """The parts of any name or path, whether it follows the rules or not; `check_published` tells."""
-        stem = PurePath(name).name.removesuffix(ENDING)
-        part = Part.ASSISTANT if stem.startswith(PREFIX) else Part.TARGET
-        match = _NAME.fullmatch(stem.removeprefix(PREFIX))
+        stem = PART_ENDING.sub("", PurePath(name).name.removesuffix(ENDING))
+        part = Part.ASSISTANT if stem.startswith(FAMILY.prefix) else Part.TARGET
+        match = _NAME.fullmatch(stem.removeprefix(FAMILY.prefix))
         if match is None:  # nothing but the prefix
             return cls(Part.TARGET, stem)
         return cls(part, match["model"], match["type"], match["dialect"] or MAINLINE.name)
@@ -53,12 +53,12 @@ class FileName:
     @classmethod
     def of_checkpoint(cls, part: Part, name: str) -> FileName:
         """The name for a checkpoint's GGUF: of `gemma-4-31B-it-assistant` it is `mtp-gemma-4-31B-it`."""
-        return cls(part, name.removesuffix(CHECKPOINT_ENDING) if part is Part.ASSISTANT else name)
+        return cls(part, name.removesuffix(FAMILY.ending) if part is Part.ASSISTANT else name)
 
     @property
     def checkpoint(self) -> str:
         """The way back: what the model that the file was made from is called."""
-        return self.model + (CHECKPOINT_ENDING if self.part is Part.ASSISTANT else "")
+        return self.model + (FAMILY.ending if self.part is Part.ASSISTANT else "")
 
     def of_type(self, kind: str, dialect: str | None = None) -> FileName:
         """The same model as another type (and in another dialect)."""
@@ -68,7 +68,7 @@ class FileName:
         return replace(self, dialect=dialect)
 
     def __str__(self) -> str:
-        prefix = PREFIX if self.part is Part.ASSISTANT else ""
+        prefix = FAMILY.prefix if self.part is Part.ASSISTANT else ""
         dialect = None if self.dialect == MAINLINE.name else self.dialect
         return prefix + "-".join(filter(None, (self.model, self.type, dialect))) + ENDING
 
@@ -79,17 +79,17 @@ def parse_published(name: str) -> FileName:
     Raises UsageError with the reason if llama.cpp would not find the file, or would take it for something else.
     """
     parsed = FileName.parse(name)
-    other = next((mark for mark in OTHER_ROLES if mark in name and mark != PREFIX), None)
+    other = next((mark for mark in OTHER_ROLES if mark in name and mark != FAMILY.prefix), None)
     if other:
         why = f"`{other}` in its name makes llama.cpp take it for another kind of file"
-    elif PREFIX not in name:
-        why = f"without `{PREFIX}` (lower case) llama.cpp takes it for a full model and loads it as the target"
+    elif FAMILY.prefix not in name:
+        why = f"without `{FAMILY.prefix}` (lower case) llama.cpp takes it for a full model and loads it as the target"
     elif parsed.part is not Part.ASSISTANT or str(parsed) != name or parsed.type is None:
         why = "a type (Q8_0, BF16, ...) must be the last part, after a hyphen, for `-hfd repo:TYPE` to find it"
     else:
         return parsed
     raise UsageError(
-        f"this name cannot be published: {why}", where=name, hint=f"name it {PREFIX}<target>-<TYPE>{ENDING}"
+        f"this name cannot be published: {why}", where=name, hint=f"name it {FAMILY.prefix}<target>-<TYPE>{ENDING}"
     )
 
 

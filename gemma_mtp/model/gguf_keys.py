@@ -13,11 +13,11 @@ from typing import Any
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, MAINLINE, TARGET_ARCHITECTURE, Dialect
+from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, Dialect
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.keys import (
     COMMON_KEYS,
     LAYERS,
-    MODEL_KEYS,
     PRECISIONS,
     TENSOR_NAMES,
     TOKENS,
@@ -38,13 +38,13 @@ def spelled(dialect: Dialect, key: str) -> str | None:
 
 def architecture(part: Part) -> str:
     """What mainline calls a model's architecture."""
-    return MAINLINE.architecture if part is Part.ASSISTANT else TARGET_ARCHITECTURE
+    return FAMILY.architectures[part]
 
 
 def written_keys(model: Hyperparameters) -> dict[str, Value]:
     """The model's keys in mainline's dialect, in upstream's order. Those of a centroid head are the head's to write."""
     prefix = architecture(model.part)
-    said = ((key, key.of(model)) for key in MODEL_KEYS if model.part in key.parts)
+    said = ((key, key.of(model)) for key in FAMILY.keys if model.part in key.parts)
     return {f"{prefix}.{key.name}": _encoded(value, key.form) for key, value in said if value is not None}
 
 
@@ -70,7 +70,7 @@ def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: Part) -> Mo
     """The keys of the model. Those of its tokenizer and of the file: `common_faults`."""
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for key in MODEL_KEYS:
+    for key in FAMILY.keys:
         name = spelled(dialect, key.name)
         if part not in key.parts or name is None:
             continue

@@ -1,4 +1,4 @@
-"""Every key that llama.cpp's loader reads from a Gemma 4 GGUF: its type, length and range, and what a model writes for it.
+"""Every key that llama.cpp's loader reads from a Gemma 4 GGUF: type, length, range, and what a model writes for it.
 
 The one table for both directions: `convert` writes by it, everybody reads by it (`model.gguf_keys`).
 
@@ -84,8 +84,8 @@ Said = int | float | bool | str | tuple[int | bool, ...] | None
 class Key:
     """A key that is read. A model's is named as in mainline, without the architecture's prefix.
 
-    of: what is written for a model; None: nothing is. parts: whose it is. needed: whether it must be there (if nothing is
-    assumed). assumed: the key or the number that llama.cpp takes where it is absent.
+    of: what is written for a model; None: nothing is. parts: whose it is. needed: whether it must be there (if nothing
+    is assumed). assumed: the key or the number that llama.cpp takes where it is absent.
     """
 
     name: str

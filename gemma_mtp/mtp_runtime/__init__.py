@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
-    from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+    from gemma_mtp.mtp_runtime.generate import Round
+    from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
     from gemma_mtp.native.stats import Statistics
 
-__all__ = ["ContextSettings", "Generation", "ModelSettings", "MtpEngine", "Sampling", "Statistics"]
+__all__ = ["ContextSettings", "Drafting", "Generation", "ModelSettings", "MtpEngine", "Round", "Sampling", "Statistics"]
 
 _HOMES = {
     "Generation": "mtp_runtime.engine",
     "MtpEngine": "mtp_runtime.engine",
     "ContextSettings": "native.settings",
+    "Drafting": "native.settings",
     "ModelSettings": "native.settings",
+    "Round": "mtp_runtime.generate",
     "Sampling": "native.settings",
     "Statistics": "native.stats",
 }

@@ -9,6 +9,10 @@ import numpy as np
 from gemma_mtp.mtp_runtime.candidates import confidence
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.native.llama import Context
+from gemma_mtp.native.settings import Drafting
+
+#: No draft is ended before its time.
+ALL = Drafting()
 
 
 class Drafter:
@@ -26,12 +30,10 @@ class Drafter:
         length: int,
         sampler: Sampler,
         index: int,
-        *,
-        draft_min: int = 0,
-        p_min: float = 0.0,
+        limits: Drafting = ALL,
     ) -> list[int]:
-        """`length` drafts for the places after `newest`; fewer if the drafter gives one less than p_min, and none if
-        these are fewer than draft_min.
+        """`length` drafts for the places after `newest`; fewer if the drafter gives one less than `limits.p_min`, and
+        none if these are fewer than `limits.shortest`.
 
         newest: the token that the target chose last. cached: the tokens before it, all that the KV cache holds.
         hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of cached[-1].
@@ -46,8 +48,8 @@ class Drafter:
         while len(tokens) < length:
             context.decode_draft(last, hidden, position)
             logits = context.logits()[0]
-            if p_min and confidence(logits) < p_min:
-                return tokens if len(tokens) >= draft_min else []
+            if limits.p_min and confidence(logits) < limits.p_min:
+                return tokens if len(tokens) >= limits.shortest else []
             last = sampler.propose(logits, index + len(tokens))
             tokens.append(last)
             hidden = context.hidden()[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +14,15 @@ from typing import Any
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Drafter
-from gemma_mtp.mtp_runtime.generate import Step, generate
+from gemma_mtp.mtp_runtime.generate import Round, Step, generate
 from gemma_mtp.mtp_runtime.memory import Memory
-from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.llama import Context, Model
-from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
-
-DEFAULT_DRAFT_MAX = 3
+from gemma_mtp.sources.pairing import check_runnable
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class MtpEngine:
         """
         if draft_max < 0:
             raise UsageError(f"draft_max is {draft_max}, at least 0 is needed")
-        _check_files(target, assistant)
+        check_runnable(target, assistant)
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
 
@@ -73,7 +71,7 @@ class MtpEngine:
         self._stack = ExitStack()
         self._running: weakref.ref[Generation] | None = None  # one that nobody holds any more has ended
         self._lock = threading.RLock()  # held while a step runs, and while something starts or ends
-        self._adaptive: dict[tuple[int, int, float], Auto] = {}
+        self._adaptive: dict[Drafting, Auto] = {}
         self._memory: Memory | None = None
         self.draft_max = draft_max
         try:
@@ -104,24 +102,25 @@ class MtpEngine:
         prompt: str | Sequence[int],
         *,
         max_tokens: int = 256,
-        draft_max: int = DEFAULT_DRAFT_MAX,
-        draft_min: int = 0,
-        p_min: float = 0.0,
-        auto: bool = False,
+        draft_max: int | None = None,
+        drafting: Drafting | None = None,
         sampling: Sampling | None = None,
+        sampler: Sampler | None = None,
         stop: Sequence[str] = (),
         ignore_end: bool = False,
         reuse: bool = False,
+        on_round: Callable[[Round], None] | None = None,
     ) -> Generation:
         """Start a generation; iterate over the result for its tokens. One that this thread still runs is stopped first.
 
         prompt: text, or token ids.
-        draft_max: drafted tokens in a round, 0 for plain decoding. auto: adapt it to what pays, up to draft_max; what
-            is learned stays with the engine, and `close` keeps it for the next one with this pair on this machine.
-            draft_min: throw shorter drafts away. p_min: end a draft where the drafter is less confident.
-        sampling: None: greedy. stop: texts that end the generation and don't belong to it.
-        ignore_end: never choose an end token.
+        drafting: how long drafts are. draft_max: short for `Drafting(draft_max)`. Without either: `Drafting()`. What is
+            learned of a length that adapts itself stays with the engine, and `close` keeps it for the next one with
+            this pair on this machine.
+        sampling: None: greedy. sampler: one of the caller's own in its place, which sees to `ignore_end` itself.
+        stop: texts that end the generation and don't belong to it. ignore_end: never choose an end token.
         reuse: keep what the KV cache holds of this prompt already, from the generation before.
+        on_round: hears of each round that was verified, before its tokens come.
         Raises UsageError (also while iterating: a prompt longer than the context; another thread that generates),
         LlamaError.
         """
@@ -129,22 +128,22 @@ class MtpEngine:
             raise UsageError(f"{max_tokens} tokens to generate, at least 1 is needed")
         if not all(stop):
             raise UsageError("a stop text is empty")
-        self._check_drafting(draft_max, draft_min, p_min)
-        if sampling is not None and sampling.mode == "reject" and draft_min > 1 and p_min > 0:
-            raise UsageError(
-                "draft_min together with p_min would drop drafts for what they are, and bias the sampling mode reject",
-                hint="leave one of them out, or use the mode match",
-            )
+        if draft_max is not None and drafting is not None:
+            raise UsageError("draft_max is short for a drafting: give one of them")
+        if sampler is not None and (sampling is not None or ignore_end):
+            raise UsageError("a sampler of one's own leaves no room for sampling or ignore_end")
+        drafting = drafting or (Drafting() if draft_max is None else Drafting(draft_max))
+        self._check_drafting(drafting, sampling)
         self._check_free()  # at once: who has begun a step holds the lock for as long as that takes
         with self._lock:
             self._check_free()
             if running := self._unfinished():
                 running.close()
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
-            sampler = make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
-            control = self._adapting(draft_max, draft_min, p_min) if auto else Fixed(draft_max)
-            limits = {"draft_min": draft_min, "p_min": p_min}
-            started = Generation(self, tokens, max_tokens, control, sampler, stop, reuse=reuse, **limits)
+            sampler = sampler or make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
+            control = self._adapting(drafting) if drafting.auto else Fixed(drafting.longest)
+            options = {"drafting": drafting, "reuse": reuse, "on_round": on_round}
+            started = Generation(self, tokens, max_tokens, control, sampler, stop, **options)
             self._running = weakref.ref(started)
         return started
 
@@ -161,22 +160,25 @@ class MtpEngine:
                 hint="close that generation first, or make an engine for each thread",
             )
 
-    def _check_drafting(self, draft_max: int, draft_min: int, p_min: float) -> None:
+    def _check_drafting(self, drafting: Drafting, sampling: Sampling | None) -> None:
         """Raises UsageError."""
-        if not 0 <= draft_max <= self.draft_max:
-            raise UsageError(f"draft_max is {draft_max}, this engine was made for 0 to {self.draft_max}")
-        if draft_max and not 0 <= draft_min <= draft_max:
-            raise UsageError(f"draft_min is {draft_min}, wanted: 0 to draft_max, which is {draft_max}")
-        if not 0 <= p_min <= 1:
-            raise UsageError(f"p_min is {p_min}, wanted: 0 to 1")
+        if drafting.longest > self.draft_max:
+            raise UsageError(
+                f"the longest draft is {drafting.longest} tokens, this engine was made for 0 to {self.draft_max}"
+            )
+        if sampling is not None and sampling.mode == "reject" and drafting.shortest > 1 and drafting.p_min > 0:
+            raise UsageError(
+                "a shortest draft together with p_min would drop drafts for what they are, and bias the sampling mode "
+                "reject",
+                hint="leave one of them out, or use the mode match",
+            )
 
-    def _adapting(self, *limits: Any) -> Auto:
-        """The control for draft_max, draft_min and p_min, which goes on where it was."""
-        if limits not in self._adaptive:
-            draft_max, draft_min, p_min = limits
-            known = self._memory.experience(p_min) if self._memory else None
-            self._adaptive[limits] = Auto(draft_max, draft_min, known)
-        return self._adaptive[limits]
+    def _adapting(self, drafting: Drafting) -> Auto:
+        """The control, which goes on where it was."""
+        if drafting not in self._adaptive:
+            known = self._memory.experience(drafting.p_min) if self._memory else None
+            self._adaptive[drafting] = Auto(drafting.longest, drafting.shortest, known)
+        return self._adaptive[drafting]
 
     def close(self) -> None:
         """Stop what runs and free contexts and models. Harmless when done already."""
@@ -184,8 +186,8 @@ class MtpEngine:
             if running := self._unfinished():
                 running.close()
             while self._adaptive and self._memory:
-                (_, _, p_min), control = self._adaptive.popitem()
-                self._memory.keep_experience(control.experience(), p_min)
+                drafting, control = self._adaptive.popitem()
+                self._memory.keep_experience(control.experience(), drafting.p_min)
             self._stack.close()
 
     def __enter__(self) -> MtpEngine:
@@ -293,10 +295,3 @@ class Generation(Iterator[Token]):
         self.statistics.peak_memory = peak_memory()
         self._steps.close()
         self._stream.feed(b"", last=True)
-
-
-def _check_files(target: str | Path, assistant: str | Path | None) -> None:
-    header = read_header(target)
-    check_target(header)
-    if assistant is not None:
-        check_pair(header, read_header(assistant))

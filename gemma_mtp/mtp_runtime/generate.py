@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from gemma_mtp.mtp_runtime.control import Control
 from gemma_mtp.mtp_runtime.drafter import Drafter
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.settings import Drafting
 from gemma_mtp.native.stats import Statistics
 
 
@@ -17,6 +18,19 @@ class Step(NamedTuple):
 
     token: int
     drafted: bool
+
+
+class Round(NamedTuple):
+    """A round that was verified.
+
+    kept: the tokens in the target's KV cache when it began. newest: the token chosen after them. drafts: those after
+    that, of which the first `accepted` hold.
+    """
+
+    kept: tuple[int, ...]
+    newest: int
+    drafts: tuple[int, ...]
+    accepted: int
 
 
 def generate(
@@ -28,13 +42,14 @@ def generate(
     *,
     max_tokens: int,
     control: Control,
-    draft_min: int = 0,
-    p_min: float = 0.0,
+    drafting: Drafting,
     reuse: bool = False,
+    on_round: Callable[[Round], None] | None = None,
 ) -> Generator[Step, None, None]:
     """Generated tokens, one by one, until `max_tokens` or a full context; without a drafter plain decoding.
 
-    control: says how long each round's draft is. draft_min, p_min: where a draft ends earlier, see `Drafter.draft`.
+    control: says how long each round's draft is. drafting: where a draft ends earlier, see `Drafter.draft`. on_round:
+    hears of each round, before its tokens.
 
     Invariant at the head of the loop: with p tokens in the target's KV cache (positions 0 .. p-1), `newest` has been
     emitted, belongs at position p and is not in the cache; `verifier.hidden` is the row of p-1, the one that gave
@@ -53,14 +68,17 @@ def generate(
             # A round emits at most one token more than it drafts, and needs the room to verify them all.
             planned = control.plan(min(max_tokens - emitted, verifier.room) - 1) if drafter else 0
             drafts: list[int] = []
-            with statistics.timed("draft_seconds") as drafting:
+            with statistics.timed("draft_seconds") as draft_watch:
                 if drafter and planned:
                     where = newest, verifier.hidden, verifier.tokens
-                    drafts = drafter.draft(*where, planned, sampler, emitted, draft_min=draft_min, p_min=p_min)
-            with statistics.timed("verify_seconds") as verifying:
+                    drafts = drafter.draft(*where, planned, sampler, emitted, drafting)
+            began, before = len(verifier.tokens), newest
+            with statistics.timed("verify_seconds") as verify_watch:
                 accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
-            control.learn(accepted, drafting.seconds + verifying.seconds)
+            control.learn(accepted, draft_watch.seconds + verify_watch.seconds)
             statistics.count_round(len(drafts), accepted)
+            if on_round:
+                on_round(Round(tuple(verifier.tokens[:began]), before, tuple(drafts), accepted))
             for place, token in enumerate((*drafts[:accepted], newest)):
                 statistics.tokens = emitted = emitted + 1
                 yield Step(token, drafted=place < accepted)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.cores import available_cores
-from gemma_mtp.errors import EnvironmentProblem, UsageError
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.text import read_json
 from gemma_mtp.mtp_runtime.control import MEASUREMENTS, Experience
 from gemma_mtp.native.backend import cache_folder, cpu_name
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
@@ -91,7 +92,7 @@ class Memory:
                 file.write(written)
 
     def _content(self) -> dict[str, Any]:
-        content = json.loads(self.path.read_bytes())
+        content = read_json(self.path)
         if content["schema"] != SCHEMA:
             raise ValueError
         return dict(content)
@@ -105,7 +106,7 @@ def open_memory(target: Path, assistant: Path, context: ContextSettings, model: 
 
 
 #: What reading may raise: no file, no JSON, another shape, values that cannot be.
-_FAULTS = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+_FAULTS = (BadFileError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
 def _experience(found: Mapping[str, Any]) -> Experience:

@@ -128,7 +128,7 @@ class Rejecting(_Drawing):
     drafter's distribution q and kept with probability min(1, p/q); in place of a rejected one the target draws from
     what of p exceeds q. The result is distributed as p.
 
-    It holds only if nobody drops a draft because of what it is: see `control.Control.draft_min`.
+    It holds only if nobody drops a draft because of what it is: see `MtpEngine.generate`.
     """
 
     def __init__(self, sampling: Sampling, begin: int, banned: Sequence[int], penalties: Penalties | None):

@@ -12,8 +12,9 @@ from typing import Any
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.child import converse
-from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
-from gemma_mtp.native.stats import Statistics
+from gemma_mtp.native.result import Result
+from gemma_mtp.native.settings import ChatSettings, ContextSettings, Drafting, ModelSettings, Sampling
+from gemma_mtp.sources.pairing import check_runnable
 
 #: What the child sends when it wants the next message.
 ASKING = None
@@ -23,7 +24,7 @@ ASKING = None
 class Request:
     """What to generate, with what. The fields are those of `MtpEngine` and its `generate`.
 
-    draft_max 0: plain decoding, and `assistant` may be None. chat: make the prompt a message in the model's chat
+    drafting: with NO_DRAFTS `assistant` may be None. chat: make the prompt a message in the model's chat
     format; without a prompt the messages are asked for. engine: "python" (MtpEngine) or "cpp" (CppEngine).
     """
 
@@ -32,10 +33,7 @@ class Request:
     prompt: str | None
     chat: ChatSettings | None = None
     max_tokens: int = 256
-    draft_max: int = 3
-    draft_min: int = 0
-    p_min: float = 0.0
-    auto: bool = False
+    drafting: Drafting = field(default_factory=Drafting)
     sampling: Sampling | None = None
     stop: tuple[str, ...] = ()
     ignore_end: bool = False
@@ -45,41 +43,16 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises UsageError: what the C++ engine does not do."""
-        if self.engine == "cpp" and self.auto:
+        if self.engine == "cpp" and self.drafting.auto:
             raise UsageError(
                 "the C++ engine does not adapt its drafts", hint="a draft of fixed length, or the engine python"
             )
-        if self.engine == "cpp" and self.chat:
-            raise UsageError("the C++ engine does not chat here", hint="the engine python does, and so does a server")
 
     @property
     def options(self) -> dict[str, Any]:
         """For `MtpEngine.generate`."""
-        names = ("max_tokens", "draft_max", "draft_min", "p_min", "auto", "sampling", "stop", "ignore_end")
+        names = ("max_tokens", "drafting", "sampling", "stop", "ignore_end")
         return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class Result:
-    """A generation that has ended: `Generation`'s text, token ids, finish and seed, and the statistics.
-
-    context: tokens of the context that it ran in, 0 where that is not known. trained: those that the model was trained
-    for, to which every context is cut.
-    """
-
-    text: str
-    tokens: list[int]
-    finish: str
-    statistics: Statistics
-    seed: int | None = None
-    context: int = 0
-    trained: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON. `tokens` are the ids; the number of them is their length."""
-        own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
-        own |= {"context": self.context, "trained_context": self.trained}
-        return self.statistics.as_dict() | own
 
 
 def run(request: Request, on_text: Callable[[str], None]) -> Result:
@@ -145,25 +118,35 @@ def serve(request: Request) -> Generator[str | Result | None, Any, None]:
 
 
 def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
-    from gemma_mtp.mtp_runtime.pairing import read_header
+    from gemma_mtp.mtp_runtime.conversation import Talk, template_of_file
     from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
 
     loading = Loading(
         request.target,
         request.assistant,
-        request.draft_max,
-        request.draft_min,
-        request.p_min,
+        request.drafting,
         request.context,
         request.model or ModelSettings(),
     )
+    trained = check_runnable(request.target, loading.drafter).context
     fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
-    with CppEngine(loading) as engine:
+    talk = Talk(template_of_file(request.target), request.chat) if request.chat else None
+
+    def shown(engine: CppEngine, prompt: str) -> Generator[str | Result | None, Any, str]:
         result = yield from engine.stream(
-            request.prompt or "", max_tokens=request.max_tokens, ignore_end=request.ignore_end, **fields
+            prompt, max_tokens=request.max_tokens, ignore_end=request.ignore_end, reuse=talk is not None, **fields
         )
-    trained = read_header(request.target).number("context_length")
-    yield replace(result, context=min(request.context.size, trained), trained=trained)
+        yield replace(result, context=min(request.context.size, trained), trained=trained, engine=request.engine)
+        return result.text
+
+    with CppEngine(loading) as engine:
+        if talk is None:
+            yield from shown(engine, request.prompt or "")
+            return
+        message = request.prompt if request.prompt is not None else (yield ASKING)
+        while message is not None:
+            talk.answered((yield from shown(engine, talk.ask(message))))
+            message = None if request.prompt is not None else (yield ASKING)
 
 
 def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]:
@@ -186,9 +169,9 @@ def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]
             engine.target.trained_context,
         )
 
-    assistant = request.assistant if request.draft_max else None
+    assistant = request.assistant if request.drafting.longest else None
     with MtpEngine(
-        request.target, assistant, context=request.context, model=request.model, draft_max=request.draft_max
+        request.target, assistant, context=request.context, model=request.model, draft_max=request.drafting.longest
     ) as engine:
         if request.chat is None:
             yield from shown(engine.generate(request.prompt or "", **request.options))

@@ -1,1 +1,1 @@
-"""llama.cpp as this package sees it: its C interface through ctypes, its C++ engine, the settings of both, and child processes."""
+"""llama.cpp as this package sees it: its C interface, its C++ engine, the settings of both, and child processes."""

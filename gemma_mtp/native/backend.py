@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp import __version__
-from gemma_mtp.advice import LIBRARY, quoted
+from gemma_mtp.advice import quoted
 from gemma_mtp.cores import available_cores
-from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError, MissingExtra
 from gemma_mtp.files.text import read_json
 from gemma_mtp.native.causes import explain
 from gemma_mtp.native.child import NativeCrash, in_child
@@ -236,7 +236,7 @@ def installed() -> tuple[str, Path]:
             raise PackageNotFoundError
         package = version(PACKAGE)
     except PackageNotFoundError:
-        raise EnvironmentProblem(f"{PACKAGE} is not installed", hint=f"pip install {LIBRARY}") from None
+        raise MissingExtra("runtime", feature="the Python loop") from None
     override = os.environ.get("LLAMA_CPP_LIB_PATH")
     return package, Path(override) if override else Path(spec.submodule_search_locations[0]) / "lib"
 

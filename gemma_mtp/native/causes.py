@@ -195,6 +195,13 @@ CAUSES: tuple[Cause, ...] = (
     ),
     NO_MEMORY,
     Cause(
+        "what(): Resource temporarily unavailable",
+        "a thread could not be started: memory, or the number of threads, is limited here",
+        "raise the limit (--memory-limit, ulimit, the container's), or give it fewer --threads",
+        r"what\(\): +Resource temporarily unavailable",
+        environment=True,
+    ),
+    Cause(
         "CUDA error: no kernel image is available for execution on the device",
         "this llama.cpp was built for other GPUs than the one that is here",
         'build it for this one: CMAKE_ARGS="-DGGML_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=native"',

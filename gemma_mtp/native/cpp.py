@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Any
 
 from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
-from gemma_mtp.errors import LlamaError, MissingExtra, UsageError
-from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
-from gemma_mtp.mtp_runtime.session import Result
+from gemma_mtp.errors import EnvironmentProblem, LlamaError, MissingExtra, UsageError
+from gemma_mtp.extras import command, installed
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
-from gemma_mtp.native.settings import ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.result import Result
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
 
 PACKAGE = "xllamacpp"
@@ -32,6 +34,8 @@ ERRORS, EVERYTHING = 1, 4
 MOST_PARALLEL = 256
 #: llama-server's own default for prompts of idle conversations, in MiB (common.h, `cache_ram_mib`).
 IDLE_CACHE = 8192
+#: What its enumeration calls `--spec-type`.
+SPECULATIVE_TYPE = f"COMMON_SPECULATIVE_TYPE_{FAMILY.spec_type.upper().replace('-', '_')}"
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
@@ -55,7 +59,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Loading:
-    """What is loaded, and how. Without an assistant, or with `draft_max` 0, it decodes plainly.
+    """What is loaded, and how. Without an assistant, or with NO_DRAFTS, it decodes plainly.
 
     parallel: requests that are answered at once, each with a context of its own. idle_cache: MiB of main memory for
     prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit.
@@ -63,13 +67,16 @@ class Loading:
 
     target: Path
     assistant: Path | None
-    draft_max: int
-    draft_min: int = 0
-    p_min: float = 0.0
+    drafting: Drafting = field(default_factory=Drafting)
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     parallel: int = 1
     idle_cache: int = 0
+
+    @property
+    def drafter(self) -> Path | None:
+        """The assistant, if it is to draft."""
+        return self.assistant if self.drafting.longest else None
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -99,10 +106,10 @@ class ServerStatistics(Statistics):
 
 def package_version() -> str:
     """Raises MissingExtra."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        raise MissingExtra(PACKAGE, "serve") from None
+    with suppress(PackageNotFoundError):  # a module without its package's record
+        if installed("serve"):
+            return version(PACKAGE)
+    raise MissingExtra("serve", feature="llama.cpp's C++ engine")
 
 
 def start_server(loading: Loading, listening: Listening, *, verbosity: int | None = None) -> Any:
@@ -110,11 +117,10 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
 
     verbosity: None: EVERYTHING if somebody reads this process's log, else ERRORS.
 
-    Raises MissingExtra, BadFileError (no pair), LlamaError (llama.cpp refuses; its words are on stderr).
+    Files that `sources.pairing.check_runnable` would refuse may abort the process.
+    Raises MissingExtra, LlamaError (llama.cpp refuses; its words are on stderr).
     """
     xllamacpp = _xllamacpp()
-    header = read_header(loading.target)
-    check_target(header)
     params = xllamacpp.CommonParams()
     params.model.path = str(loading.target)
     params.n_parallel, params.cache_ram_mib = loading.parallel, loading.idle_cache
@@ -128,9 +134,8 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
     params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key
     if listening.model_name:
         params.model_alias = {listening.model_name}
-    if loading.assistant is not None and loading.draft_max:
-        check_pair(header, read_header(loading.assistant))
-        _set_drafting(params.speculative, loading, loading.assistant, xllamacpp)
+    if loading.drafter is not None:
+        _set_drafting(params.speculative, loading, loading.drafter, xllamacpp)
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
@@ -142,12 +147,13 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
 
 
 def _xllamacpp() -> Any:
+    package_version()
     try:
         import xllamacpp
-    except ModuleNotFoundError as error:
-        if error.name != PACKAGE:
-            raise
-        raise MissingExtra(PACKAGE, "serve") from None
+    except (ImportError, OSError) as error:
+        raise EnvironmentProblem(
+            f"{PACKAGE} cannot be loaded: {error}", hint=f"install it anew: {command('serve')}"
+        ) from error
     return xllamacpp
 
 
@@ -180,16 +186,17 @@ def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
 
 def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp: Any) -> None:
     draft, threads = speculative.draft, loading.context.threads or decoding_threads()
-    speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+    speculative.types = [getattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)]
     draft.mparams.path, draft.n_gpu_layers = str(assistant), loading.model.gpu_layers
-    draft.n_max, draft.n_min, draft.p_min = loading.draft_max, loading.draft_min, loading.p_min
+    wanted = loading.drafting
+    draft.n_max, draft.n_min, draft.p_min = wanted.longest, wanted.shortest, wanted.p_min
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads
 
 
 class CppEngine:
     """A loaded pair that generates through the server's own completions, in this process.
 
-    with CppEngine(Loading(target, assistant, draft_max=3)) as engine:
+    with CppEngine(Loading(target, assistant, Drafting(3))) as engine:
         print(engine.complete("def main():", max_tokens=100).text)
     """
 
@@ -207,11 +214,14 @@ class CppEngine:
         return answer.result()
 
     def stream(
-        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+        self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, reuse: bool = False, **more: Any
     ) -> Generator[str, bool, Result]:
-        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result."""
+        """As `complete`, but yields the text as it comes, and hears whether to go on. Returns the result.
+
+        reuse: keep what the KV cache holds of this prompt already, from the one before.
+        """
         answer = _Answer()
-        asked = _request(prompt, max_tokens, ignore_end, more, stream=True)
+        asked = _request(prompt, max_tokens, ignore_end, more, stream=True) | {"cache_prompt": reuse}
         with ThreadPoolExecutor(1) as pool:  # the server calls back, a generator is called
             asking = pool.submit(self._server.handle_completions, asked, answer.take)
             asking.add_done_callback(lambda _: answer.pieces.put(None))
@@ -306,7 +316,8 @@ def _statistics(timings: dict[str, Any]) -> ServerStatistics:
     tokens, accepted = timings.get("predicted_n", 0), timings.get("draft_n_accepted", 0)
     prompt_seconds = timings.get("prompt_ms", 0.0) / 1000
     return ServerStatistics(
-        prompt_tokens=timings.get("prompt_n", 0),
+        prompt_tokens=timings.get("prompt_n", 0) + (kept := timings.get("cache_n", 0)),
+        reused_tokens=kept,
         tokens=tokens,
         rounds=max(tokens - 1 - accepted, 0),
         prompt_seconds=prompt_seconds,
@@ -320,5 +331,7 @@ def _statistics(timings: dict[str, Any]) -> ServerStatistics:
 
 def _refusal(error: dict[str, Any]) -> LlamaError | UsageError:
     if error.get("code") == 400:
-        return UsageError(f"llama.cpp's server refuses: {error['message']}")
+        full = "context size" in error["message"]
+        hint = "a larger context (--ctx, as far as the model was trained for it), or a shorter prompt" if full else None
+        return UsageError(f"llama.cpp's server refuses: {error['message']}", hint=hint)
     return LlamaError(f"llama.cpp's server failed: {error['message']}")

@@ -28,6 +28,7 @@ from llama_cpp._ctypes_extensions import load_shared_library
 from gemma_mtp.advice import LIBRARY, ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
+from gemma_mtp.extras import command
 from gemma_mtp.native.child import ECHO
 from gemma_mtp.native.settings import (
     CACHE_TYPES,
@@ -412,7 +413,7 @@ def _symbol(name: str) -> Any:
     raise EnvironmentProblem(
         f"{name} is in none of llama.cpp's libraries",
         where=lib._base_path,
-        hint=f"install the version that gemma-mtp is written for: pip install {LIBRARY}",
+        hint=f"install the version that gemma-mtp is written for: {command('runtime')}",
     )
 
 

@@ -104,6 +104,33 @@ class ChatSettings:
 
 
 @dataclass(frozen=True)
+class Drafting:
+    """How long the drafts of a round are.
+
+    longest: tokens of a draft at most; 0: none is made, the target decodes plainly. shortest: shorter drafts are thrown
+    away. p_min: a draft ends where the drafter is less sure. auto: what pays, up to `longest`, found out on the way.
+    """
+
+    longest: int = 3
+    shortest: int = 0
+    p_min: float = 0.0
+    auto: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        if self.longest < 0:
+            raise UsageError(f"the longest draft is {self.longest} tokens; wanted: at least 0")
+        if self.longest and not 0 <= self.shortest <= self.longest:
+            raise UsageError(f"the shortest draft is {self.shortest} tokens; wanted: 0 to {self.longest}, the longest")
+        if not 0 <= self.p_min <= 1:
+            raise UsageError(f"p_min is {self.p_min}; wanted: 0 to 1")
+
+
+#: Plain decoding.
+NO_DRAFTS = Drafting(0)
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn, by llama.cpp's names, meanings and defaults; but greedy unless a temperature is given.
 

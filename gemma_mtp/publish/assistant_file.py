@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gguf.constants import LlamaFileType
-
 from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
-from gemma_mtp.model.file_name import FileName, parse_published
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_name import FileName, parse_published, split_names
+from gemma_mtp.model.file_type import UNKNOWN
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.quantize import FILE_TYPES, is_kind
-from gemma_mtp.quantize.plan import RECIPE_KEY
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.sources.opening import open_model
+from gemma_mtp.sources.opening import Place, Want, open_model, require_checkpoint
+from gemma_mtp.sources.splits import MERGE_PARTS
 
 #: Where a GGUF says which checkpoint it was made from, the most direct first.
 ORIGIN_KEYS = (
@@ -58,6 +58,25 @@ class AssistantFile:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
+def file_to_publish(place: Place) -> Path:
+    """The file at a place that names one of this machine.
+
+    Raises UsageError for a place on the Hub, a checkpoint and a split model, with what to do instead.
+    """
+    source = parse_source(place)
+    if source.path is None:
+        raise UsageError(
+            "this is on the Hub already; what is pushed are files of this machine",
+            where=str(source),
+            hint="name a file here; a collection takes other people's repos, too, on its page",
+        )
+    if source.path.is_dir():
+        require_checkpoint(source, source.path, Want.FILE)
+    if split_names(source.path.name):
+        raise UsageError("this is a part of a split model", where=source.path, hint=MERGE_PARTS)
+    return source.path
+
+
 def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
     """What the file is, whether or not it is sound. progress: of hashing it.
 
@@ -67,10 +86,12 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
         dialect = side.dialect
         if side.actual_part != Part.ASSISTANT or dialect is None:
             what = (
-                "a Gemma 4 target" if side.actual_part == Part.TARGET else f"a {side.architecture or 'nameless'} model"
+                f"a {FAMILY.title} target"
+                if side.actual_part == Part.TARGET
+                else f"a {side.architecture or 'nameless'} model"
             )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
-        name, kind = parse_published(path.name), _kind(side)
+        name, kind = parse_published(path.name), side.type
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
         model = side.model if isinstance(side.model, Hyperparameters) else None
@@ -93,23 +114,6 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
         )
 
 
-def _kind(side: OpenModel) -> str:
-    """The recipe or file type by name, as the file says it."""
-    recipe, number = side.text(RECIPE_KEY), side.metadata.get("general.file_type")
-    if recipe:
-        return recipe
-    if number is None or number.type is not ValueType.UINT32:
-        return "unknown"
-    known = {kind.number: kind.name for kind in FILE_TYPES.values()}
-    value = int(number.decode())
-    if value in known:
-        return known[value]
-    try:
-        return LlamaFileType(value).name.removeprefix("MOSTLY_")
-    except ValueError:
-        return f"file type {value}"
-
-
 def _require_honest_name(path: Path, name: FileName, kind: str, dialect: Dialect) -> None:
     """A name that tells another type or dialect than the file's misleads llama.cpp's choice, and people's."""
     if name.dialect != dialect.name:
@@ -118,7 +122,7 @@ def _require_honest_name(path: Path, name: FileName, kind: str, dialect: Dialect
             where=path,
             hint=f"end the name in -{dialect.name}.gguf" if name.dialect == "mainline" else "drop the ending",
         )
-    if name.type and is_kind(name.type) and kind.lower() != "unknown" and not _same_kind(name.type, kind):
+    if name.type and is_kind(name.type) and kind != UNKNOWN and not _same_kind(name.type, kind):
         raise UsageError(
             f"its name says {name.type}, the file is {kind}", where=path, hint="name the file after its type"
         )
@@ -140,6 +144,4 @@ def _origin(side: OpenModel) -> str:
 
 def _texts(side: OpenModel, key: str) -> list[str]:
     """An array of texts; empty if it is missing or of another type."""
-    value = side.metadata.get(key)
-    found = value.decode() if value is not None else None
-    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+    return side.metadata.texts(key, [])

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.publish.facts import Facts
 from gemma_mtp.publish.front_matter import FrontMatter
 from gemma_mtp.publish.sections import SECTIONS, find_section, marks
 
-TAGS = ("gguf", "llama.cpp", "speculative-decoding", "mtp", "draft-model", "gemma4-assistant")
+TAGS = ("gguf", "llama.cpp", *FAMILY.tags)
 
 
 def read_card(content: bytes, where: str) -> str:

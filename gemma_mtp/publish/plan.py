@@ -14,7 +14,8 @@ from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash, git_hasher
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
-from gemma_mtp.model.file_name import PREFIX, parse_published
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
 from gemma_mtp.publish.bench_table import require_measured
@@ -157,7 +158,7 @@ def _other_assistants(listing: Listing | None, files: Sequence[AssistantFile]) -
     others = {
         name: file.etag
         for name, file in (listing.files if listing else {}).items()
-        if name.startswith(PREFIX) and name.endswith(".gguf") and name not in mine
+        if name.startswith(FAMILY.prefix) and name.endswith(".gguf") and name not in mine
     }
     target = files[0].name.model
     for name in others:

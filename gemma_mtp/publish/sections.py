@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from gemma_mtp import __version__
 from gemma_mtp.hub.source import Source
 from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.publish.bench_table import bench_section, one_line
 from gemma_mtp.publish.facts import Facts
 from gemma_mtp.validate import Report, Status
@@ -50,9 +51,9 @@ def _commands(facts: Facts, _: str) -> str:
     if file.dialect is MAINLINE:
         lines += [
             "# llama.cpp, downloading both",
-            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type draft-mtp",
+            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type {FAMILY.spec_type}",
             "# llama.cpp, with local files",
-            f"llama-server -m {local} -md {file.path.name} --spec-type draft-mtp",
+            f"llama-server -m {local} -md {file.path.name} --spec-type {FAMILY.spec_type}",
         ]
     if file.dialect is not ATOMIC:
         since = "" if file.dialect is IK else " since June 19, 2026"

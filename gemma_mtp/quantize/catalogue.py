@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.quantize.engine import Output, check_architecture, in_llama_order
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import RECIPES, Recipe
 from gemma_mtp.quantize.types import FILE_TYPES
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import Place, Want, open_model
 
 KINDS: tuple[Kind, ...] = (*FILE_TYPES.values(), *RECIPES.values())
 
@@ -34,13 +35,16 @@ class Offer:
         return asdict(self)
 
 
-def offers(source: Path | None = None) -> list[Offer]:
-    """Everything on offer, with sizes for `source` if one is given. Raises BadFileError."""
+def offers(source: Place | None = None) -> list[Offer]:
+    """Everything on offer, with sizes for the GGUF at `source` if one is given: of it only the header is read.
+
+    Raises BadFileError, and what `open_model` raises.
+    """
     if source is None:
         return [_offer(kind, None) for kind in KINDS]
-    with GGUFFile(source) as file:
-        check_architecture(file)
-        return [_offer(kind, _size(kind, file)) for kind in KINDS]
+    with open_model(source, want=Want.GGUF) as model:
+        check_architecture(model)
+        return [_offer(kind, _size(kind, model)) for kind in KINDS]
 
 
 def default_output(source: Path, kind: str) -> Path:
@@ -48,8 +52,8 @@ def default_output(source: Path, kind: str) -> Path:
     return source.with_name(str(FileName.parse(source).of_type(find_kind(kind).name)))
 
 
-def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
-    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`, as outputs.
+def parse_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`: the output if it is named, and the types.
 
     Raises UsageError: no type, an unknown one, an output's name with several.
     """
@@ -61,6 +65,12 @@ def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
         raise UsageError(
             f"one output, {path}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
         )
+    return path, kinds
+
+
+def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
+    """The command's words after IN.gguf as outputs, beside `source` where none is named. Raises as `parse_words`."""
+    path, kinds = parse_words(words)
     return [Output(path or default_output(source, kind), kind) for kind in kinds]
 
 
@@ -75,9 +85,9 @@ def _offer(kind: Kind, size: int | None) -> Offer:
     return Offer(kind.name, kind.bits, False, kind.needs_importance, "", size)
 
 
-def _size(kind: Kind, file: GGUFFile) -> int:
-    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(file)]
-    names = None if isinstance(kind, Recipe) or not kind.needs_importance else file.tensors.keys()
-    types = plan_types(kind, file.metadata, tensors, importance=names)
+def _size(kind: Kind, model: OpenModel) -> int:
+    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(model)]
+    names = None if isinstance(kind, Recipe) or not kind.needs_importance else model.tensors.keys()
+    types = plan_types(kind, model.metadata, tensors, importance=names)
     plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
-    return GGUFWriter(file.path, file_metadata(kind, file.metadata), plans).size
+    return GGUFWriter(Path(), file_metadata(kind, model.metadata), plans).size

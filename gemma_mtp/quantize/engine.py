@@ -18,18 +18,21 @@ import numpy as np
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.atomic import check_outputs
-from gemma_mtp.files.gguf_reader import GGUFFile, TensorInfo
+from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
-from gemma_mtp.quantize.names import ARCHITECTURES, llama_order, role_of
+from gemma_mtp.quantize.names import llama_order, role_of
 from gemma_mtp.quantize.plan import file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.recipes import Override
 from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.writing import write_encoded
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.sources.opening import Place, Want, open_model
 
 Array = np.ndarray[Any, Any]
 #: Called with numbers of bytes that were just done, which add up to the source's size times the number of outputs.
@@ -72,7 +75,7 @@ def _with_plain_paths(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def quantize_file(
-    source: Path,
+    source: Place,
     outputs: Sequence[Output],
     *,
     overrides: Sequence[Override] = (),
@@ -82,80 +85,100 @@ def quantize_file(
     threads: int | None = None,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Quantize a GGUF to each of `outputs` in one reading.
+    """Quantize a GGUF, wherever it stands, whole or split, to each of `outputs` in one reading.
 
     Types and bytes are those of llama_model_quantize. progress is told the source's bytes, once for each output:
     source size times the number of outputs in all. threads: None for all cores.
 
     Raises UsageError (no such type, an output that exists, a quantized source without `allow_requantize`, an importance
-    matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem.
+    matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem,
+    and what `open_model` raises.
     """
+    check_outputs([output.path for output in outputs], force)
+    with open_model(source, want=Want.FILE) as model:
+        return quantize_opened(
+            model,
+            outputs,
+            overrides=overrides,
+            importance=importance,
+            allow_requantize=allow_requantize,
+            force=force,
+            threads=threads,
+            progress=progress,
+        )
+
+
+def quantize_opened(
+    model: OpenModel,
+    outputs: Sequence[Output],
+    *,
+    overrides: Sequence[Override] = (),
+    importance: ImportanceMatrix | None = None,
+    allow_requantize: bool = False,
+    force: bool = False,
+    threads: int | None = None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """`quantize_file` for a GGUF on this machine that was opened already."""
     start = time.perf_counter()
-    _check_paths(source, [output.path for output in outputs], force)
-    with GGUFFile(source) as file, RowEncoder(threads) as encoder, ExitStack() as stack:
-        check_architecture(file)
-        tensors = in_llama_order(file)
-        _check_importance(file, importance)
-        plans = [plan_output(output, file, tensors, overrides, importance) for output in outputs]
+    _check_paths(model, [output.path for output in outputs], force)
+    with RowEncoder(threads) as encoder, ExitStack() as stack:
+        check_architecture(model)
+        tensors = in_llama_order(model)
+        _check_importance(model, importance)
+        plans = [plan_output(output, model, tensors, overrides, importance) for output in outputs]
         again = _requantized(tensors, plans)
         if again and not allow_requantize:
             raise UsageError(
                 f"{len(again)} tensors ({again[0]}, ...) are quantized already, and would lose more than from 16 bits",
-                where=source,
+                where=model.place,
                 hint="start from the BF16 file, or add --allow-requantize",
             )
         writers = [
             stack.enter_context(GGUFWriter(output.path, keys, planned, force=force))
             for output, (keys, planned) in zip(outputs, plans, strict=True)
         ]
-        progress((file.size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
-        stored = [_stored(file, tensor, importance) for tensor in tensors]
+        size = model.header.size
+        progress((size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
+        stored = [_stored(model, tensor, importance) for tensor in tensors]
         write_encoded(encoder, writers, enumerate(stored), progress)
-        size = file.size
     written = tuple(
         _written(output, planned, writer.size)
         for output, (_, planned), writer in zip(outputs, plans, writers, strict=True)
     )
-    return Report(source, size, again, written, time.perf_counter() - start)
+    return Report(model.files[0], size, again, written, time.perf_counter() - start)
 
 
-def _stored(file: GGUFFile, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:
-    name = f"{file.path}: {tensor.name}"
-    return Stored(name, file.span(tensor), tensor.shape, native(tensor.type), importance_of(tensor, importance))
+def _stored(model: OpenModel, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:
+    name = f"{model.place}: {tensor.name}"
+    return Stored(name, model.spans[tensor.name], tensor.shape, native(tensor.type), importance_of(tensor, importance))
 
 
-def in_llama_order(file: GGUFFile) -> list[TensorInfo]:
-    return sorted(file.tensors.values(), key=lambda tensor: llama_order(tensor.name))
+def in_llama_order(model: OpenModel) -> list[TensorInfo]:
+    return sorted(model.tensors.values(), key=lambda tensor: llama_order(tensor.name))
 
 
-def check_architecture(file: GGUFFile) -> None:
-    """Raises BadFileError unless the file holds a whole Gemma 4 model, target or assistant, that can be decoded."""
-    found = file.metadata.get("general.architecture")
-    architecture = found.text() if found else None
-    if architecture not in ARCHITECTURES:
+def check_architecture(model: OpenModel) -> None:
+    """Raises BadFileError unless the file holds a Gemma 4 model, target or assistant, that can be decoded."""
+    architecture = model.architecture
+    if architecture not in FAMILY.all_architectures:
         raise BadFileError(
-            f"general.architecture is {architecture}, not one of {', '.join(ARCHITECTURES)}",
-            where=file.path,
+            f"general.architecture is {architecture or 'missing'}, not one of {', '.join(FAMILY.all_architectures)}",
+            where=model.place,
             hint="for other models use llama.cpp's llama-quantize",
         )
-    parts = file.metadata.get("split.count")
-    for tensor in file.tensors.values():
+    for tensor in model.tensors.values():
         if isinstance(tensor.type, ForeignType):
             raise BadFileError(
                 f"tensor {tensor.name} is in {tensor.type.name}, which only {tensor.type.runtime} decodes",
-                where=file.path,
+                where=model.place,
                 hint="start from the BF16 file",
             )
-    count = (parts.integer() if parts else None) or 0
-    if count > 1:
-        raise BadFileError(
-            f"this is one of {count} parts of a split model", where=file.path, hint="llama-gguf-split --merge"
-        )
 
 
 def plan_output(
     output: Output,
-    file: GGUFFile,
+    model: OpenModel,
     tensors: Sequence[TensorInfo],
     overrides: Sequence[Override] = (),
     importance: ImportanceMatrix | None = None,
@@ -164,16 +187,18 @@ def plan_output(
     kind = find_kind(output.kind)
     current = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in tensors]
     names = importance.entries if importance else None
-    types = plan_types(kind, file.metadata, current, overrides=overrides, importance=names)
+    types = plan_types(kind, model.metadata, current, overrides=overrides, importance=names)
     plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(current, types, strict=True)]
-    return file_metadata(kind, file.metadata, overrides=overrides, importance=importance), plans
+    return file_metadata(kind, model.metadata, overrides=overrides, importance=importance), plans
 
 
-def _check_importance(file: GGUFFile, importance: ImportanceMatrix | None) -> None:
+def _check_importance(model: OpenModel, importance: ImportanceMatrix | None) -> None:
     """Raises BadFileError for an importance matrix that has nothing to say about this model."""
-    if importance and not importance.entries.keys() & file.tensors.keys():
+    if importance and not importance.entries.keys() & model.tensors.keys():
         raise BadFileError(
-            f"names no tensor of {file.path}", where=importance.path, hint="this importance matrix is of another model"
+            f"names no tensor of {model.place}",
+            where=importance.path,
+            hint="this importance matrix is of another model",
         )
 
 
@@ -198,11 +223,11 @@ def importance_of(tensor: TensorInfo, importance: ImportanceMatrix | None) -> Ar
     )
 
 
-def _check_paths(source: Path, outputs: Sequence[Path], force: bool) -> None:
+def _check_paths(model: OpenModel, outputs: Sequence[Path], force: bool) -> None:
     check_outputs(outputs, force)
     with suppress(OSError, ValueError):  # what is not there, or cannot be, is no output's file
-        if any(output.exists() and output.samefile(source) for output in outputs):
-            raise UsageError("input and output are the same file", where=source, hint="name another output")
+        if any(output.exists() and output.samefile(source) for output in outputs for source in model.files):
+            raise UsageError("input and output are the same file", where=model.place, hint="name another output")
 
 
 def _requantized(

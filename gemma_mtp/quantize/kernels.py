@@ -1,8 +1,8 @@
 """ggml's row kernels, called through ctypes from a package that brings them.
 
 ctypes releases the GIL during a call, so threads over blocks of rows scale. Of llama-cpp-python only `libggml-base` is
-loaded: importing the whole module costs a tenth of a second and initializes a backend. xllamacpp's extension module holds
-all of llama.cpp and exports its C interface. Declarations: ggml/include/ggml.h.
+loaded: importing the whole module costs a tenth of a second and initializes a backend. xllamacpp's extension module
+holds all of llama.cpp and exports its C interface. Declarations: ggml/include/ggml.h.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp import extras
+from gemma_mtp.errors import EnvironmentProblem, MissingExtra
 from gemma_mtp.ggml import GGMLType
 
 #: File names of the library by platform. On Linux first the one that libllama is linked to: where both are loaded
@@ -28,8 +29,8 @@ DEFAULT_NAMES = ("libggml-base.so.0", "libggml-base.so")
 class Provider:
     """A package that brings ggml.
 
-    module: its import name. folder: of its libraries, inside the package. names: patterns of the library's file, the best
-    first. override: the variable by which its users name another folder.
+    module: its import name. folder: of its libraries, inside the package. names: patterns of the library's file, the
+    best first. override: the variable by which its users name another folder.
     """
 
     package: str
@@ -60,6 +61,10 @@ PROVIDERS = (
     ),
     Provider("xllamacpp", "xllamacpp", "", ("xllamacpp*.so", "xllamacpp*.pyd")),
 )
+
+#: Any of these brings a provider.
+EXTRAS = ("serve", "runtime")
+FEATURE = "a quantized type"
 
 _ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
@@ -94,20 +99,15 @@ SIGNATURES = {
 @cache
 def library() -> ctypes.CDLL:
     """The loaded library. Raises EnvironmentProblem if no package brings one that can be used."""
-    problems = []
-    for provider in PROVIDERS:
-        path = provider.library()
-        if path is None:
-            problems.append(f"{provider.package} is not installed")
-            continue
+    found, problems = [(one.package, path) for one in PROVIDERS if (path := one.library())], []
+    for package, path in found:
         try:
             return _bound(path)
         except (OSError, AttributeError) as error:
-            problems.append(f"{provider.package} cannot be used: {error}")
-    raise EnvironmentProblem(
-        f"quantized types need ggml's kernels: {'; '.join(problems)}",
-        hint='pip install "gemma-mtp[serve]" brings them ready-made, "gemma-mtp[runtime]" compiled for this machine',
-    )
+            problems.append(f"{package} cannot be used: {error}")
+    if not found:
+        raise MissingExtra(*EXTRAS, feature=FEATURE)
+    raise EnvironmentProblem(f"{FEATURE} needs ggml's kernels: {'; '.join(problems)}", hint=extras.advice(*EXTRAS))
 
 
 def _bound(path: Path) -> ctypes.CDLL:

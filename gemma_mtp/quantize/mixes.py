@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, block_size, native
 from gemma_mtp.quantize.names import layer_of, llama_order, role_of
 from gemma_mtp.quantize.types import FILE_TYPES, FileType
@@ -305,7 +306,7 @@ def _is_tied(tensors: Sequence[TensorPlan]) -> bool:
 
 def first_layers(metadata: Mapping[str, Value], key: str, default: int = 0) -> int:
     """The model's `{arch}.key`: its value, or where it is an array (one entry for each layer) the first."""
-    architecture = metadata["general.architecture"].decode()
+    architecture = Metadata(metadata).architecture
     value = metadata.get(f"{architecture}.{key}")
     if value is None:
         return default

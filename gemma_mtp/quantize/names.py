@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE
-
-#: The values of `general.architecture` that we know how to quantize.
-ARCHITECTURES = (TARGET_ARCHITECTURE, *(dialect.architecture for dialect in DIALECTS.values()))
+from gemma_mtp.model.family import FAMILY
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
@@ -32,4 +29,4 @@ def llama_order(name: str) -> tuple[int, bytes]:
 @cache
 def _spellings() -> dict[str, str]:
     """Full tensor name -> role, where a dialect spells a role in its own way."""
-    return {name: role for dialect in DIALECTS.values() for role, name in dialect.tensors.items() if name}
+    return {name: role for dialect in FAMILY.dialects.values() for role, name in dialect.tensors.items() if name}

@@ -10,6 +10,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.file_type import FILE_TYPE_KEY, RECIPE_KEY
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.mixes import fitting, is_kept, mix_types, needs_importance
 from gemma_mtp.quantize.names import role_of
@@ -19,7 +20,7 @@ from gemma_mtp.quantize.types import FILE_TYPES, FileType, file_type, is_file_ty
 #: GGML_QNT_VERSION of ggml.h: the layout of the quantized blocks.
 QUANTIZATION_VERSION = 2
 #: Keys of ours, in files made with a recipe or an override. llama.cpp skips keys that it doesn't know.
-RECIPE_KEY, OVERRIDES_KEY, TOOL_KEY = "quantize.recipe", "quantize.overrides", "quantize.tool"
+OVERRIDES_KEY, TOOL_KEY = "quantize.overrides", "quantize.tool"
 
 Kind = FileType | Recipe
 
@@ -101,7 +102,7 @@ def file_metadata(
     number = kind.file_type if isinstance(kind, Recipe) else kind.number
     changed = {
         "general.quantization_version": gv.u32(QUANTIZATION_VERSION),
-        "general.file_type": gv.u32(number),
+        FILE_TYPE_KEY: gv.u32(number),
         **(importance.metadata() if importance else {}),
     }
     if isinstance(kind, Recipe):

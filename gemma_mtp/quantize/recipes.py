@@ -14,19 +14,10 @@ from types import MappingProxyType
 from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType, bits_per_weight, native
-from gemma_mtp.model.roles import ROLES
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.quantize.mixes import KEPT_ROLES, fitting, is_kept
 from gemma_mtp.quantize.names import role_of
 from gemma_mtp.quantize.types import file_type, tensor_type
-
-#: Names for several roles at once.
-GROUPS: dict[str, frozenset[str]] = {
-    "head": frozenset({"token_embd", "output"}),
-    "embeddings": frozenset({"per_layer_token_embd"}),
-    "attention": frozenset({"attn_q", "attn_k", "attn_v", "attn_output"}),
-    "mlp": frozenset({"ffn_gate", "ffn_up", "ffn_down", "ffn_gate_up_exps", "ffn_down_exps"}),
-    "projections": frozenset({"nextn.pre_projection", "nextn.post_projection", "inp_gate", "proj"}),
-}
 
 _T = GGMLType
 
@@ -98,13 +89,13 @@ class Override:
         return f"{self.target}={self.type.name}"
 
     def covers(self, role: str) -> bool:
-        return role == self.target or role in GROUPS.get(self.target, ())
+        return role == self.target or role in FAMILY.groups.get(self.target, ())
 
 
 def known_roles() -> list[str]:
     """The roles that can be given a type, groups first."""
-    roles = dict.fromkeys(role.name for part in ROLES.values() for role in part if not role.plain)
-    return [*GROUPS, *(role for role in roles if role not in KEPT_ROLES)]
+    roles = dict.fromkeys(role.name for part in FAMILY.roles.values() for role in part if not role.plain)
+    return [*FAMILY.groups, *(role for role in roles if role not in KEPT_ROLES)]
 
 
 def parse_override(text: str) -> Override:
@@ -124,6 +115,6 @@ def recipe_types(recipe: Recipe, tensors: Sequence[TensorPlan]) -> list[GGMLType
 
 def _given(recipe: Recipe, tensor: TensorPlan) -> GGMLType:
     role = role_of(tensor.name)
-    names = (role, *(group for group, roles in GROUPS.items() if role in roles))
+    names = (role, *(group for group, roles in FAMILY.groups.items() if role in roles))
     given = next((recipe.types[name] for name in names if name in recipe.types), None)
     return native(tensor.type) if given is None else fitting(given, tensor)

@@ -26,8 +26,10 @@ from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
 from gemma_mtp.native import cpp
 from gemma_mtp.native.child import converse
+from gemma_mtp.native.settings import NO_DRAFTS
 from gemma_mtp.serve.front import CONNECTIONS, Front
 from gemma_mtp.serve.request import Refused, Request
+from gemma_mtp.sources.pairing import check_runnable
 
 CHILD = f"{__name__}:serve"
 #: Where llama.cpp's own door is: for the one in front of it only.
@@ -102,7 +104,7 @@ class PlainCopy:
     """The target once more, without drafting: started when it is first wanted."""
 
     def __init__(self, loading: cpp.Loading, listening: cpp.Listening):
-        self._loading, self._listening = replace(loading, assistant=None, draft_max=0), listening
+        self._loading, self._listening = replace(loading, assistant=None, drafting=NO_DRAFTS), listening
         self._started: Future[Backend] | None = None
 
     def wanted(self) -> Future[Backend]:
@@ -200,7 +202,7 @@ def running_server(
     if logprobs not in LOGPROBS:
         raise UsageError(f"logprobs {logprobs!r} is unknown", hint="choose one of " + ", ".join(LOGPROBS))
     cpp.package_version()
-    drafts = loading.assistant is not None and loading.draft_max > 0
+    drafts = loading.drafter is not None
     # A server lives longer than what happens to be busy at its start.
     context = replace(loading.context, threads=loading.context.threads or available_cores())
     loading = replace(loading, context=context)
@@ -245,6 +247,7 @@ def serve(loading: cpp.Loading, listening: cpp.Listening) -> Generator[tuple[str
     Only that ends it: a SIGTERM for the whole process group is the parent's to answer.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    check_runnable(loading.target, loading.drafter)
     server = cpp.start_server(loading, listening)
     try:
         yield server.listening_address, cpp.gpus()

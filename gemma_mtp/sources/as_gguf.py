@@ -10,6 +10,7 @@ import numpy as np
 
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_writer import TensorPlan
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.gguf_keys import written_keys
@@ -17,7 +18,7 @@ from gemma_mtp.model.roles import HEAD_ROLES, ROPE_FREQS_NAME, Slot
 from gemma_mtp.sources.checkpoint import Checkpoint, source_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
-from gemma_mtp.sources.splits import ReadData
+from gemma_mtp.sources.model import ReadData
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 
@@ -33,13 +34,13 @@ def converted_header(
         if slot.role.name not in HEAD_ROLES:
             kind = GGMLType.F32 if slot.role.plain else source_type(tensor)
             plans.append(TensorPlan(slot.mainline_name, tensor.shape, kind))
-    metadata = {
+    written = {
         **general_metadata(model, folder, name, plans),
         **written_keys(model),
         **tokenizer_metadata(folder, model.vocabulary),
     }
     tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
-    return GGUFHeader(3, metadata, tensors, 32, 0, sum(plan.nbytes for plan in plans))
+    return GGUFHeader(3, Metadata(written, str(folder)), tensors, 32, 0, sum(plan.nbytes for plan in plans))
 
 
 def reader_of(checkpoint: Checkpoint) -> ReadData:

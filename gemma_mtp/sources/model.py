@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
-from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.files.metadata import Metadata
+from gemma_mtp.files.reading import Span
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dialect_of
+from gemma_mtp.model.file_type import type_name
 from gemma_mtp.model.gguf_keys import ModelKeys, common_faults, hyperparameters, read_keys, spelled
 from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import Slot
 from gemma_mtp.sources.origin import NOWHERE, Origin
-from gemma_mtp.sources.splits import ReadData
 
 if TYPE_CHECKING:
     from gemma_mtp.hub.source import Source
     from gemma_mtp.sources.checkpoint import Checkpoint
+
+#: Gives the bytes from the second to the third argument of a tensor's data, as uint8.
+ReadData = Callable[[TensorInfo, int, int], "np.ndarray[Any, Any]"]
 
 #: A target is spelled as mainline spells everything.
 TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtimes="llama.cpp since April 2026")
@@ -40,6 +45,7 @@ class OpenModel:
     read: gives bytes of a tensor; None where only the header is at hand.
     note: what there is to say about how it was read. files: those on this machine that hold its weights.
     source: what the user named. name: the model's. origin: its place on the Hub. checkpoint: if it is one that is here.
+    spans: of a GGUF that is here: a tensor's name -> its bytes, in whichever part of a split one they are.
     """
 
     place: str
@@ -52,6 +58,7 @@ class OpenModel:
     name: str = ""
     origin: Origin = NOWHERE
     checkpoint: Checkpoint | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
 
     @property
     def part(self) -> Part:
@@ -59,7 +66,7 @@ class OpenModel:
         return self.meant_as or self.actual_part or Part.ASSISTANT
 
     @property
-    def metadata(self) -> Mapping[str, Value]:
+    def metadata(self) -> Metadata:
         return self.header.metadata
 
     @property
@@ -73,12 +80,16 @@ class OpenModel:
 
     def text(self, key: str) -> str:
         """A string of the metadata; empty if it is missing or no string."""
-        value = self.metadata.get(key)
-        return value.decode() if value is not None and value.type is ValueType.STRING else ""
+        return self.metadata.text(key, "")
+
+    @property
+    def type(self) -> str:
+        """The recipe or file type of its weights by name, as the file says it; `unknown` if it does not."""
+        return type_name(self.metadata)
 
     @cached_property
     def architecture(self) -> str:
-        return self.text("general.architecture")
+        return self.metadata.architecture
 
     @cached_property
     def dialect(self) -> Dialect | None:

@@ -14,7 +14,7 @@ SNAPSHOTS, REPO = "snapshots", "models--"
 
 @dataclass(frozen=True)
 class Origin:
-    """A model's place on the Hub. hashes: file name -> sha256 or git's sha1, as far as they are known without reading."""
+    """A model's place on the Hub. hashes: file name -> sha256 or git's sha1, as far as known without reading."""
 
     repo: str | None = None
     revision: str | None = None

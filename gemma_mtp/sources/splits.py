@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
@@ -15,8 +12,8 @@ from gemma_mtp.files.gguf_values import ValueType, i32, scalar
 from gemma_mtp.model.file_name import split_names
 from gemma_mtp.model.gguf_keys import describe
 
-#: Gives the bytes from the second to the third argument of a tensor's data, as uint8.
-ReadData = Callable[[TensorInfo, int, int], "np.ndarray[Any, Any]"]
+#: What to do where a split model does not do.
+MERGE_PARTS = "`llama-gguf-split --merge FIRST-PART.gguf OUT.gguf` makes one file of it"
 
 
 def split_parts(path: Path) -> list[Path]:
@@ -44,16 +41,17 @@ def split_parts(path: Path) -> list[Path]:
     return parts
 
 
-def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tuple[GGUFHeader, ReadData | None]:
+def merge(place: str, parts: Sequence[GGUFHeader]) -> GGUFHeader:
     """The parts of a split model as one header: the first one's metadata, everybody's tensors.
 
     Raises GGUFError if the parts do not belong together.
     """
-    first, read = parts[0]
+    first = parts[0]
+    first.metadata.where = place
     promised = first.metadata.get("split.count")
-    count = int(promised.decode()) if promised is not None and promised.type is ValueType.UINT16 else 0
+    count = promised.integer() or 0 if promised is not None and promised.type is ValueType.UINT16 else 0
     if len(parts) == 1 and count <= 1:
-        return first, read
+        return first
     if count != len(parts):
         raise GGUFError(
             f"the file is one of {count} parts of a split model, {len(parts)} are here"
@@ -62,15 +60,13 @@ def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tu
             where=place,
             hint="put all parts into one folder, under their own names (...-00001-of-0000N.gguf)",
         )
-    readers: dict[str, ReadData | None] = {}
     tensors: dict[str, TensorInfo] = {}
-    for index, (header, reader) in enumerate(parts):
+    for index, header in enumerate(parts):
         _check_number(place, header, index)
         twice = next(iter(header.tensors.keys() & tensors.keys()), None)
         if twice is not None:
             raise GGUFError(f"tensor {twice} is in two parts of the split model", where=place)
         tensors.update(header.tensors)
-        readers.update(dict.fromkeys(header.tensors, reader))
 
     total = first.metadata.get("split.tensors.count")
     if total is None or total != i32(len(tensors)):
@@ -79,15 +75,8 @@ def merge(place: str, parts: Sequence[tuple[GGUFHeader, ReadData | None]]) -> tu
             where=place,
             hint="a part is missing or another model's: download all parts again",
         )
-
-    def read_part(tensor: TensorInfo, start: int, stop: int) -> np.ndarray[Any, Any]:
-        reader = readers[tensor.name]
-        assert reader is not None
-        return reader(tensor, start, stop)
-
-    disorder = next((header.disorder for header, _ in parts if header.disorder), "")
-    whole = replace(first, tensors=tensors, size=sum(header.size for header, _ in parts), disorder=disorder)
-    return whole, None if read is None else read_part
+    disorder = next((header.disorder for header in parts if header.disorder), "")
+    return replace(first, tensors=tensors, size=sum(header.size for header in parts), disorder=disorder)
 
 
 def _check_number(place: str, header: GGUFHeader, index: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gemma_mtp.native.engines import PYTHON
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 
@@ -25,6 +26,11 @@ class Job:
     memory: int | None
     context: ContextSettings
     model: ModelSettings
+    engine: str = PYTHON
+
+    @property
+    def files(self) -> tuple[str, str]:
+        return self.target, self.assistant
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One prompt. `different_at`: the first place where the outputs differ, with both choices there."""
+    """One prompt. `different_at`: the first place where the outputs differ, with both choices there.
+
+    engine: what decoded. The C++ engine tells no logits, so that the choices of a difference are None; and of drafts
+    only how many there were and were accepted: `totals`, with nothing by position.
+    """
 
     kind: str
     tokens: int
@@ -54,6 +64,13 @@ class Comparison:
     different_at: int | None = None
     plain: Choice | None = None
     drafted: Choice | None = None
+    engine: str = PYTHON
+    totals: tuple[int, int] | None = None
+
+    @property
+    def drafts(self) -> tuple[int, int]:
+        """Tokens that were drafted, and accepted."""
+        return self.totals or (sum(self.drafted_at), sum(self.accepted_at))
 
 
 @dataclass(frozen=True)

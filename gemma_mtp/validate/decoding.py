@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -11,12 +10,8 @@ from typing import Any
 import numpy as np
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime.control import Fixed
-from gemma_mtp.mtp_runtime.drafter import Drafter
-from gemma_mtp.mtp_runtime.generate import generate
+from gemma_mtp.mtp_runtime.engine import MtpEngine
 from gemma_mtp.mtp_runtime.sampler import Greedy
-from gemma_mtp.mtp_runtime.verifier import Verifier
-from gemma_mtp.native.llama import Context, Model
 from gemma_mtp.native.settings import more_context
 from gemma_mtp.native.stats import Statistics
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
@@ -38,46 +33,30 @@ class RecordingGreedy(Greedy):
         return token
 
 
-@dataclass(frozen=True)
-class OpenPair:
-    """A loaded pair, ready to decode."""
-
-    target: Model
-    verifier: Verifier
-    drafter: Drafter
-
-    def prompt(self, text: str, job: Job) -> list[int]:
-        """The text's tokens, as many of them as leave room for what is generated. Raises UsageError: no room."""
-        size, needed = self.verifier.context.size, job.tokens + job.draft_max + 1
-        room = size - needed
-        if room < 1:
-            raise UsageError(
-                f"the context has {size} tokens, {job.tokens} are to be generated",
-                hint=f"{more_context(size, self.target.trained_context, needed + 1)}, or fewer --tokens",
-            )
-        return self.target.tokenize(text)[:room]
+def open_engine(job: Job) -> MtpEngine:
+    """The job's pair, loaded. Raises BadFileError, LlamaError."""
+    return MtpEngine(job.target, job.assistant, context=job.context, model=job.model, draft_max=job.draft_max)
 
 
-@contextmanager
-def opened(job: Job) -> Iterator[OpenPair]:
-    """The job's pair in llama.cpp. Raises LlamaError."""
-    with ExitStack() as stack:
-        target = stack.enter_context(Model(job.target, job.model))
-        # A slot more than in the widest batch, so that the end of the context is never what ends a run.
-        context = Context(target, replace(job.context, outputs=job.draft_max + 1))
-        verifier = Verifier(stack.enter_context(context))
-        assistant = stack.enter_context(Model(job.assistant, job.model))
-        drafting = Context(assistant, replace(job.context, batch=1, outputs=1), target=context)
-        yield OpenPair(target, verifier, Drafter(stack.enter_context(drafting)))
+def prompt_of(engine: MtpEngine, text: str, job: Job) -> list[int]:
+    """The text's tokens, as many of them as leave room for what is generated and a draft, so that the end of the
+    context is never what ends a run. Raises UsageError: no room."""
+    size, needed = engine.context_size, job.tokens + job.draft_max + 1
+    room = size - needed
+    if room < 1:
+        raise UsageError(
+            f"the context has {size} tokens, {job.tokens} are to be generated",
+            hint=f"{more_context(size, engine.target.trained_context, needed + 1)}, or fewer --tokens",
+        )
+    return engine.tokenize(text)[:room]
 
 
 def comparisons(job: Job) -> Iterator[Comparison]:
     """A comparison for each prompt. Raises LlamaError, UsageError; may die in any way that llama.cpp can."""
-    with opened(job) as pair:
-        banned = pair.target.end_tokens()
+    with open_engine(job) as engine:
         for kind, text in job.prompts.items():
-            prompt = pair.prompt(text, job)
-            plain, drafted = (_decode(pair.verifier, used, prompt, banned, job) for used in (None, pair.drafter))
+            prompt = prompt_of(engine, text, job)
+            plain, drafted = (_decode(engine, prompt, draft_max, job.tokens) for draft_max in (0, job.draft_max))
             yield _compared(kind, plain, drafted)
 
 
@@ -93,13 +72,12 @@ class _Run:
         return len(self.tokens) / self.seconds
 
 
-def _decode(verifier: Verifier, drafter: Drafter | None, prompt: list[int], banned: list[int], job: Job) -> _Run:
-    statistics, sampler, start = Statistics(), RecordingGreedy(banned), perf_counter()
-    steps = generate(
-        verifier, drafter, sampler, prompt, statistics, max_tokens=job.tokens, control=Fixed(job.draft_max)
-    )
-    tokens = [step.token for step in steps]
-    return _Run(tokens, sampler.choices, statistics, perf_counter() - start)
+def _decode(engine: MtpEngine, prompt: list[int], draft_max: int, tokens: int) -> _Run:
+    sampler, start = RecordingGreedy(engine.target.end_tokens()), perf_counter()
+    generation = engine.generate(prompt, max_tokens=tokens, draft_max=draft_max, sampler=sampler)
+    for _ in generation:
+        pass
+    return _Run(generation.tokens, sampler.choices, generation.statistics, perf_counter() - start)
 
 
 def _compared(kind: str, plain: _Run, drafted: _Run) -> Comparison:

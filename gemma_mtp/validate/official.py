@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,20 @@ from transformers.utils import ModelOutput
 
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.model.config import read_json
+from gemma_mtp.mtp_runtime.engine import MtpEngine
+from gemma_mtp.mtp_runtime.generate import Round
 from gemma_mtp.mtp_runtime.sampler import Greedy
 from gemma_mtp.validate.comparison import Job, ReferenceComparison, ReferenceJob
-from gemma_mtp.validate.decoding import OpenPair, opened
+from gemma_mtp.validate.decoding import open_engine, prompt_of
 
 Logits = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Round:
-    """A round as llama.cpp drafted it: the tokens in the KV cache, the newest token, the drafts.
+class Drafted:
+    """A round as llama.cpp drafted it. logits: float32 [drafts, vocabulary], the drafter's."""
 
-    logits: float32 [drafts, vocabulary].
-    """
-
-    kept: list[int]
-    newest: int
-    drafts: list[int]
+    round: Round
     logits: Logits
 
 
@@ -113,37 +111,46 @@ class _RecordingSampler(Greedy):
         self.proposed.append(logits.copy())
         return super().propose(logits, index)
 
+    def taken(self) -> Logits:
+        """Those of the round that has ended, float32 [drafts, vocabulary]."""
+        logits, self.proposed = np.stack(self.proposed), []
+        return logits
 
-def rounds_of(pair: OpenPair, prompt: list[int], tokens: int, length: int) -> list[Round]:
+
+def rounds_of(engine: MtpEngine, prompt: list[int], tokens: int, length: int) -> list[Drafted]:
     """Rounds of `length` drafts of a greedy generation of `tokens` tokens in llama.cpp."""
-    verifier, sampler = pair.verifier, _RecordingSampler(pair.target.end_tokens())
-    newest, emitted, rounds = verifier.prefill(prompt, sampler), 1, []
-    while emitted < tokens:
-        kept, sampler.proposed = list(verifier.tokens), []
-        drafts = pair.drafter.draft(newest, verifier.hidden, kept, length, sampler, emitted)
-        rounds.append(Round(kept, newest, drafts, np.stack(sampler.proposed)))
-        accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
-        emitted += accepted + 1
+    sampler, rounds = _RecordingSampler(engine.target.end_tokens()), list[Drafted]()
+    generation = engine.generate(
+        prompt,
+        max_tokens=tokens + length,  # so that the last round's draft is not shorter than the others
+        draft_max=length,
+        sampler=sampler,
+        on_round=lambda round: rounds.append(Drafted(round, sampler.taken())),
+    )
+    for _ in islice(generation, tokens):
+        pass
+    generation.close()
     return rounds
 
 
-def compare_rounds(official: OfficialDrafter, kind: str, rounds: list[Round], tie: float) -> ReferenceComparison:
+def compare_rounds(official: OfficialDrafter, kind: str, rounds: list[Drafted], tie: float) -> ReferenceComparison:
     """What the official implementation drafts from the same tokens, and how far apart the two are."""
-    outputs = official.read(rounds[-1].kept)
+    outputs = official.read(list(rounds[-1].round.kept))
     equal, ties, unscored, compared, difference, widest = 0, 0, 0, 0, 0.0, 0.0
     for one in rounds:
-        wanted, logits = official.draft(outputs, one.kept, one.newest)
-        same = next((step for step in range(len(wanted)) if one.drafts[step] != wanted[step]), len(wanted))
+        drafts = one.round.drafts
+        wanted, logits = official.draft(outputs, list(one.round.kept), one.round.newest)
+        same = next((step for step in range(len(wanted)) if drafts[step] != wanted[step]), len(wanted))
         for step in range(min(same + 1, len(wanted))):  # the first that differs started from the same drafts, too
             scored = official.scored(logits[step])
             difference = max(difference, float(np.abs(logits[step] - one.logits[step])[scored].max()))
             compared += 1
         if same == len(wanted):
             equal += 1
-        elif not scored[one.drafts[same]]:
+        elif not scored[drafts[same]]:
             unscored += 1
         else:
-            gap = float(logits[same][wanted[same]] - logits[same][one.drafts[same]])
+            gap = float(logits[same][wanted[same]] - logits[same][drafts[same]])
             widest, ties = max(widest, gap), ties + (gap < tie)
     return ReferenceComparison(kind, len(rounds), equal, ties, unscored, widest, compared, difference)
 
@@ -154,15 +161,15 @@ def comparisons(job: ReferenceJob) -> Iterator[ReferenceComparison]:
     official = OfficialDrafter(job.target, job.assistant, job.pair.draft_max)
     if job.pair.context.threads:
         torch.set_num_threads(job.pair.context.threads)
-    with opened(job.pair) as pair:
+    with open_engine(job.pair) as engine:
         for kind, text in job.pair.prompts.items():
-            yield _compared(official, pair, kind, pair.prompt(text, job.pair), job.pair, job.tie)
+            yield _compared(official, engine, kind, prompt_of(engine, text, job.pair), job.pair, job.tie)
 
 
 def _compared(
-    official: OfficialDrafter, pair: OpenPair, kind: str, prompt: list[int], job: Job, tie: float
+    official: OfficialDrafter, engine: MtpEngine, kind: str, prompt: list[int], job: Job, tie: float
 ) -> ReferenceComparison:
-    rounds = rounds_of(pair, prompt, job.tokens, job.draft_max)
+    rounds = rounds_of(engine, prompt, job.tokens, job.draft_max)
     if len(rounds[0].logits[0]) != official.target.get_input_embeddings().weight.shape[0]:
         raise CheckpointError("the checkpoint has another vocabulary than the GGUF", where=official.target.name_or_path)
     return compare_rounds(official, kind, rounds, tie)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from gemma_mtp.errors import EnvironmentProblem, LlamaError
+from gemma_mtp.extras import command
+from gemma_mtp.native.engines import CPP
 from gemma_mtp.validate.comparison import Comparison, Job, ReferenceComparison, ReferenceJob
 
 STDERR = 2
@@ -19,6 +21,12 @@ STDERR = 2
 def compare(job: Job) -> Iterator[Comparison]:
     """A comparison for each prompt. Raises LlamaError; may die in any way that llama.cpp can."""
     limit_time(job.seconds)
+    if job.engine == CPP:
+        from gemma_mtp.validate.served import comparisons as served
+
+        _limit_memory(job.memory)
+        yield from served(job, lambda: limit_time(job.seconds))
+        return
     from gemma_mtp.validate.decoding import comparisons
 
     with limited_memory(job.memory):
@@ -34,7 +42,7 @@ def compare_with_official(job: ReferenceJob) -> Iterator[ReferenceComparison]:
         from gemma_mtp.validate.official import comparisons
     except (ImportError, OSError) as error:
         raise EnvironmentProblem(
-            f"transformers or torch cannot be loaded: {error}", hint='pip install "gemma-mtp[reference]"'
+            f"transformers or torch cannot be loaded: {error}", hint=f"install them anew: {command('reference')}"
         ) from error
 
     with limited_memory(job.pair.memory):

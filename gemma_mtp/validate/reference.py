@@ -5,14 +5,15 @@ checkpoints. In a child process; torch and transformers are loaded only there.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from gemma_mtp.advice import CHECKPOINT, ours
 from gemma_mtp.errors import MissingExtra
+from gemma_mtp.extras import installed
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.hub.download import fetch_checkpoint
+from gemma_mtp.native.engines import EXTRA, PYTHON
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.splits import split_parts
@@ -48,10 +49,10 @@ def with_reference(
     """
     options = options or RunOptions()
     exactly = replace(context or ContextSettings(), cache_k="f32", cache_v="f32", flash_attention="off")
-    job = make_job(target, assistant, exactly, options)
-    for package in ("torch", "transformers"):
-        if find_spec(package) is None:
-            raise MissingExtra(package, "reference")
+    for extra in (EXTRA[PYTHON], "reference"):
+        if not installed(extra):
+            raise MissingExtra(extra, feature="comparing with transformers")
+    job = make_job(target, assistant, exactly, replace(options, engine=PYTHON))
     if any(not result.id.startswith("run") for result in report.errors):
         refused = Result("reference", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import LlamaError, UsageError
-from gemma_mtp.hub.source import parse_source
+from gemma_mtp.errors import BadFileError, LlamaError
+from gemma_mtp.extras import advice as how_to_install
+from gemma_mtp.model.part import Part
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
-from gemma_mtp.native.backend import settings_for_this_machine
+from gemma_mtp.native import engines
 from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.opening import local_gguf
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
 
@@ -38,13 +41,17 @@ def untold(_: str) -> None:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit."""
+    """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit.
+
+    engine: a key of `engines.TITLE`; None: what is installed.
+    """
 
     prompts: tuple[tuple[str, str], ...] = tuple(BUILT_IN.items())
     tokens: int = 96
     draft_max: int = 3
     seconds: int = 300
     memory: int | None = None
+    engine: str | None = None
 
 
 def with_run(
@@ -55,16 +62,21 @@ def with_run(
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
     told: Told = untold,
+    progress: Progress = silent,
 ) -> Report:
-    """The report on a pair of local GGUF files, and what decoding with them shows. A pair with errors is not loaded.
+    """The report on a pair of GGUFs, which are downloaded if need be, and what decoding with them shows.
 
-    told: hears how far it is.
-    Raises UsageError (no local GGUF files), EnvironmentProblem (llama.cpp does not work on this machine at all).
+    A pair with errors is not loaded.
+
+    told: hears how far it is. progress: shows downloads.
+    Raises UsageError (no GGUF files), MissingExtra (no engine), EnvironmentProblem (llama.cpp does not work on this
+    machine at all).
     """
-    job = make_job(target, assistant, context or ContextSettings(), options := options or RunOptions())
+    options = options or RunOptions()
     if report.errors:
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
+    job = make_job(target, assistant, context or ContextSettings(), options, progress)
     done, failed = answers(PROBE, job, job, options, told)
     results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
     if failed is not None:
@@ -75,37 +87,43 @@ def with_run(
     return replace(report, results=(*report.results, *results), run=tuple(asdict(one) for one in done))
 
 
-def make_job(target: str | Path, assistant: str | Path, context: ContextSettings, options: RunOptions) -> Job:
-    """What the child is to do with a pair. Raises UsageError (no local GGUF files), EnvironmentProblem."""
+def make_job(
+    target: str | Path,
+    assistant: str | Path,
+    context: ContextSettings,
+    options: RunOptions,
+    progress: Progress = silent,
+) -> Job:
+    """What the child is to do with a pair; progress: of downloading it.
+
+    Raises UsageError (no GGUF files), MissingExtra (the engine), EnvironmentProblem.
+    """
+    engine = engines.choose(options.engine)
     return Job(
-        str(_local_file(target)),
-        str(_local_file(assistant)),
+        str(local_gguf(target, Part.TARGET, progress=progress)),
+        str(local_gguf(assistant, Part.ASSISTANT, progress=progress)),
         dict(options.prompts),
         options.tokens,
         options.draft_max,
         options.seconds,
         options.memory,
         context,
-        settings_for_this_machine(),
+        engines.settings_for(engine),
+        engine,
     )
-
-
-def _local_file(place: str | Path) -> Path:
-    source = parse_source(place)
-    if source.path is None or not source.path.is_file():
-        raise UsageError("only local GGUF files can be decoded", where=str(place), hint="download or convert it first")
-    return source.path
 
 
 def answers(entrance: str, call: Any, job: Job, options: RunOptions, told: Told) -> tuple[list[Any], Finding | None]:
     """What a child process gave, prompt by prompt, and what ended it, if that was no good end."""
     done: list[Any] = []
     try:
-        for item in in_child(entrance, call, files=(job.target, job.assistant)):
+        for item in in_child(entrance, call, files=job.files):
             done.append(item)
             told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except BadFileError as refusal:
+        return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None
 
 
@@ -115,8 +133,14 @@ def judged(one: Comparison) -> Finding:
     assistant = f"{one.drafted_speed:.1f}/s, accepted {_shares([one])}"
     if one.different_at is None:
         return ok(target, assistant, "identical output")
-    assert one.plain is not None
-    assert one.drafted is not None
+    if one.plain is None or one.drafted is None:
+        return warning(
+            f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting. "
+            f"{engines.TITLE[one.engine]} tells no logits, so it is unknown whether this is a near-tie or a fault",
+            f"`--engine python` tells the two apart ({how_to_install(engines.EXTRA[engines.PYTHON])})",
+            target,
+            assistant,
+        )
     where = f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting: "
     how = f"{_told(one.plain)} without, {_told(one.drafted)} with"
     if is_tie(one.plain, one.drafted):
@@ -137,7 +161,7 @@ def is_tie(plain: Choice, drafted: Choice) -> bool:
 
 def acceptance(done: list[Comparison], target: str | Path = TARGET, assistant: str | Path = ASSISTANT) -> Finding:
     """The share of accepted drafts over all prompts."""
-    drafted, accepted = (sum(map(sum, _columns(done, name))) for name in ("drafted_at", "accepted_at"))
+    drafted, accepted = _drafts(done)
     share = accepted / drafted if drafted else 0.0
     values = (f"{drafted} drafted", f"{accepted} accepted: {_shares(done)}")
     if share < BROKEN:
@@ -191,11 +215,17 @@ def _told(choice: Choice) -> str:
 
 
 def _shares(done: list[Comparison]) -> str:
-    drafted, accepted = _sums(done, "drafted_at"), _sums(done, "accepted_at")
+    drafted, accepted = _drafts(done)
     if not drafted:
         return "nothing drafted"
-    by_position = " ".join(f"{taken / tried:.0%}" for taken, tried in zip(accepted, drafted, strict=True) if tried)
-    return f"{sum(accepted) / sum(drafted):.0%} (by position {by_position})"
+    columns = zip(_sums(done, "accepted_at"), _sums(done, "drafted_at"), strict=True)
+    by_position = " ".join(f"{taken / tried:.0%}" for taken, tried in columns if tried)
+    return f"{accepted / drafted:.0%}" + (f" (by position {by_position})" if by_position else "")
+
+
+def _drafts(done: list[Comparison]) -> tuple[int, int]:
+    """Tokens that were drafted, and accepted, over all prompts."""
+    return sum(one.drafts[0] for one in done), sum(one.drafts[1] for one in done)
 
 
 def _sums(done: list[Comparison], name: str) -> list[int]:

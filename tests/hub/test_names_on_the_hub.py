@@ -14,7 +14,7 @@ from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.hub.download import fetch_checkpoint, fetch_file
 from gemma_mtp.hub.source import parse_source
-from gemma_mtp.validate import describe_file
+from gemma_mtp.sources.describe import describe_file
 
 HOSTILE = "a\x1b[31mb\x07[/c]"
 REPO = "acme/gemma-4-tiny-it-GGUF"

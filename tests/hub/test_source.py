@@ -31,6 +31,29 @@ ACCEPTED = [
     ("here/odd@name:Q8_0", Source(path=Path("here/odd@name:Q8_0")), None),
 ]
 
+#: what is pasted from a browser or a download button, what it means
+ADDRESSES = [
+    ("https://huggingface.co/a/b", Source(repo="a/b")),
+    ("https://huggingface.co/a/b/", Source(repo="a/b")),
+    ("https://huggingface.co/a/b?library=transformers", Source(repo="a/b")),
+    ("https://huggingface.co/a/b#usage", Source(repo="a/b")),
+    ("https://huggingface.co/a/b:Q8_0", Source(repo="a/b", quant="Q8_0")),
+    ("https://huggingface.co/here/b", Source(repo="here/b")),
+    ("huggingface.co/a/b", Source(repo="a/b")),
+    ("hf.co/a/b:Q4_K_M", Source(repo="a/b", quant="Q4_K_M")),
+    ("https://huggingface.co/a/b/tree/main", Source(repo="a/b")),
+    ("https://huggingface.co/a/b/tree/v1.0", Source(repo="a/b", revision="v1.0")),
+    ("https://huggingface.co/a/b/tree/refs%2Fpr%2F3", Source(repo="a/b", revision="refs/pr/3")),
+    ("https://huggingface.co/a/b/blob/main/m.gguf", Source(repo="a/b", file="m.gguf")),
+    ("https://huggingface.co/a/b/blob/refs/pr/3/m.gguf", Source(repo="a/b", revision="refs/pr/3", file="m.gguf")),
+    (
+        "https://huggingface.co/a/b/resolve/v1/s/m.gguf?download=true",
+        Source(repo="a/b", revision="v1", file="s/m.gguf"),
+    ),
+    ("https://huggingface.co/a/b/raw/main/it%20is.gguf", Source(repo="a/b", file="it is.gguf")),
+    ("http://mirror.example:8080/a/b/resolve/main/m.gguf", Source(repo="a/b", file="m.gguf")),
+]
+
 #: text, error, words of its message and hint
 REFUSED = [
     ("hf://a/b/../m.gguf", UsageError, "no path inside a repo"),
@@ -39,9 +62,11 @@ REFUSED = [
     ("hf://a/b@", UsageError, "no place on the Hub"),
     ("a--b/c", UsageError, "not the name of a repo"),
     (f"a/{'b' * 100}", UsageError, "not the name of a repo"),
-    ("https://huggingface.co/a/b", UsageError, "write a/b"),
-    ("https://huggingface.co/a/b/blob/main/m.gguf", UsageError, "write hf://a/b/m.gguf"),
-    ("https://huggingface.co/a/b/resolve/v1/m.gguf?download=true", UsageError, "write hf://a/b@v1/m.gguf"),
+    ("https://huggingface.co/a/b/tree/main/BF16", UsageError, "hf://a/b/BF16/FILE.gguf"),
+    ("https://huggingface.co/datasets/a/b", UsageError, "the address of datasets"),
+    ("https://huggingface.co/spaces/a/b/tree/main", UsageError, "the address of spaces"),
+    ("https://huggingface.co/collections/a/b-1", UsageError, "the address of collections"),
+    ("https://huggingface.co/a/b/blob/main/../m.gguf", UsageError, "no path inside a repo"),
     ("gemma", BadFileError, "no such file or folder"),
     ("./models/gemma", BadFileError, "no such file or folder"),
     ("/models/gemma", BadFileError, "no such file or folder"),
@@ -67,6 +92,11 @@ def test_accepted(text: str, meaning: Source, canonical: str | None):
     assert source == meaning
     assert str(source) == (canonical or text)
     assert parse_source(str(source) if source.is_local or source.file else f"hf://{source}") == meaning
+
+
+@pytest.mark.parametrize(("text", "meaning"), ADDRESSES, ids=[row[0] for row in ADDRESSES])
+def test_addresses(text: str, meaning: Source):
+    assert parse_source(text) == meaning
 
 
 @pytest.mark.parametrize(("text", "error", "words"), REFUSED, ids=[row[0][:40] for row in REFUSED])

@@ -7,7 +7,8 @@ from local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.hub.download import fetch_checkpoint
-from gemma_mtp.validate import Status, describe_file, verify_pair
+from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.validate import Status, verify_pair
 
 REPO = "acme/tiny-GGUF"
 

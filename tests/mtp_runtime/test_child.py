@@ -53,7 +53,7 @@ def complain(kind: str) -> Iterator[int]:
     raise {
         "usage": UsageError("nothing to do", hint="do something"),
         "gguf": GGUFError("odd bytes", where="a.gguf", offset=12),
-        "extra": MissingExtra("torch", "reference"),
+        "extra": MissingExtra("reference", feature="it"),
         "bug": ZeroDivisionError("one over nothing"),
     }[kind]
 
@@ -148,7 +148,7 @@ def test_a_segmentation_fault_names_the_call(target_gguf: GGUFFactory):
     [
         ("usage", UsageError, "nothing to do"),
         ("gguf", GGUFError, "a.gguf: odd bytes"),
-        ("extra", MissingExtra, "this needs the package torch"),
+        ("extra", MissingExtra, "it needs the package torch and transformers"),
         ("bug", RuntimeError, "ZeroDivisionError: one over nothing"),
     ],
 )

@@ -6,15 +6,17 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chatting import with_template
 
 from gemma_mtp.errors import BadFileError, LlamaError, UsageError
-from gemma_mtp.mtp_runtime.session import Request, run
+from gemma_mtp.mtp_runtime.session import Request, run, turns
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
-from gemma_mtp.native.settings import ChatSettings, ContextSettings, ModelSettings, Sampling
+from gemma_mtp.native.settings import NO_DRAFTS, ChatSettings, ContextSettings, Drafting, ModelSettings, Sampling
 
 PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
 CONTEXT = ContextSettings(512, threads=1)
@@ -38,8 +40,8 @@ def quietly(_: str) -> None:
     "more",
     [
         pytest.param({}, id="three drafts"),
-        pytest.param({"draft_max": 5, "draft_min": 2, "p_min": 0.6}, id="confident drafts"),
-        pytest.param({"draft_max": 0}, id="plain"),
+        pytest.param({"drafting": Drafting(5, 2, 0.6)}, id="confident drafts"),
+        pytest.param({"drafting": NO_DRAFTS}, id="plain"),
         pytest.param({"stop": ("self._items",)}, id="stop text"),
         pytest.param({"sampling": Sampling(repeat_penalty=1.3)}, id="penalty"),
     ],
@@ -75,16 +77,45 @@ def test_text_comes_in_pieces_and_a_seed_is_kept(pair: tuple[Path, Path]):
     assert first.text != run(request(pair, engine="cpp"), quietly).text
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        pytest.param({"auto": True}, "does not adapt", id="auto"),
-        pytest.param({"chat": ChatSettings()}, "does not chat", id="chat"),
-    ],
-)
-def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path], more: dict, words: str):
-    with pytest.raises(UsageError, match=words):
-        request(pair, engine="cpp", **more)
+def test_what_it_does_not_do_is_said_at_once(pair: tuple[Path, Path]):
+    with pytest.raises(UsageError, match="does not adapt"):
+        request(pair, engine="cpp", drafting=Drafting(auto=True))
+
+
+@pytest.mark.parametrize("draft_max", [0, 3])
+def test_conversations_are_those_of_ours(pair: tuple[Path, Path], tmp_path: Path, draft_max: int):
+    """Three turns, each with all that was said before, and what of it is in the cache is not decoded again."""
+    target = with_template(pair[0], tmp_path / "target.gguf")
+    talks = []
+    for engine in ("python", "cpp"):
+        messages = iter(["class Stack:\n    def push(self,", "and def pop(self):", "x = 1"])
+        said = replace(
+            request(
+                (target, pair[1]),
+                chat=ChatSettings("python"),
+                engine=engine,
+                max_tokens=20,
+                drafting=Drafting(draft_max),
+            ),
+            prompt=None,
+        )
+        talks.append(list(turns(said, quietly, lambda messages=messages: next(messages, None))))
+    ours, theirs = talks
+    assert [turn.text for turn in theirs] == [turn.text for turn in ours]
+    assert [turn.tokens for turn in theirs] == [turn.tokens for turn in ours]
+    for name in ("prompt_tokens", "drafted", "accepted"):
+        assert [getattr(turn.statistics, name) for turn in theirs] == [getattr(turn.statistics, name) for turn in ours]
+    assert [turn.statistics.reused_tokens > 0 for turn in theirs] == [False, True, True]
+
+
+def test_one_message_and_a_model_without_a_template(pair: tuple[Path, Path], tmp_path: Path):
+    target = with_template(pair[0], tmp_path / "target.gguf")
+    chat = {"chat": ChatSettings(), "sampling": Sampling(temperature=0.0, repeat_penalty=1.2)}
+    ours, theirs = (run(request((target, pair[1]), engine=one, **chat), quietly) for one in ("python", "cpp"))
+    assert theirs.tokens == ours.tokens
+    assert theirs.statistics.reused_tokens == 0
+    with pytest.raises(UsageError, match="no chat template"):
+        run(request(pair, engine="cpp", chat=ChatSettings()), quietly)
 
 
 def test_no_sampling_by_rejection():
@@ -95,7 +126,7 @@ def test_no_sampling_by_rejection():
 
 def refusals(target: Path, assistant: Path):
     """Runs in a child: what the engine says to a prompt that is too long, and that it works afterwards."""
-    with CppEngine(Loading(target, assistant, 2, context=CONTEXT)) as engine:
+    with CppEngine(Loading(target, assistant, Drafting(2), context=CONTEXT)) as engine:
         try:
             engine.complete("x " * 600)
         except UsageError as error:
@@ -112,13 +143,13 @@ def test_refusals_are_errors_and_leave_it_usable(pair: tuple[Path, Path]):
 
 def loading(target: Path, assistant: Path):
     """Runs in a child."""
-    with CppEngine(Loading(target, assistant, 2, context=CONTEXT)):
+    with CppEngine(Loading(target, assistant, Drafting(2), context=CONTEXT)):
         yield "loaded"
 
 
 def test_what_it_cannot_load(pair: tuple[Path, Path], tmp_path: Path):
     with pytest.raises(BadFileError, match="where the target is expected"):
-        list(in_child(f"{__name__}:loading", pair[1], pair[0]))
+        run(request(pair[::-1], engine="cpp"), quietly)
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(pair[0].read_bytes()[:-4096])
     with pytest.raises((LlamaError, BadFileError)):

@@ -15,7 +15,7 @@ from runs import finished
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_values import u32
-from gemma_mtp.mtp_runtime import MtpEngine, Sampling
+from gemma_mtp.mtp_runtime import Drafting, MtpEngine, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_an_end_token_ends_it(engine: MtpEngine, target_gguf: GGUFFactory, assis
         pytest.param([5] * 600, {}, "600 tokens, the context has room for 512", id="longer than the context"),
         pytest.param([10**6], {}, "prompt has token 1000000", id="no such token"),
         pytest.param([5], {"max_tokens": 0}, "0 tokens to generate", id="nothing to generate"),
-        pytest.param([5], {"draft_max": 99}, "draft_max is 99", id="too long a draft"),
+        pytest.param([5], {"draft_max": 99}, "the longest draft is 99", id="too long a draft"),
     ],
 )
 def test_wrong_use_is_told(engine: MtpEngine, prompt: list[int], options: dict[str, int], words: str):
@@ -151,7 +151,7 @@ def test_memory_stays_flat_over_ten_thousand_rounds(engine: MtpEngine):
 
     kinds = [
         {"draft_max": 1},
-        {"draft_max": 4, "auto": True, "sampling": Sampling(0.8, seed=1)},
+        {"drafting": Drafting(4, auto=True), "sampling": Sampling(0.8, seed=1)},
         {"draft_max": 2, "sampling": Sampling(0.8, seed=1, mode="reject"), "stop": ["never said"]},
     ]
     for options in kinds:

@@ -14,7 +14,7 @@ from runs import finished
 from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import SAMPLE, SCHEMA, Memory, Winner
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 
 LEARNED = Experience({0: (1.0, 1.1), 4: (1.5,)}, 0.25, 0.6)
 WINNER = Winner(4, 0.5, 1.25)
@@ -138,7 +138,7 @@ def test_an_engine_begins_with_what_the_one_before_learned_and_says_the_same(
     texts = []
     for _ in range(2):
         with MtpEngine(*pair, context=SETTINGS, model=ModelSettings()) as engine:
-            texts.append(finished(engine, PROMPT, auto=True, draft_max=8).tokens)
+            texts.append(finished(engine, PROMPT, drafting=Drafting(8, auto=True)).tokens)
             texts.append(finished(engine, PROMPT, draft_max=0).tokens)
         assert known.experience() is not None
     assert all(text == texts[0] for text in texts)

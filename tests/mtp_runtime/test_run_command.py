@@ -130,7 +130,9 @@ def test_a_conversation_on_a_terminal(pair: tuple[Path, Path], tmp_path: Path):
         pytest.param(("{target}", "{assistant}", "-p", "x", "--chat"), 2, "no chat template", id="no template"),
         pytest.param(("{target}", "{assistant}", "-p", "x", "--think"), 2, "are for --chat", id="thinking without"),
         pytest.param(("{target}", "{assistant}", "-p", "x", "--top-p", "3"), 2, "top-p is 3", id="sampling"),
-        pytest.param(("{target}", "{assistant}", "-p", "x", "--draft-min", "9"), 2, "draft_min is 9", id="draft-min"),
+        pytest.param(
+            ("{target}", "{assistant}", "-p", "x", "--draft-min", "9"), 2, "the shortest draft is 9", id="draft-min"
+        ),
     ],
 )
 def test_mistakes_are_sentences(pair: tuple[Path, Path], arguments: tuple[str, ...], code: int, words: str):

@@ -11,7 +11,8 @@ from runs import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime import MtpEngine, Sampling
+from gemma_mtp.mtp_runtime import Drafting, MtpEngine, Sampling
+from gemma_mtp.mtp_runtime.sampler import Greedy
 
 WARM = Sampling(temperature=0.8, seed=7)
 PENALISED = replace(WARM, repeat_penalty=1.3, presence_penalty=0.2, frequency_penalty=0.1, repeat_last_n=30)
@@ -30,7 +31,12 @@ PENALISED = replace(WARM, repeat_penalty=1.3, presence_penalty=0.2, frequency_pe
 def test_the_same_seed_gives_the_same_text_with_drafting_on_and_off(engine: MtpEngine, sampling: Sampling):
     for prompt in PROMPTS[:3]:
         plain = finished(engine, prompt, draft_max=0, sampling=sampling)
-        for options in ({"draft_max": 1}, {"draft_max": 4}, {"draft_max": 6, "p_min": 0.5}, {"auto": True}):
+        for options in (
+            {"draft_max": 1},
+            {"draft_max": 4},
+            {"drafting": Drafting(6, p_min=0.5)},
+            {"drafting": Drafting(auto=True)},
+        ):
             drafted = finished(engine, prompt, sampling=sampling, **options)
             assert drafted.tokens == plain.tokens
             assert drafted.statistics.drafted > 0 or "auto" in options  # which may find that it doesn't pay here
@@ -74,7 +80,7 @@ def test_a_confident_drafter_drafts_on_and_an_unsure_one_stops(engine: MtpEngine
     plain = finished(engine, PROMPT, draft_max=0)
     drafted = {}
     for p_min in (0.0, 0.3, 0.7, 1.0):
-        run = finished(engine, PROMPT, draft_max=5, p_min=p_min)
+        run = finished(engine, PROMPT, drafting=Drafting(5, p_min=p_min))
         assert run.tokens == plain.tokens
         drafted[p_min] = run.statistics
     counts = [statistics.drafted for statistics in drafted.values()]
@@ -85,7 +91,7 @@ def test_a_confident_drafter_drafts_on_and_an_unsure_one_stops(engine: MtpEngine
 
 def test_drafts_shorter_than_draft_min_are_dropped(engine: MtpEngine):
     plain = finished(engine, PROMPT, draft_max=0)
-    run = finished(engine, PROMPT, draft_max=5, draft_min=3, p_min=0.7)
+    run = finished(engine, PROMPT, drafting=Drafting(5, 3, 0.7))
     assert run.tokens == plain.tokens
     first, _, third = run.statistics.drafted_at[:3]
     assert 0 < third <= first <= third + 1  # the last round has no room for three
@@ -94,10 +100,10 @@ def test_drafts_shorter_than_draft_min_are_dropped(engine: MtpEngine):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"draft_min": 4}, "draft_min is 4"),
-        ({"p_min": 1.5}, "p_min is 1.5"),
+        ({"draft_max": 2, "drafting": Drafting(2)}, "give one of them"),
+        ({"sampler": Greedy(), "ignore_end": True}, "no room for sampling or ignore_end"),
         ({"stop": ["a", ""]}, "a stop text is empty"),
-        ({"draft_min": 2, "p_min": 0.5, "sampling": Sampling(1.0, mode="reject")}, "bias the sampling mode reject"),
+        ({"drafting": Drafting(3, 2, 0.5), "sampling": Sampling(1.0, mode="reject")}, "bias the sampling mode reject"),
     ],
 )
 def test_wrong_use_is_told(engine: MtpEngine, options: dict, words: str):

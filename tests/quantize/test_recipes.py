@@ -7,9 +7,10 @@ from assistant_types import GOLDEN, SIZES, all_tables, tensor_plans
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.quantize import FILE_TYPES, RECIPES, file_metadata, parse_override, plan_types
 from gemma_mtp.quantize.names import role_of
-from gemma_mtp.quantize.recipes import GROUPS, known_roles
+from gemma_mtp.quantize.recipes import known_roles
 
 #: What keeps its type in every file.
 KEPT = ("centroids", "token_ordering", "rope_freqs", "layer_output_scale")
@@ -25,7 +26,7 @@ def test_the_assistants_tables():
 def test_norms_scales_and_the_centroid_head_keep_their_type(size: str, kind: str):
     """In every type and recipe, also where overrides name every group."""
     keys, plans = tensor_plans(size)
-    overrides = [parse_override(f"{group}=Q8_0") for group in GROUPS]
+    overrides = [parse_override(f"{group}=Q8_0") for group in FAMILY.groups]
     everything = {plan.name for plan in plans}
     for chosen in (
         plan_types(kind, keys, plans, importance=everything),
@@ -74,7 +75,7 @@ def test_overrides_that_make_no_sense(text: str, words: str):
 def test_every_role_of_a_recipe_is_one_that_can_be_named():
     for recipe in RECIPES.values():
         assert set(recipe.types) <= set(known_roles())
-        assert set(recipe.types) == set(GROUPS)
+        assert set(recipe.types) == set(FAMILY.groups)
 
 
 def test_recipes_and_overrides_are_recorded():

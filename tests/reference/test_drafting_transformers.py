@@ -16,7 +16,7 @@ from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.validate.comparison import Job
-from gemma_mtp.validate.decoding import opened
+from gemma_mtp.validate.decoding import open_engine
 from gemma_mtp.validate.official import OfficialDrafter, compare_rounds, rounds_of
 
 GGUFFactory = Callable[[str], Path]
@@ -85,10 +85,10 @@ def test_drafts_equal_the_official_implementation(
     files = tuple(map(str, pairs[window].ggufs))
     job = Job(*files, {}, max_tokens, LENGTH, 300, None, context, ModelSettings(extra_buffers=False))
     found = []
-    with opened(job) as pair:
+    with open_engine(job) as engine:
         for first in range(prompts):
-            prompt = pair.target.tokenize("".join(PROMPTS[first::6]))[:prompt_tokens]
-            rounds = rounds_of(pair, prompt, max_tokens, LENGTH)
+            prompt = engine.tokenize("".join(PROMPTS[first::6]))[:prompt_tokens]
+            rounds = rounds_of(engine, prompt, max_tokens, LENGTH)
             found.append(compare_rounds(official, str(first), rounds, TIE))
     different = sum(one.rounds - one.equal for one in found)
     assert sum(one.rounds for one in found) > 30

@@ -9,7 +9,7 @@ import pytest
 from drafting_prompts import PROMPTS
 from xllamacpp_oracle import ask_xllamacpp
 
-from gemma_mtp.mtp_runtime import ContextSettings, MtpEngine, Sampling
+from gemma_mtp.mtp_runtime import ContextSettings, Drafting, MtpEngine, Sampling
 
 GGUFFactory = Callable[[str], Path]
 CONTEXT, TOKENS = 512, 24
@@ -23,9 +23,9 @@ def engine(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> Iterator[Mt
 
 
 def ours(
-    engine: MtpEngine, prompt: list[int], draft_max: int, max_tokens: int = TOKENS, **options: object
+    engine: MtpEngine, prompt: list[int], drafting: Drafting, max_tokens: int = TOKENS, **options: object
 ) -> dict[str, object]:
-    generation = engine.generate(prompt, max_tokens=max_tokens, draft_max=draft_max, ignore_end=True, **options)
+    generation = engine.generate(prompt, max_tokens=max_tokens, drafting=drafting, ignore_end=True, **options)
     for _ in generation:
         pass
     counts = generation.statistics
@@ -42,7 +42,7 @@ def test_tokens_and_counts_equal_the_cpp_engine(
     )
     for prompt, wanted in zip(prompts, theirs, strict=True):
         del wanted["seconds"]
-        assert ours(engine, prompt, draft_max) == wanted
+        assert ours(engine, prompt, Drafting(draft_max)) == wanted
 
 
 def test_a_prompt_beyond_the_sliding_window(engine: MtpEngine, target_gguf: GGUFFactory, assistant_gguf: GGUFFactory):
@@ -52,13 +52,15 @@ def test_a_prompt_beyond_the_sliding_window(engine: MtpEngine, target_gguf: GGUF
         target_gguf("F32"), assistant_gguf("F32"), [prompt], draft_max=4, max_tokens=100, context=CONTEXT
     )
     del wanted["seconds"]
-    assert ours(engine, prompt, 4, 100) == wanted
+    assert ours(engine, prompt, Drafting(4), 100) == wanted
 
 
 def test_plain_decoding_equals_the_cpp_engine(engine: MtpEngine, target_gguf: GGUFFactory):
     prompts = [engine.tokenize(prompt) for prompt in PROMPTS[::5]]
     theirs = ask_xllamacpp(target_gguf("F32"), None, prompts, max_tokens=TOKENS, context=CONTEXT)
-    assert [ours(engine, prompt, 0)["tokens"] for prompt in prompts] == [wanted["tokens"] for wanted in theirs]
+    assert [ours(engine, prompt, Drafting(0))["tokens"] for prompt in prompts] == [
+        wanted["tokens"] for wanted in theirs
+    ]
 
 
 @pytest.mark.parametrize(("draft_min", "p_min"), [(0, 0.3), (0, 0.75), (2, 0.5), (3, 0.0)])
@@ -73,7 +75,7 @@ def test_drafts_end_where_the_cpp_engine_ends_them(
     )
     for prompt, wanted in zip(prompts, theirs, strict=True):
         del wanted["seconds"]
-        assert ours(engine, prompt, 5, 40, **control) == wanted
+        assert ours(engine, prompt, Drafting(5, draft_min, p_min), 40) == wanted
 
 
 @pytest.mark.parametrize("draft_max", [0, 4])
@@ -92,5 +94,5 @@ def test_penalties_give_the_cpp_engines_text(
         options=penalties,
     )
     sampling = Sampling(**penalties)
-    mine = [ours(engine, prompt, draft_max, 40, sampling=sampling)["tokens"] for prompt in prompts]
+    mine = [ours(engine, prompt, Drafting(draft_max), 40, sampling=sampling)["tokens"] for prompt in prompts]
     assert mine == [wanted["tokens"] for wanted in theirs]

@@ -19,11 +19,12 @@ from gemma_mtp.errors import GemmaMtpError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import DTYPES, ValueType
 from gemma_mtp.model.dialects import DIALECTS
-from gemma_mtp.mtp_runtime.pairing import check_pair, check_target, read_header
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.quantize import Output, quantize_file
 from gemma_mtp.quantize.catalogue import offers
-from gemma_mtp.validate import describe_file, verify_pair
+from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.sources.pairing import check_runnable
+from gemma_mtp.validate import verify_pair
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 OURS = ("mtp.centroids", "mtp.centroids_type", "mtp.token_ordering", "mtp.rope_freqs", "centroid_top_k", "n_centroids")
@@ -86,8 +87,7 @@ def _in_every_command(target: Path, assistant: Path, changed: Path, folder: Path
     with suppress(GemmaMtpError):
         offers(changed)
     with suppress(GemmaMtpError):
-        check_target(read_header(target))
-        check_pair(read_header(target), read_header(assistant))
+        check_runnable(target, assistant)
     with suppress(GemmaMtpError):
         model_file(changed)
     with suppress(GemmaMtpError):
@@ -128,7 +128,7 @@ def test_every_key_of_another_type(tmp_path, part, kind):
         with suppress(GemmaMtpError):
             quantize_file(changed, [Output(tmp_path / "o.gguf", "Q4_K_M")], force=True, threads=1)
         with suppress(GemmaMtpError):
-            check_pair(read_header(paths["target"]), read_header(paths["assistant"]))
+            check_runnable(paths["target"], paths["assistant"])
 
 
 @pytest.mark.parametrize("name", ["x-00001-of-00000.gguf", "x-00000-of-00002.gguf", "x-00003-of-00002.gguf"])

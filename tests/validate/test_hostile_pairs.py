@@ -17,7 +17,8 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
-from gemma_mtp.validate import Status, describe_file, parse_host, verify_pair
+from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.validate import Status, parse_host, verify_pair
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
 CENTROID_KEYS = (CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING)

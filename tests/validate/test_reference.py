@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from test_verify_cli import command
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError, MissingExtra, UsageError
 from gemma_mtp.native.settings import ContextSettings
-from gemma_mtp.validate import Status, reference, verify_pair
+from gemma_mtp.validate import Status, verify_pair
 from gemma_mtp.validate.comparison import ReferenceComparison
 from gemma_mtp.validate.reference import judged, with_reference
 from gemma_mtp.validate.run import RunOptions
@@ -71,7 +72,7 @@ def test_pair_with_errors_is_not_loaded(good_pair, tmp_path):
 
 
 def test_without_the_extra(good_pair, monkeypatch):
-    monkeypatch.setattr(reference, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtra, match="torch") as error:
         compared(*good_pair)
     assert "gemma-mtp[reference]" in error.value.hint

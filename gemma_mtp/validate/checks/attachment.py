@@ -1,35 +1,30 @@
-"""What the assistant reads from its target: hidden states, and the keys and values of two donor layers.
-
-llama.cpp binds the assistant's sliding layers to the target's layer n-2 and its full layer to n-1; where these share
-the KV cache of earlier layers, that is the last sliding and the last full layer of their own (src/llama-model.cpp,
-`create_memory`). A mismatch aborts the process or drafts noise without a word, so all of it is compared here.
+"""What the assistant reads from its target (`gemma_mtp.model.attachment`). A mismatch aborts the process or drafts
+noise without a word, so all of it is compared here.
 """
 
 from __future__ import annotations
 
 from gemma_mtp import advice
-from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.attachment import expected, given, misplaced_donors
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
-
-#: Hidden width of a target -> its size, as Google names them.
-SIZES = {1536: "E2B", 2560: "E4B", 3840: "12B", 2816: "26B-A4B", 5376: "31B"}
 
 OTHER_ASSISTANT = advice.OTHER_ASSISTANT
 
 
 def sized(width: int) -> str:
-    return f"{SIZES[width]} ({width})" if width in SIZES else str(width)
+    return f"{FAMILY.sizes[width]} ({width})" if width in FAMILY.sizes else str(width)
 
 
 def width(pair: Pair) -> Finding:
     """The hidden state that the target hands over is as wide as the assistant expects."""
-    has, wants = pair.target.hyper.hidden, pair.assistant.hyper.backbone
+    has, wants = given(pair.target.hyper).width, expected(pair.assistant.hyper).width
     if has == wants:
         return ok(sized(has), sized(wants))
     return error(
-        f"this assistant is for a target {'of size ' if wants in SIZES else 'of width '}{sized(wants)}, the target is "
-        f"{sized(has)}; llama.cpp aborts at the first draft",
+        f"this assistant is for a target of {'size' if wants in FAMILY.sizes else 'width'} {sized(wants)}, the target "
+        f"is {sized(has)}; llama.cpp aborts at the first draft",
         OTHER_ASSISTANT,
         sized(has),
         sized(wants),
@@ -39,7 +34,7 @@ def width(pair: Pair) -> Finding:
 def donor_layers(pair: Pair) -> Finding:
     """The target's last two layers, and the last two with a KV cache of their own, are sliding and full."""
     target = pair.target.hyper
-    wrong = [layer for end in (target.layers, _own_layers(target)) for layer in _misplaced(target, end)]
+    wrong = misplaced_donors(target)
     value = "..., sliding, full" if target.layers > 2 else "sliding, full"
     if not wrong:
         return ok(value, "")
@@ -52,24 +47,9 @@ def donor_layers(pair: Pair) -> Finding:
     )
 
 
-def _own_layers(model: Hyperparameters) -> int:
-    return model.layers - model.shared_kv_layers
-
-
-def _misplaced(model: Hyperparameters, end: int) -> list[int]:
-    """Those of layers end-2 and end-1 that are not sliding and full."""
-    return [
-        layer for layer, kind in ((end - 2, True), (end - 1, False)) if layer < 0 or model.sliding[layer] is not kind
-    ]
-
-
 def kv_heads(pair: Pair) -> Finding:
     """Donor layers have as many key/value heads as the assistant believes."""
-    target, assistant = pair.target.hyper, pair.assistant.hyper
-    has, wants = (
-        (model.kv_heads_sliding, model.kv_heads_sliding if model.kv_heads_full is None else model.kv_heads_full)
-        for model in (target, assistant)
-    )
+    has, wants = given(pair.target.hyper).kv_heads, expected(pair.assistant.hyper).kv_heads
     values = (_by_kind(has), _by_kind(wants))
     if has == wants:
         return ok(*values)
@@ -83,7 +63,7 @@ def kv_heads(pair: Pair) -> Finding:
 
 def head_size(pair: Pair) -> Finding:
     """Keys and values are as long in the donor layers as the assistant believes."""
-    has, wants = ((model.head_dim_sliding, model.head_dim_full) for model in (pair.target.hyper, pair.assistant.hyper))
+    has, wants = given(pair.target.hyper).head_dims, expected(pair.assistant.hyper).head_dims
     values = (_by_kind(has), _by_kind(wants))
     if has == wants:
         return ok(*values)

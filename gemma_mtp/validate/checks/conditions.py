@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.discovery import is_model
-from gemma_mtp.model.file_name import PREFIX
-from gemma_mtp.validate.checks.attachment import SIZES
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.validate.host import Host, Version
 from gemma_mtp.validate.pair import Pair
 
@@ -64,7 +63,7 @@ def one_key_head(pair: Pair, _: Host) -> bool:
 
 
 def for_12b(pair: Pair, _: Host) -> bool:
-    return SIZES.get(pair.target.hyper.hidden) == "12B"
+    return FAMILY.sizes.get(pair.target.hyper.hidden) == "12B"
 
 
 def other_end(pair: Pair, _: Host) -> bool:
@@ -73,7 +72,7 @@ def other_end(pair: Pair, _: Host) -> bool:
 
 
 def long_drafts(pair: Pair, host: Host) -> bool:
-    most = 2 if SIZES.get(pair.target.hyper.hidden) == "26B-A4B" else 4
+    most = 2 if FAMILY.sizes.get(pair.target.hyper.hidden) == "26B-A4B" else 4
     return host.number("--spec-draft-n-max", 0) > most
 
 
@@ -97,7 +96,7 @@ def drafter_is_named(_: Pair, host: Host) -> bool:
 def is_hidden(pair: Pair, _: Host) -> bool:
     """Whether llama.cpp's search for drafters in a repo misses the assistant's file, by its name or its folder."""
     path = PurePosixPath(pair.assistant.place)
-    return PREFIX not in path.name or path.parent.name.upper() == "MTP"
+    return FAMILY.prefix not in path.name or path.parent.name.upper() == "MTP"
 
 
 def plain_draft(_: Pair, host: Host) -> bool:

@@ -12,10 +12,11 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.file_type import RECIPE_KEY
 from gemma_mtp.model.roles import Slot
 from gemma_mtp.quantize.types import FILE_TYPES, FileType
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.validate.checks.attachment import SIZES
 from gemma_mtp.validate.findings import Finding, note, ok, skipped, warning
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.tensor_names import UNTIED_OUTPUT
@@ -73,7 +74,7 @@ def fine_tune(pair: Pair) -> Finding:
             f"measure it: {ours('verify', side.place, pair.assistant.place, options={'--run': None})}",
             name,
         )
-    if side.hyper.hidden not in SIZES:
+    if side.hyper.hidden not in FAMILY.sizes:
         return skipped(f"no release is {side.hyper.hidden:,} wide: there is nothing to compare with", name)
     if "gemma" not in " ".join(_texts(side, NAMES)).lower():
         return skipped("the file does not say what it is: general.name is missing")
@@ -98,7 +99,7 @@ def _sign_of_change(side: OpenModel) -> str:
     if any(not OFFICIAL.fullmatch(word) for word in _words(finetune)):
         return finetune
     foreign = (text for text in _texts(side, NAMES) if any(not OFFICIAL.fullmatch(word) for word in _words(text)))
-    if side.hyper.hidden in SIZES and (first := next(foreign, "")):
+    if side.hyper.hidden in FAMILY.sizes and (first := next(foreign, "")):
         return first
     return "a head of its own, output.weight" if Slot(UNTIED_OUTPUT, None).mainline_name in side.tensors else ""
 
@@ -113,7 +114,7 @@ def _words(text: str) -> list[str]:
 
 def old_mix(pair: Pair) -> Finding:
     """Mixes are today's: until June 2026 llama-quantize gave every `ffn_down` of an assistant the larger type."""
-    from gemma_mtp.quantize.plan import OVERRIDES_KEY, RECIPE_KEY
+    from gemma_mtp.quantize.plan import OVERRIDES_KEY
 
     side = pair.assistant
     stored = side.metadata.get("general.file_type")

@@ -13,8 +13,7 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import ForeignType, GGMLType, block_size, row_bytes, tensor_bytes
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
 from gemma_mtp.model.roles import slots
-from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.sources.splits import ReadData
+from gemma_mtp.sources.model import OpenModel, ReadData
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped, warning
 from gemma_mtp.validate.finite import first_spoilt

@@ -6,15 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from gemma_mtp.files.gguf_reader import GGUFFile, GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
-from gemma_mtp.hub.source import parse_source
-from gemma_mtp.model.part import Part
-from gemma_mtp.sources.opening import open_model
+from gemma_mtp.sources.opening import Place, open_model
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
@@ -85,18 +82,14 @@ class Description:
         }
 
 
-def describe_file(place: str | Path) -> Description:
-    """Describe a GGUF file, or a checkpoint as the GGUF that it converts to. Of one on the Hub only headers are read.
+def describe_file(place: Place) -> Description:
+    """Describe a GGUF, or a checkpoint as the GGUF that it converts to. Of one on the Hub only headers are read.
 
-    Of a split model on disk the part that is named is described, of one on the Hub the whole.
+    Of a split model, whose first part is named, the whole is described.
     Raises GGUFError, CheckpointError, UsageError (no place or no file), EnvironmentProblem (the Hub cannot be reached).
     """
-    source = parse_source(place)
-    if source.path is not None and not source.path.is_dir():
-        with GGUFFile(source.path) as file:
-            return describe_header(file.header, str(source.path))
-    with open_model(place, Part.ASSISTANT) as side:
-        return replace(describe_header(side.header, side.place), note=side.note)
+    with open_model(place) as model:
+        return replace(describe_header(model.header, model.place), note=model.note)
 
 
 def describe_header(header: GGUFHeader, place: str) -> Description:
@@ -115,7 +108,7 @@ def _entry(key: str, value: Value) -> Entry:
     if value.type is not ValueType.ARRAY:
         return Entry(key, value.type.name, None, _plain(value.decode()))
     assert value.item_type is not None
-    beginning = Value(value.type, value.payload, value.item_type, min(value.count, ITEMS)).decode()
+    beginning = value.first(ITEMS).decode()
     items = beginning if isinstance(beginning, list) else beginning.tolist()
     return Entry(key, value.item_type.name, value.count, [_plain(item) for item in items])
 
