@@ -75,6 +75,7 @@ def verify(
     from gemma_mtp.cli.output import byte_progress, native_log, print_json, print_note
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.validate import context_for, parse_host, verify_pair
+    from gemma_mtp.validate.host import model_for
 
     host = parse_host(runtime, settings, gpu)
     context = replace(context_for(host, ctx, cache_type), threads=threads)
@@ -96,7 +97,7 @@ def verify(
         texts = read_prompts(prompts) if prompts else BUILT_IN
         limit = None if memory_limit is None else int(memory_limit * 1e9)
         decoder = choose_engine(engine) if run else None
-        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, decoder)
+        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, decoder, model_for(host))
         if run:
             with native_log(verbose, log):
                 report = with_run(

@@ -49,7 +49,7 @@ class Share:
 
 @dataclass
 class Spread:
-    """Bytes by device. last_layers: where the target's last two layers are, which is where the drafter must be."""
+    """Bytes by device."""
 
     gpu: Share = field(default_factory=Share)
     ram: Share = field(default_factory=Share)
@@ -60,6 +60,9 @@ class Spread:
     @property
     def total(self) -> int:
         return self.gpu.total + self.ram.total
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        return {device: self.on(device).to_json() for device in (GPU, RAM)}
 
 
 def spread(target: OpenModel, assistant: OpenModel | None, context: ContextSettings, model: ModelSettings) -> Spread:

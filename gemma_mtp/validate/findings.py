@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gemma_mtp.validate.devices import Spread
     from gemma_mtp.validate.memory import PairMemory
 
 
@@ -65,14 +66,15 @@ class Report:
     """All results of one verification.
 
     strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
-    memory: what the pair takes; None if its keys are wrong. run, reference: what was measured by decoding, and against
-    the official implementation, prompt by prompt.
+    memory: what the pair takes; None if its keys are wrong. devices: the same by device, where a GPU is said to be.
+    run, reference: what was measured by decoding, and against the official implementation, prompt by prompt.
     """
 
     results: tuple[Result, ...]
     strict: bool = False
     notes: tuple[str, ...] = ()
     memory: PairMemory | None = None
+    devices: Spread | None = None
     run: tuple[Mapping[str, Any], ...] = ()
     reference: tuple[Mapping[str, Any], ...] = ()
 
@@ -105,6 +107,7 @@ class Report:
             "verdict": self.verdict,
             "notes": list(self.notes),
             "memory": self.memory.to_json() if self.memory else None,
+            "devices": self.devices.to_json() if self.devices else None,
             "run": [dict(comparison) for comparison in self.run],
             "reference": [dict(comparison) for comparison in self.reference],
             "checks": [result.to_json() for result in self.results],

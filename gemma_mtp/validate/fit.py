@@ -54,7 +54,7 @@ class Fit:
             "change": self.change,
             "command": self.command,
             "devices": {name: {"room": self.room[name], **self.devices.on(name).to_json()} for name in (GPU, RAM)},
-            "asked": {name: self.asked.on(name).to_json() for name in (GPU, RAM)},
+            "asked": self.asked.to_json(),
             "tokens": self.context.size,
             "note": self.note,
         }
@@ -144,7 +144,7 @@ def found_change(
 
 
 def changes(target: OpenModel, context: ContextSettings, model: ModelSettings) -> Iterator[Change]:
-    """In the order of what they cost; with each cache as many experts, then layers in RAM as are needed, and no more."""
+    """In the order of what they cost; with each cache as many experts, then layers in RAM as are needed."""
     layers = target.hyper.layers
     caches = [(context, "")]
     if context.cache_k in ("f16", "f32", "bf16"):

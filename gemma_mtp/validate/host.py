@@ -10,8 +10,8 @@ from datetime import date
 from types import MappingProxyType
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.native.placement import LOAD_MODES, SPLIT_MODES, belonging, read
 from gemma_mtp.native.placement import OPTIONS as PLACEMENT
-from gemma_mtp.native.placement import belonging, read
 from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings, ModelSettings
 
 #: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
@@ -83,6 +83,8 @@ LONG_FORMS = {
     "-ub": "--ubatch-size",
     "-fa": "--flash-attn",
 }
+#: Fields of ModelSettings that say something only where there is a GPU.
+ON_GPU = ("n_cpu_moe", "override_tensor", "split_mode", "tensor_split", "main_gpu", "device", "gpu_layers_draft")
 #: All options that something here depends on.
 OPTIONS = (
     *sorted({*LONG_FORMS.values(), *(name for option in PLACEMENT for name in option.names)}),
@@ -195,6 +197,8 @@ def context_for(host: Host, size: int | None = None, cache_type: str | None = No
     if "--batch-size" in host.settings:
         placed.setdefault("ubatch", usual.batch)
     batch = host.number("--batch-size", placed.get("ubatch", usual.batch))
+    if placed.get("ubatch") == batch:
+        del placed["ubatch"]
     said = {**host.settings, **dict.fromkeys(foreign_caches(host), "f16")}
     asked = host.number("--ctx-size", usual.size) or TRAINED  # -c 0: as long as the model was trained for
     attention = said.get("--flash-attn", usual.flash_attention) or "on"
@@ -209,10 +213,23 @@ def context_for(host: Host, size: int | None = None, cache_type: str | None = No
 
 
 def model_for(host: Host) -> ModelSettings:
-    """How models are loaded there, as far as the host's settings say. Raises UsageError."""
+    """How models are loaded there, as far as the host's settings say; modes that a fork alone has count for nothing.
+
+    Raises UsageError.
+    """
     said = host.settings.get("--gpu-layers", "all")
     layers = int(said) if said.lstrip("-").isdecimal() else -1
-    return ModelSettings(layers, "--no-repack" not in host.settings, **belonging(read(host.settings), ModelSettings))
+    placed = belonging(read(host.settings), ModelSettings)
+    for name, known in (("split_mode", SPLIT_MODES), ("load_mode", LOAD_MODES)):
+        if placed.get(name) not in known:
+            placed.pop(name, None)
+    return ModelSettings(layers, "--no-repack" not in host.settings, **placed)
+
+
+def places_on_gpu(host: Host) -> bool:
+    """Whether somebody says that there is a GPU, by its name or by what is kept there."""
+    names = {name for option in PLACEMENT if option.field in ON_GPU for name in option.names}
+    return bool(host.gpu) or "--gpu-layers" in host.settings or not names.isdisjoint(host.settings)
 
 
 def parse_settings(text: str) -> dict[str, str]:
