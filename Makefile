@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quality bench clean
+.PHONY: demo test quick quality bench clean
 
 demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing is compiled for it
 	$(BIN)/gemma-mtp demo
 
-test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine
-	$(BIN)/python -m pytest
+# ROOM=validate: the tests of one room
+test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine; branch coverage
+	$(BIN)/python -m pytest -n auto --cov tests/$(ROOM)
+
+quick: $(VENV)/.dev  ## tests that need neither another implementation nor more than some seconds
+	$(BIN)/python -m pytest -n auto -m "not slow and not reference" tests/$(ROOM)
 
 quality: $(VENV)/.dev  ## what CI asks of the code
 	$(BIN)/ruff check .

@@ -3,8 +3,8 @@
     python benchmarks/gpu.py [--kind 26b] [--minutes 8] [--tokens 256] [--gpu-layers -1] [--folder F] [--json]
     python benchmarks/gpu.py --kind tiny --smoke            # every part with the smallest shape, on any machine
 
-The pair counts (benchmarks/counting.py): its costs are those of real weights, its acceptance is chosen. All rates of a
-table are of one run; its ratios are what counts. A part that would begin after the time is over is left out, and said so.
+The pair counts (benchmarks/counting.py): its costs are those of real weights, its acceptance is chosen. What is in a
+table was measured in one run; its ratios are what counts. A part that would begin after the time is over is left out.
 
 - engines: tokens/s without drafts, with drafts of fixed lengths, and with one that adapts itself; of llama.cpp's own
   engine (xllamacpp) too where it is installed. What a round takes, and how much of it outside of llama_decode.

@@ -36,15 +36,16 @@ from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.gguf_keys import architecture, written_keys
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 #: The published shape of E2B, as far as it is known: header work is what is measured here.
 E2B = Hyperparameters(
-    part="target",
+    part=Part.TARGET,
     architecture="",
     layers=35,
     hidden=1536,
@@ -73,7 +74,7 @@ E2B = Hyperparameters(
 )
 ASSISTANT = replace(
     E2B,
-    part="assistant",
+    part=Part.ASSISTANT,
     layers=4,
     hidden=256,
     intermediate=2048,

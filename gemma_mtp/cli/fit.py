@@ -70,7 +70,7 @@ def fit(
         context=context,
         model=ModelSettings(gpu_layers, **belonging(placement or {}, ModelSettings)),
     )
-    print_json(found.to_json()) if json else print_fit(found)
+    print_json(found.to_dict()) if json else print_fit(found)
     raise typer.Exit(0 if found.fits else 1)
 
 

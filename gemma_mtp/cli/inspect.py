@@ -23,12 +23,12 @@ def inspect(
     """
     from gemma_mtp.cli.inspect_table import print_description
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.sources.describe import describe_file
+    from gemma_mtp.sources.describe import inspect_model
 
-    description = describe_file(file)
+    description = inspect_model(file)
     if description.note:
         print_note(description.note)
     if json:
-        print_json(description.to_json())
+        print_json(description.to_dict())
     else:
         print_description(description)

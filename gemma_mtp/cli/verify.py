@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gemma_mtp.cli.options import DecodingThreads, Engine, Json, Log, Verbose, takes_pair
+from gemma_mtp.errors import UsageError
+
+if TYPE_CHECKING:
+    from gemma_mtp.validate.run import RunOptions
 
 
 @takes_pair
 def verify(
     target: Annotated[str, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")],
-    assistant: Annotated[str, typer.Argument(help="Its assistant, likewise.")],
+    assistant: Annotated[
+        str | None, typer.Argument(help="Its assistant, likewise. Without it the first is checked alone.")
+    ] = None,
     json: Json = False,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Show every check, not only what is not ok.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
@@ -62,69 +68,63 @@ def verify(
 ) -> None:
     """Tell whether a target and an assistant will work together, and if not, why exactly and what to do.
 
-    Exit code 0: they will. 1: they won't, or a file is damaged. Of files on the Hub only the headers are read.
+    Exit code 0: they will. 1: they won't, or a file is damaged. Of files on the Hub only the headers are read. One
+    file alone, a target or an assistant, is put to the checks that need no other.
 
     - `gemma-mtp verify gemma-4-26B-A4B-it-Q4_0.gguf mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify hf://owner/repo/target-Q4_0.gguf owner/assistant-GGUF:Q8_0`
+    - `gemma-mtp verify mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
     """
     from dataclasses import replace
 
-    from gemma_mtp.cli.output import byte_progress, native_log, print_json, print_note
+    from gemma_mtp.cli.engines import choose_engine
+    from gemma_mtp.cli.output import native_log, print_json, progress_bar
     from gemma_mtp.cli.verify_table import print_report
-    from gemma_mtp.validate import context_for, parse_host, verify_pair
+    from gemma_mtp.validate import context_for, parse_host, verify_file, verify_pair
     from gemma_mtp.validate.host import model_for
 
     host = parse_host(runtime, settings, gpu)
     context = replace(context_for(host, ctx, cache_type), threads=threads)
-    report = verify_pair(
-        target,
-        assistant,
-        deep=deep,
-        strict=strict,
-        host=host,
-        context=context,
-        hub=hub or (),
-        progress=byte_progress,
-    )
-    if run or reference:
-        from gemma_mtp.cli.engines import choose_engine
-        from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
-        from gemma_mtp.validate.run import RunOptions, with_run
-
-        texts = read_prompts(prompts) if prompts else BUILT_IN
-        limit = None if memory_limit is None else int(memory_limit * 1e9)
+    asked: Any = {"deep": deep, "strict": strict, "host": host, "hub": hub or (), "progress": progress_bar}
+    if assistant is None:
+        if run or reference:
+            raise UsageError("one file alone cannot draft", hint="name the target, then the assistant")
+        report = verify_file(target, **asked)
+    else:
         decoder = choose_engine(engine) if run else None
-        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, decoder, model_for(host))
-        if run:
-            with native_log(verbose, log):
-                report = with_run(
-                    report,
-                    target,
-                    assistant,
-                    context=context,
-                    options=options,
-                    told=print_note,
-                    progress=byte_progress,
-                )
-    if reference:
-        from gemma_mtp.validate.reference import with_reference
-
+        decoding = _decoding(prompts, tokens, draft_max, timeout, memory_limit, decoder) if run or reference else None
+        decoding = decoding and replace(decoding, model=model_for(host))
         with native_log(verbose, log):
-            report = with_reference(
-                report,
+            report = verify_pair(
                 target,
                 assistant,
-                reference,
                 context=context,
-                options=options,
-                progress=byte_progress,
-                told=print_note,
+                run=decoding if run else None,
+                reference=reference,
+                reference_options=decoding,
+                **asked,
             )
     if json:
-        print_json(report.to_json())
+        print_json(report.to_dict())
     else:
         print_report(report, everything=everything)
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _decoding(
+    prompts: Path | None,
+    tokens: int,
+    draft_max: int,
+    timeout: int,
+    memory_limit: float | None,
+    engine: str | None,
+) -> RunOptions:
+    from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
+    from gemma_mtp.validate.run import RunOptions
+
+    texts = read_prompts(prompts) if prompts else BUILT_IN
+    limit = None if memory_limit is None else int(memory_limit * 1e9)
+    return RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, engine)

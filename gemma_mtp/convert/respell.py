@@ -44,7 +44,7 @@ def is_spelled(source: Path, dialect: Dialect) -> bool:
         _, metadata, tensors = _respelled(file, dialect)
         there = {tensor.name: (tensor.shape, tensor.type) for tensor in file.tensors.values()}
         new = {tensor.plan.name: (tensor.plan.shape, tensor.plan.type) for tensor in tensors}
-        return new == there and metadata == file.metadata
+        return new == there and metadata == file.metadata and not file.header.disorder
 
 
 def _respelled(file: GGUFFile, dialect: Dialect) -> tuple[Assistant, dict[str, Value], list[NamedTensor]]:

@@ -6,9 +6,10 @@ A push that was interrupted is simply run again: content that the Hub has alread
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
@@ -29,6 +30,9 @@ class Outcome:
     url: str
     commit: str | None
     collection_url: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def push(plan: Plan) -> Outcome:

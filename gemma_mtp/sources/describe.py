@@ -26,7 +26,7 @@ class Entry:
     count: int | None
     value: Any
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"key": self.key, "type": self.type, "count": self.count, "value": self.value}
 
 
@@ -58,7 +58,7 @@ class Description:
             sizes[tensor.type.name] += tensor.nbytes
         return dict(sizes.most_common())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "file": self.place,
             "version": self.version,
@@ -67,7 +67,7 @@ class Description:
             "data_start": self.data_start,
             "parameters": self.parameters,
             "bytes_by_type": dict(self.types),
-            "metadata": [entry.to_json() for entry in self.metadata],
+            "metadata": [entry.to_dict() for entry in self.metadata],
             "tensors": [
                 {
                     "name": tensor.name,
@@ -82,7 +82,7 @@ class Description:
         }
 
 
-def describe_file(place: Place) -> Description:
+def inspect_model(place: Place) -> Description:
     """Describe a GGUF, or a checkpoint as the GGUF that it converts to. Of one on the Hub only headers are read.
 
     Of a split model, whose first part is named, the whole is described.

@@ -37,7 +37,7 @@ class Share:
     def total(self) -> int:
         return self.weights + self.cache + self.compute
 
-    def to_json(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, int]:
         return {
             "weights": self.weights,
             "cache": self.cache,
@@ -61,8 +61,8 @@ class Spread:
     def total(self) -> int:
         return self.gpu.total + self.ram.total
 
-    def to_json(self) -> dict[str, dict[str, int]]:
-        return {device: self.on(device).to_json() for device in (GPU, RAM)}
+    def to_dict(self) -> dict[str, dict[str, int]]:
+        return {device: self.on(device).to_dict() for device in (GPU, RAM)}
 
 
 def spread(target: OpenModel, assistant: OpenModel | None, context: ContextSettings, model: ModelSettings) -> Spread:

@@ -48,13 +48,13 @@ class Fit:
     command: str | None
     note: str
 
-    def to_json(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         return {
             "fits": self.fits,
             "change": self.change,
             "command": self.command,
-            "devices": {name: {"room": self.room[name], **self.devices.on(name).to_json()} for name in (GPU, RAM)},
-            "asked": self.asked.to_json(),
+            "devices": {name: {"room": self.room[name], **self.devices.on(name).to_dict()} for name in (GPU, RAM)},
+            "asked": self.asked.to_dict(),
             "tokens": self.context.size,
             "note": self.note,
         }

@@ -6,7 +6,7 @@ from math import log, sqrt
 from pathlib import Path
 
 import pytest
-from bench_laps import lap
+from helpers.laps import lap
 
 from gemma_mtp.bench.comparison import STUDENT_95, Comparison, Visit, compared, least_difference
 from gemma_mtp.quantize import Written

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_laps import lap
+from helpers.laps import lap
 
 from gemma_mtp.bench.laps import Lap, Pair
 from gemma_mtp.bench.measure import Plan

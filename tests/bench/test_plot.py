@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_results import RESULTS
+from helpers.bench_results import RESULTS
 
 from gemma_mtp.bench.plot import check_plot, draw
 from gemma_mtp.errors import MissingExtra, UsageError

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from bench_laps import lap
+from helpers.laps import lap
 
 from gemma_mtp.bench.recommendation import best_length, llama_server, recommend
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, Recommendation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench_laps import lap
+from helpers.laps import lap
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN
 from gemma_mtp.bench.summary import differing_prompts, rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bad_checkpoints import edit_tensors, poison
+from helpers.bad_checkpoints import edit_tensors, poison
 
 from gemma_mtp import __version__
 from gemma_mtp.convert import Output, convert_checkpoint

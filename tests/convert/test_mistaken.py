@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bad_checkpoints import edit_tensors
 from safetensors.numpy import load_file, save_file
-from test_bad_checkpoints import edit_tensors
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR

@@ -235,19 +235,28 @@ def test_front_matter_that_is_no_yaml(assistant_folder, tmp_path):
 
 def test_ids_that_are_no_tokens(assistant_folder, tmp_path):
     config = content_of(assistant_folder, "config.json")
-    config["text_config"] |= {"eos_token_id": -1, "pad_token_id": 10**6, "bos_token_id": True}
+    config["text_config"] |= {"eos_token_id": -1, "pad_token_id": 10**6}
     write_json(assistant_folder / "config.json", config)
     write_json(assistant_folder / "tokenizer_config.json", {})
     write_json(assistant_folder / "generation_config.json", {"suppress_tokens": [3, -1, "a"], "top_k": 1.5, "top_p": 1})
     keys, notes = converted(assistant_folder, tmp_path / "a.gguf")
-    assert not {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id"} & set(
-        keys
-    )
+    assert not {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id"} & set(keys)
     assert keys["tokenizer.ggml.suppress_tokens"] == [3]
     assert keys["general.sampling.top_p"] == 1
     assert "general.sampling.top_k" not in keys
-    assert len([note for note in notes if "token_id is" in note]) == 3
+    assert len([note for note in notes if "token_id is" in note]) == 2
     assert len([note for note in notes if note.startswith("generation_config.json")]) == 2
+
+
+def test_without_a_begin_token_nothing_is_written(assistant_folder, tmp_path):
+    """llama.cpp aborts at the first prompt of a Gemma 4 that names none."""
+    config = content_of(assistant_folder, "config.json")
+    config["text_config"] |= {"bos_token_id": True}
+    write_json(assistant_folder / "config.json", config)
+    write_json(assistant_folder / "tokenizer_config.json", {})
+    with pytest.raises(BadFileError, match="bos_token_id"):
+        converted(assistant_folder, tmp_path / "a.gguf")
+    assert not (tmp_path / "a.gguf").exists()
 
 
 @pytest.mark.parametrize("name", [*FILES, "README.md", "chat_template.jinja"])

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 import gemma_mtp

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.convert.provenance import FILES, HASHES, REPO, REVISION
 from gemma_mtp.demo.pair import PAIR

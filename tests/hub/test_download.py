@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from helpers.local_hub.fixtures import READ_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
-from local_hub.fixtures import READ_TOKEN
-from local_hub.stub import HubStub
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.hub import client, download

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.hub import download

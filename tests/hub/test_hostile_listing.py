@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hub.cache import RepoCache

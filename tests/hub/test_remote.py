@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem, GGUFError, UsageError
 from gemma_mtp.files import gguf_values as gv

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 from safetensors.numpy import save
 
 from gemma_mtp.errors import BadFileError, SafetensorsError

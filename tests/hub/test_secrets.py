@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import GemmaMtpError

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hub.download import fetch_file

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hub_checkpoints import NAME, add_checkpoint
-from local_hub.fixtures import logged_in, loopback_only, quick_retries, stub
-from local_hub.stub import HubStub
+from helpers.hub_checkpoints import NAME, add_checkpoint
+from helpers.local_hub.fixtures import logged_in, loopback_only, quick_retries, stub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 

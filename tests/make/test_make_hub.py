@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hub_checkpoints import NAME, add_checkpoint
+from helpers.hub_checkpoints import NAME, add_checkpoint
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard
-from local_hub.fixtures import WRITE_TOKEN
-from local_hub.stub import HubStub
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application
@@ -256,7 +256,7 @@ def test_a_file_of_jobs(stub: HubStub, owner: str, name: str, text: str):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[job]\n", "no TOML"),
+        ("[[job]\n", "not TOML"),
         ("", "no jobs"),
         ("[[jobs]]\nsource = 'x'\n", "is job meant"),
         ("[[job]]\nsource = 'x'\ntypes = 'Q8_0'\n", "job 1 has the unknown key 'types'"),

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chatting import TEMPLATE, with_template
-from pair_files import SETTINGS, GGUFFactory
+from helpers.chat_templates import TEMPLATE, with_template
+from helpers.demo_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.mtp_runtime import MtpEngine

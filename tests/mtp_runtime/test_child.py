@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pair_files import SETTINGS, GGUFFactory
+from helpers.demo_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import GGUFError, MissingExtra, UsageError
 from gemma_mtp.native.child import NativeCrash, converse, in_child

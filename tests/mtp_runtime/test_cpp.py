@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chatting import with_template
+from helpers.chat_templates import with_template
 
 from gemma_mtp.errors import BadFileError, LlamaError, UsageError
 from gemma_mtp.mtp_runtime.session import Request, run, turns

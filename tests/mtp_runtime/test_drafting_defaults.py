@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pair_files import PROMPT, GGUFFactory
+from helpers.demo_files import PROMPT, GGUFFactory
 
 from gemma_mtp.mtp_runtime.memory import Winner, open_memory
 from gemma_mtp.native.settings import ContextSettings, ModelSettings

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
-from runs import finished
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
+from helpers.generations import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError
@@ -67,7 +67,7 @@ def test_tokens_tell_their_origin_and_the_statistics_add_up(engine: MtpEngine):
     assert counts.prompt_tokens == len(generation.prompt)
     measured = counts.draft_seconds + counts.verify_seconds
     assert 0 < measured <= counts.generation_seconds
-    assert counts.as_dict()["accepted"] == counts.accepted
+    assert counts.to_dict()["accepted"] == counts.accepted
 
 
 @pytest.mark.parametrize("stop_after", range(1, 9))

@@ -9,7 +9,7 @@ from pathlib import Path
 import llama_cpp.llama_cpp as lib
 import numpy as np
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory, with_metadata
 
 from gemma_mtp.errors import BadFileError, GGUFError, LlamaError, UsageError
 from gemma_mtp.files.gguf_values import ValueType, array, u32

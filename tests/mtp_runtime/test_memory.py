@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory
-from runs import finished
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
+from helpers.generations import finished
 
 from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.mtp_runtime.control import Experience

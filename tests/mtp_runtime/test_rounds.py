@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from runs import finished
+from helpers.generations import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory
-from runs import finished
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
+from helpers.generations import finished
 
 from gemma_mtp.demo.prompts import PROMPTS
 from gemma_mtp.errors import UsageError

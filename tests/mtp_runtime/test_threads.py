@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pair_files import PROMPT, SETTINGS, GGUFFactory
+from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime import MtpEngine

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from helpers.local_hub.fixtures import logged_in, loopback_only, stub
+from helpers.local_hub.stub import HubStub
 from helpers.placed import CHECKPOINTS, LONELY, PAIR_REPO, SPLIT, Models, split
-from local_hub.fixtures import logged_in, loopback_only, stub
-from local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.model.part import Part

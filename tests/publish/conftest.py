@@ -1,5 +1,5 @@
 """Every test of this room has a local Hub."""
 
-from local_hub.fixtures import logged_in, loopback_only, quick_retries, stub
+from helpers.local_hub.fixtures import logged_in, loopback_only, quick_retries, stub
 
 __all__ = ["logged_in", "loopback_only", "quick_retries", "stub"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.local_hub.stub import HubStub
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from local_hub.stub import HubStub
 
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.model.dialects import MAINLINE

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard, constants
-from local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
-from local_hub.stub import HubStub
 from typer.testing import CliRunner
 
 from gemma_mtp.bench.results import (
@@ -196,7 +196,7 @@ def bench_results(tmp_path: Path, files: Files) -> Path:
         recommendation=Recommendation(3, 1.75, ("it pays",), "llama-server -m /home/alice/tiny.gguf"),
     )
     there = tmp_path / "bench.json"
-    there.write_text(json.dumps(results.to_json()))
+    there.write_text(json.dumps(results.to_dict()))
     return there
 
 

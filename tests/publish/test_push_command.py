@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from local_hub.fixtures import WRITE_TOKEN
-from local_hub.stub import HubStub
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 
 REPO = "alice/tiny-it-assistant-GGUF"
 Run = Callable[..., subprocess.CompletedProcess]

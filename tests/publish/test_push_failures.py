@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.local_hub.fixtures import WRITE_TOKEN
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
 from huggingface_hub import logging as hub_logging
-from local_hub.fixtures import WRITE_TOKEN
-from local_hub.stub import HubStub
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application

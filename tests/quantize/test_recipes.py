@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from assistant_types import GOLDEN, SIZES, all_tables, tensor_plans
+from helpers.assistant_types import GOLDEN, SIZES, all_tables, tensor_plans
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.ggml import GGMLType

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from families import make_checkpoint
+from helpers.checkpoint_families import make_checkpoint
 
 from gemma_mtp.convert import Output, convert_checkpoint, convert_dialect
 from gemma_mtp.errors import LlamaError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import make_checkpoint
+from helpers.checkpoint_families import make_checkpoint
 from transformers import (
     AutoModelForCausalLM,
     Gemma4AssistantConfig,

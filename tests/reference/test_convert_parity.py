@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from families import (
+from helpers.checkpoint_families import (
     FAMILIES,
     GLOBAL_KV,
     make_checkpoint,
@@ -15,29 +13,15 @@ from families import (
     to_older_config,
     to_single_experts,
 )
-from llama_quantize import llama_quantize
+from helpers.llama_quantize import llama_quantize
+from helpers.same_gguf import assert_same_gguf
+from helpers.upstream_converter import convert as convert_upstream
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig, Gemma4UnifiedForCausalLM, Gemma4UnifiedTextConfig
-from upstream import convert as convert_upstream
 
-from gemma_mtp.convert import OWN_KEYS, Output, convert_checkpoint
+from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.model.config import DEFAULTS, UNIFIED_DEFAULTS
 from gemma_mtp.quantize import FILE_TYPES
-
-
-def assert_same_gguf(ours: Path, theirs: Path) -> None:
-    """Same keys with the same types and values, same tensors with the same types, shapes and bytes."""
-    with GGUFFile(ours) as mine, GGUFFile(theirs) as reference:
-        shared = {key for key in reference.metadata if key not in OWN_KEYS}
-        assert {key for key in mine.metadata if key not in OWN_KEYS} == shared
-        different = [key for key in shared if mine.metadata[key] != reference.metadata[key]]
-        assert not different
-        assert set(mine.tensors) == set(reference.tensors)
-        for name, tensor in mine.tensors.items():
-            wanted = reference.tensors[name]
-            assert (tensor.type, tensor.shape) == (wanted.type, wanted.shape), name
-            assert mine.data(tensor).tobytes() == reference.data(wanted).tobytes(), name
 
 
 @pytest.mark.parametrize("type_name", ["F32", "F16", "BF16"])

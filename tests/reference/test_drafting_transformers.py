@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drafting_prompts import PROMPTS
+from helpers.drafting_prompts import PROMPTS
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from drafting_prompts import PROMPTS
-from xllamacpp_oracle import ask_xllamacpp
+from helpers.drafting_prompts import PROMPTS
+from helpers.xllamacpp_oracle import ask_xllamacpp
 
 from gemma_mtp.mtp_runtime import ContextSettings, Drafting, MtpEngine, Sampling
 

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from families import make_checkpoint
+from helpers.checkpoint_families import make_checkpoint
+from helpers.same_gguf import assert_same_gguf
+from helpers.upstream_converter import convert as convert_upstream
 from safetensors.torch import load_file, save_file
-from test_convert_parity import assert_same_gguf
-from upstream import convert as convert_upstream
 
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llama_quantize import Refused, llama_quantize
-from quantize_models import FAMILIES, tensor_plans, write_model
+from helpers.llama_quantize import Refused, llama_quantize
+from helpers.quantize_models import FAMILIES, tensor_plans, write_model
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from served import PROMPT, Served, serving
+from helpers.servers import PROMPT, Served, serving
 
 from gemma_mtp.serve.request import asks_for_logprobs
 

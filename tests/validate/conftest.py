@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from making import ASSISTANT, TARGET, Model, changed
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.validate import Report, verify_pair
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real_shapes import SHAPE_26B, SHAPE_31B, drafter_of, write_hollow
+from helpers.real_shapes import SHAPE_26B, SHAPE_31B, drafter_of, write_hollow
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.settings import ContextSettings, ModelSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import ASSISTANT, TARGET, Model
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application

@@ -12,17 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import ASSISTANT, TARGET, WORDS, _plan, edited, model_keys, model_tensors, vocabulary
+from helpers.loader_keys import DIALECTS, keys_of
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, edited, model_keys, model_tensors, plan_of, vocabulary
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.gguf_writer import encode_header, padded
-from gemma_mtp.model.dialects import MAINLINE
-from gemma_mtp.model.gguf_keys import spelled
-from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS, Key
 from gemma_mtp.native.child import in_child
-from gemma_mtp.sources.model import TARGET_DIALECT
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate import Status
 from gemma_mtp.validate.checks import attachment
@@ -36,7 +33,6 @@ HYPERS = {
     "target": replace(TARGET, hidden=32, **SMALL),
     "assistant": replace(ASSISTANT, hidden=16, backbone=32, **SMALL),
 }
-DIALECTS = {"target": TARGET_DIALECT, "assistant": MAINLINE}
 NUMBERS = tuple(ValueType[name] for name in ("UINT16", "UINT32", "INT32", "UINT64", "FLOAT32", "FLOAT64"))
 ITEMS = (ValueType.UINT32, ValueType.INT32, ValueType.FLOAT32, ValueType.BOOL)
 #: Enough for a flag or an id that may be missing.
@@ -101,16 +97,10 @@ def values(length: int, number: int) -> dict[str, Value | None]:
     }
 
 
-def keys_of(part: str) -> dict[str, Key]:
-    """The keys that are read from a file of this part, by the names that they have there."""
-    names = ((spelled(DIALECTS[part], key.name), key) for key in MODEL_KEYS if part in key.parts)
-    return {name: key for name, key in (*names, *((key.name, key) for key in COMMON_KEYS)) if name}
-
-
 def mutated(part: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
     """(key, what its value is, the file) for every key and every value."""
     keys, tensors = {**model_keys(HYPERS[part]), **vocabulary(WORDS)}, model_tensors(HYPERS[part], 0)
-    plans = [_plan(name, kind, data) for name, (kind, data) in tensors.items()]
+    plans = [plan_of(name, kind, data) for name, (kind, data) in tensors.items()]
     data = b"".join(
         np.ascontiguousarray(data).tobytes().ljust(padded(plan.nbytes), b"\0")
         for plan, (_, data) in zip(plans, tensors.values(), strict=True)
@@ -132,9 +122,13 @@ def is_sound(path: Path, part: str) -> bool:
     try:
         with open_model(path, part) as side:
             alone = check_file(side, "target-finite", "assistant-finite")
+            if alone.errors:
+                return False
             pair = Pair(target=side, assistant=side)  # what is only asked of two files, and judges one
-            needed = [vocabulary_checks.tokenizer_model, *([attachment.donor_layers] if part == "target" else [])]
-            return not alone.errors and all(check(pair).status is not Status.ERROR for check in needed)
+            needed = [vocabulary_checks.tokenizer_model(pair)]
+            if part == "target":
+                needed.append(attachment.donor_layers(side))
+            return all(finding.status is not Status.ERROR for finding in needed)
     except GGUFError:
         return False
 
@@ -144,7 +138,7 @@ def test_verdicts_are_the_loaders(part, tmp_path):
     cases = list(mutated(part, tmp_path))
     assert {name for name, _, _ in cases} == set(keys_of(part))
     sound = [is_sound(path, part) for _, _, path in cases]
-    usable = next(in_child("load_many:usable", [str(path) for _, _, path in cases], part == "target"))
+    usable = next(in_child("helpers.load_many:usable", [str(path) for _, _, path in cases], part == "target"))
     assert any(sound)
     assert not all(sound)
     verdicts = list(zip(cases, sound, usable, strict=True))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from making import ASSISTANT, TARGET, WORDS, Model, changed
-from test_checks import CASES, A, swapped_words
+from helpers.pair_faults import CASES, A, swapped_words
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, Model, changed
 
 from gemma_mtp.errors import LlamaError
 from gemma_mtp.files import gguf_values as gv
@@ -26,7 +26,7 @@ def write(folder: Path, target: dict, assistant: dict) -> tuple[Path, Path]:
 
 
 def drafts(paths: tuple[Path, Path]) -> list[int]:
-    return next(in_child("draft_once:draft", *map(str, paths)))
+    return next(in_child("helpers.draft_once:draft", *map(str, paths)))
 
 
 def errors(paths: tuple[Path, Path]) -> list[str]:
@@ -43,7 +43,7 @@ def test_good_pair_drafts(tmp_path):
 def test_masked_embeddings_do_not_load(tmp_path, case):
     paths = write(tmp_path, CASES[case].target, CASES[case].assistant)
     with pytest.raises(LlamaError) as error:
-        list(in_child("draft_once:load", str(paths[1])))
+        list(in_child("helpers.draft_once:load", str(paths[1])))
     assert "vector::_M_range_check" in " ".join(error.value.log)
     assert "0 >= this->size() (which is 0)" in " ".join(error.value.log).replace("(which is 0) >=", "0 >=")
     assert errors(paths) == ["masked-embeddings"]

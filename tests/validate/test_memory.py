@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
-from making import ASSISTANT, TARGET, Model
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.sources.opening import open_model

@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import shutil
 
-import numpy as np
 import pytest
-from making import write_gguf
-from test_checks import untroubled
+from helpers.reports import by_id, untroubled
+from helpers.split_files import split
 
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError
-from gemma_mtp.files import gguf_values as gv
+from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError, UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.validate import verify_pair
-
-
-def split(path, folder, *, parts=3, spoil=None):
-    """The file in several parts, as llama.cpp's gguf-split makes them. `spoil`: a tensor that gets a NaN."""
-    with GGUFFile(path) as file:
-        tensors = {
-            name: (tensor.type, file.data(tensor).reshape(*tensor.shape[:-1], -1).copy())
-            for name, tensor in file.tensors.items()
-        }
-        metadata = dict(file.metadata)
-    if spoil:
-        tensors[spoil][1].reshape(-1)[:4] = np.float32(np.nan).tobytes()[0], 0, 0xC0, 0x7F
-    names = list(tensors)
-    paths = []
-    for index in range(parts):
-        own = {name: tensors[name] for name in names[index::parts]}
-        keys = {
-            "split.no": gv.scalar(gv.ValueType.UINT16, index),
-            "split.tensors.count": gv.i32(len(names)),
-            "split.count": gv.scalar(gv.ValueType.UINT16, parts),
-        }
-        paths.append(folder / f"target-{index + 1:05}-of-{parts:05}.gguf")
-        write_gguf(paths[-1], {**metadata, **keys} if index == 0 else keys, own)
-    return paths
-
-
-def by_id(report):
-    return {result.id: result for result in report.results}
 
 
 def test_split_target(good_pair, tmp_path):
@@ -105,7 +75,10 @@ def test_swapped_checkpoints():
 
 
 def test_no_model(tmp_path, good_pair):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError):
+        verify_pair(tmp_path / "empty", good_pair[1])
+    with pytest.raises(UsageError, match="this folder holds GGUF files and no checkpoint"):
         verify_pair(tmp_path, good_pair[1])
     with pytest.raises(GemmaMtpError):
         verify_pair(good_pair[0], "no/such/file.gguf")

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from advised import advising
-from following import ASSISTANT, FOLDER, TARGET, Done, advised, remade, run
+from helpers.advising import advising
+from helpers.demo_files import remade
+from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, Done, advised, run
 
 from gemma_mtp.advice import CHECKPOINT
 from gemma_mtp.convert import convert_dialect

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from following import ASSISTANT, FOLDER, TARGET, advised, remade, run
+from helpers.demo_files import remade
+from helpers.followed_advice import ASSISTANT, FOLDER, TARGET, advised, run
 
 from gemma_mtp import advice
 from gemma_mtp.cli.main import COMMANDS

@@ -40,7 +40,7 @@ def test_a_difference_is_unknown_not_an_error():
     found = judged(Comparison("code", 24, 10.0, 12.0, (), (), different_at=3, engine="cpp", totals=(9, 6)))
     assert found.status is Status.WARNING
     assert "from token 4 of code" in found.message
-    assert "unknown whether this is a rounding near-tie or a fault" in found.message
+    assert "unknown whether this is a near-tie or a fault" in found.message
     assert "--engine python" in found.remedy
 
 

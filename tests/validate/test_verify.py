@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from gguf.quants import dequantize
-from making import ASSISTANT, TARGET, WORDS
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
@@ -28,7 +28,7 @@ def test_swapped(good_pair):
     report = verify_pair(assistant, target)
     finding = by_id(report)["parts"].finding
     assert "swapped" in finding.message
-    assert finding.remedy == f"gemma-mtp verify {target} {assistant}"
+    assert finding.remedy == f"`gemma-mtp verify {target} {assistant}`"
     assert {result.status for result in report.results[2:]} == {Status.SKIPPED}
 
 
@@ -57,7 +57,7 @@ def test_two_targets_and_two_assistants(good_pair, verify, tmp_path):
 
 def test_json(verify):
     report = verify(None, {"sliding_window": 32})
-    content = json.loads(json.dumps(report.to_json()))
+    content = json.loads(json.dumps(report.to_dict()))
     assert content["ok"] is False
     assert content["verdict"].startswith("This pair will not work: the target's sliding window")
     assert [check["id"] for check in content["checks"]] == [check.id for check in CHECKS]

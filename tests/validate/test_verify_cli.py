@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
-from making import ASSISTANT, TARGET, Model, changed
+from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.validate.checks import CHECKS
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def test_good_pair(good_pair):
@@ -31,7 +24,7 @@ def test_good_pair(good_pair):
 def test_json(good_pair):
     done = command("verify", *good_pair, "--json")
     content = json.loads(done.stdout)
-    assert set(content) == {"ok", "verdict", "notes", "memory", "devices", "run", "reference", "checks"}
+    assert set(content) == {"ok", "part", "verdict", "notes", "memory", "devices", "run", "reference", "checks"}
     assert len(content["checks"]) == len(CHECKS)
     assert content["memory"]["total"] == sum(content["memory"][side]["total"] for side in ("target", "assistant"))
 
@@ -62,7 +55,8 @@ def test_host(good_pair):
     [
         (("{bad}", "{good}"), 1, "not a GGUF file"),
         (("{missing}", "{good}"), 1, "no such file"),
-        (("{good}", "{good}", "--runtime", "vllm"), 2, "unknown"),
+        (("{good}", "{good}", "--runtime", "rwkv"), 2, "unknown"),
+        (("{good}", "{good}", "--runtime", "vllm"), 2, "no GGUF"),
         (("{good}", "{good}", "--cache-type", "q9"), 2, "choose one of"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_hub.stub import HubStub
+from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 

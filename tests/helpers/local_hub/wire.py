@@ -10,7 +10,7 @@ import socket
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
-from local_hub.state import HubError, HubState
+from helpers.local_hub.state import HubError, HubState
 
 
 class Wire(BaseHTTPRequestHandler):

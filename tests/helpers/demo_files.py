@@ -1,17 +1,9 @@
-"""Following advice: the commands in a text, run as they are printed, in a folder whose names need quotes."""
+"""What the runtime's tests share: settings, a prompt, and copies of a GGUF file with something changed."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,43 +11,17 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
+from gemma_mtp.native.settings import ContextSettings
 
-#: A folder and files as users have them, who are not all called x.gguf.
-FOLDER, TARGET, ASSISTANT = 'Ünser "Modell" it\'s', "mein $ziel 'Q8_0'.gguf", "-mtp größer & besser.gguf"
-_COMMAND = re.compile(r"`gemma-mtp ([^`]*)`")
+GGUFFactory = Callable[[str], Path]
 
-
-@dataclass(frozen=True)
-class Done:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+PROMPT = "class Reader:\n\n    def __init__(self, path, encoding=None):\n"
+SETTINGS = ContextSettings(size=512, threads=1)
 
 
-def run(words: list[str], folder: Path) -> Done:
-    """The program, as a shell in `folder` would start it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"},
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def advised(text: str) -> list[list[str]]:
-    """The commands of ours in a text, as a shell splits them."""
-    return [shlex.split(command) for command in _COMMAND.findall(text)]
+def with_metadata(source: Path, path: Path, changes: dict[str, Value]) -> Path:
+    """A copy of a GGUF file with some metadata values replaced."""
+    return remade(source, path, changes)
 
 
 def remade(

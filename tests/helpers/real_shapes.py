@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from making import ASSISTANT, TARGET, WORDS, model_keys, vocabulary
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, model_keys, vocabulary
 
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType

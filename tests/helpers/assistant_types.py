@@ -1,6 +1,6 @@
 """The five assistants in their real sizes, and which of their tensors gets which type, as a text for people.
 
-    python tests/quantize/assistant_types.py > tests/quantize/assistant_types.txt
+    python tests/helpers/assistant_types.py > tests/quantize/assistant_types.txt
 
 writes the table that the test compares with. Read the difference before committing it.
 """

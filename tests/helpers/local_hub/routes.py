@@ -7,9 +7,9 @@ import json
 import re
 from urllib.parse import quote, unquote, urlsplit
 
-from local_hub.collections_api import CollectionRoutes
-from local_hub.models_api import ModelRoutes
-from local_hub.state import ISO, HubError
+from helpers.local_hub.collections_api import CollectionRoutes
+from helpers.local_hub.models_api import ModelRoutes
+from helpers.local_hub.state import ISO, HubError
 
 
 class Routes(ModelRoutes, CollectionRoutes):

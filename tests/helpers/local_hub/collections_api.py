@@ -7,8 +7,8 @@ import json
 import re
 from urllib.parse import unquote
 
-from local_hub.state import ISO, HubError
-from local_hub.wire import Wire
+from helpers.local_hub.state import ISO, HubError
+from helpers.local_hub.wire import Wire
 
 
 class CollectionRoutes(Wire):

@@ -19,8 +19,8 @@ import socket
 import threading
 from http.server import ThreadingHTTPServer
 
-from local_hub.routes import Routes
-from local_hub.state import HubState
+from helpers.local_hub.routes import Routes
+from helpers.local_hub.state import HubState
 
 
 class HubStub(HubState):

@@ -7,8 +7,8 @@ import json
 import re
 from urllib.parse import parse_qs, unquote
 
-from local_hub.state import ISO, LFS_GLOBS, HubError
-from local_hub.wire import Wire
+from helpers.local_hub.state import ISO, LFS_GLOBS, HubError
+from helpers.local_hub.wire import Wire
 
 
 class ModelRoutes(Wire):

@@ -16,6 +16,7 @@ from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.gguf_keys import architecture, written_keys
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>"]
@@ -23,7 +24,7 @@ LETTERS = ["a", "b", "c", "▁", "\n", "ab", "bc", "abc"]
 WORDS = [*SPECIAL, *(f"<0x{value:02X}>" for value in range(256)), *LETTERS, *(f"<unused{n}>" for n in range(18))]
 
 TARGET = Hyperparameters(
-    part="target",
+    part=Part.TARGET,
     architecture="Gemma4ForCausalLM",
     layers=4,
     hidden=96,
@@ -52,7 +53,7 @@ TARGET = Hyperparameters(
 )
 ASSISTANT = replace(
     TARGET,
-    part="assistant",
+    part=Part.ASSISTANT,
     architecture="Gemma4AssistantForCausalLM",
     hidden=64,
     sliding=(True, True, True, False),
@@ -100,14 +101,14 @@ def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Mapping[str, 
 
     tensors: name -> type and data, F32 as numbers [rows, columns], other types as bytes [rows, row bytes].
     """
-    plans = [_plan(name, kind, data) for name, (kind, data) in tensors.items()]
+    plans = [plan_of(name, kind, data) for name, (kind, data) in tensors.items()]
     with path.open("wb") as file:
         file.write(encode_header(metadata, plans))
         for plan, (_, data) in zip(plans, tensors.values(), strict=True):
             file.write(np.ascontiguousarray(data).tobytes().ljust(padded(plan.nbytes), b"\0"))
 
 
-def _plan(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
+def plan_of(name: str, kind: GGMLType, data: np.ndarray) -> TensorPlan:
     elements = block_size(kind)
     size = row_bytes(kind, elements)
     columns = data.shape[-1] * data.itemsize // size * elements  # what a row has beside its blocks is less than one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pair_files import with_metadata
+from helpers.demo_files import with_metadata
 
 from gemma_mtp.files.gguf_values import string
 

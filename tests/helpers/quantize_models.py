@@ -17,6 +17,7 @@ from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
 from gemma_mtp.model.gguf_keys import written_keys
+from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import slots
 
 ROWS, EXPERTS_STORED = 2, 3
@@ -26,7 +27,7 @@ def sliding_pattern(layers: int, period: int = 6) -> tuple[bool, ...]:
     return tuple((layer + 1) % period != 0 and layer + 1 < layers for layer in range(layers))
 
 
-def _model(part: str, layers: int, **changes: object) -> Hyperparameters:
+def _model(part: Part, layers: int, **changes: object) -> Hyperparameters:
     basis = Hyperparameters(
         part=part,
         architecture="",
@@ -46,15 +47,15 @@ def _model(part: str, layers: int, **changes: object) -> Hyperparameters:
         rope_base_full=1e6,
         rotary_share_full=0.25,
         vocabulary=64,
-        logit_softcap=30.0 if part == "target" else None,
-        shared_kv_layers=layers if part == "assistant" else 0,
+        logit_softcap=30.0 if part is Part.TARGET else None,
+        shared_kv_layers=layers if part is Part.ASSISTANT else 0,
         per_layer_input=0,
         double_wide_mlp=False,
         values_are_keys=False,
         experts=0,
         experts_used=0,
         expert_intermediate=0,
-        backbone=512 if part == "assistant" else 0,
+        backbone=512 if part is Part.ASSISTANT else 0,
     )
     return replace(basis, **changes)
 
@@ -62,24 +63,24 @@ def _model(part: str, layers: int, **changes: object) -> Hyperparameters:
 MOE = {"experts": 128, "experts_used": 8, "expert_intermediate": 256}
 
 FAMILIES: dict[str, Hyperparameters] = {
-    "assistant": _model("assistant", 4),
-    "assistant with one KV head": _model("assistant", 4, kv_heads_sliding=1),
-    "assistant, width 320": _model("assistant", 4, hidden=320, intermediate=192, backbone=160),
-    "assistant, width 100": _model("assistant", 4, hidden=100, intermediate=72, backbone=52, head_dim_sliding=20),
+    "assistant": _model(Part.ASSISTANT, 4),
+    "assistant with one KV head": _model(Part.ASSISTANT, 4, kv_heads_sliding=1),
+    "assistant, width 320": _model(Part.ASSISTANT, 4, hidden=320, intermediate=192, backbone=160),
+    "assistant, width 100": _model(Part.ASSISTANT, 4, hidden=100, intermediate=72, backbone=52, head_dim_sliding=20),
     "E2B": _model(
-        "target", 35, kv_heads_sliding=1, shared_kv_layers=20, per_layer_input=256, double_wide_mlp=True,
+        Part.TARGET, 35, kv_heads_sliding=1, shared_kv_layers=20, per_layer_input=256, double_wide_mlp=True,
         sliding=sliding_pattern(35, 5),
     ),
     "E4B": _model(
-        "target", 42, shared_kv_layers=18, per_layer_input=256, hidden=512, intermediate=1024,
+        Part.TARGET, 42, shared_kv_layers=18, per_layer_input=256, hidden=512, intermediate=1024,
     ),
-    "E2B, width 320": _model("target", 35, hidden=320, shared_kv_layers=20, per_layer_input=96),
-    "12B": _model("target", 48, kv_heads_full=1, values_are_keys=True),
-    "26B-A4B": _model("target", 30, kv_heads_full=1, values_are_keys=True, **MOE),
-    "26B-A4B, width 704": _model("target", 30, **{**MOE, "expert_intermediate": 704}),
-    "8 experts": _model("target", 18, **{**MOE, "experts": 8, "experts_used": 2}),
-    "31B": _model("target", 60, heads=8, kv_heads_full=2, values_are_keys=True),
-    "untied 12B": _model("target", 48),
+    "E2B, width 320": _model(Part.TARGET, 35, hidden=320, shared_kv_layers=20, per_layer_input=96),
+    "12B": _model(Part.TARGET, 48, kv_heads_full=1, values_are_keys=True),
+    "26B-A4B": _model(Part.TARGET, 30, kv_heads_full=1, values_are_keys=True, **MOE),
+    "26B-A4B, width 704": _model(Part.TARGET, 30, **{**MOE, "expert_intermediate": 704}),
+    "8 experts": _model(Part.TARGET, 18, **{**MOE, "experts": 8, "experts_used": 2}),
+    "31B": _model(Part.TARGET, 60, heads=8, kv_heads_full=2, values_are_keys=True),
+    "untied 12B": _model(Part.TARGET, 48),
 }  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def tensor_plans(family: str, kind: GGMLType = GGMLType.BF16) -> list[TensorPlan
 
 def metadata(family: str) -> dict[str, gv.Value]:
     model = FAMILIES[family]
-    architecture = MAINLINE.architecture if model.part == "assistant" else TARGET_ARCHITECTURE
+    architecture = MAINLINE.architecture if model.part is Part.ASSISTANT else TARGET_ARCHITECTURE
     return {
         "general.architecture": gv.string(architecture),
         "general.file_type": gv.u32(32),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from helpers.local_hub.stub import HubStub
 from huggingface_hub import constants
 
 from gemma_mtp.hub import client
-from local_hub.stub import HubStub
 
 WRITE_TOKEN, READ_TOKEN = "hf_" + "w" * 34, "hf_" + "r" * 34
 
