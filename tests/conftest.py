@@ -59,7 +59,7 @@ MARKED = {
     ),
 }
 #: Marker or room -> what its tests cannot do without.
-NEEDS = {"native": "llama_cpp", "serve": "xllamacpp"}
+NEEDS = {"native": "llama_cpp", "serve": "xllamacpp", "hosts": "xllamacpp"}
 
 
 class File(pytest.Module):

@@ -25,10 +25,11 @@ def checks() -> Iterator[str]:
 
 
 def hosts() -> Iterator[str]:
-    yield "| id | runtime | status | what happens | what to do |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield "| id | runtime | versions | checked | status | what happens | what to do |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for row in KNOWN:
-        yield f"| `host-{row.id}` | {row.runtime or 'any'} | {row.status.value} | {row.message} | {row.remedy} |"
+        where = f"{row.runtime or 'any'} | {row.versions} | {row.checked.isoformat()}"
+        yield f"| `host-{row.id}` | {where} | {row.status.value} | {row.message} | {row.remedy} |"
 
 
 def causes() -> Iterator[str]:

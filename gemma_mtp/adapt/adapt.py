@@ -101,14 +101,14 @@ class Report:
     seconds: float
     about: dict[str, Any]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         outcome = self.outcome
         plain = ("steps", "positions", "trained", "rate", "seconds", "flops", "peak_memory", "ended", "rise")
         return {
             "files": [str(path) for path in self.files],
             "training": {name: getattr(outcome, name) for name in plain},
-            "replay": {"before": outcome.before.to_json(), "after": outcome.after.to_json()},
-            "loop": {"before": self.before.to_json(), "after": self.after.to_json()},
+            "replay": {"before": outcome.before.to_dict(), "after": outcome.after.to_dict()},
+            "loop": {"before": self.before.to_dict(), "after": self.after.to_dict()},
             "gain": {"tokens_a_round": self.gain, "standard_error": self.error},
             "tokens": self.tokens,
             "seconds": self.seconds,

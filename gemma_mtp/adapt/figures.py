@@ -39,7 +39,7 @@ class Counts:
     def tokens_a_round(self) -> float:
         return 1 + self.accepted / self.rounds if self.rounds else 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         derived = ("drafted", "accepted", "acceptance", "by_position", "tokens_a_round")
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
@@ -75,9 +75,9 @@ class Score:
     greedy: Counts = field(default_factory=Counts)
     sampled: Counts = field(default_factory=Counts)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in ("first", "expected", "overlap", "positions")}
-        return plain | {"greedy": self.greedy.to_json(), "sampled": self.sampled.to_json()}
+        return plain | {"greedy": self.greedy.to_dict(), "sampled": self.sampled.to_dict()}
 
 
 def gain(before: Sequence[Counts], after: Sequence[Counts]) -> tuple[float, float]:

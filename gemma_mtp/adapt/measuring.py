@@ -58,8 +58,8 @@ class Measured:
         shares = [loop_share(lap.text) for lap in self.laps if lap.way == way]
         return sum(shares) / len(shares) if shares else 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        ways = {way: total(self.of(way)).to_json() | {"looping": self.looping(way)} for way in WAYS}
+    def to_dict(self) -> dict[str, Any]:
+        ways = {way: total(self.of(way)).to_dict() | {"looping": self.looping(way)} for way in WAYS}
         return {"assistant": str(self.assistant), "texts": len(self.of("greedy")), **ways}
 
 

@@ -174,7 +174,7 @@ def _run(job: Job, json: bool) -> None:
     from gemma_mtp.cli.output import print_json
 
     report = adapt_job(job, Stages())
-    print_json(report.to_json()) if json else print_adapted(report, job)
+    print_json(report.to_dict()) if json else print_adapted(report, job)
 
 
 def _measure(
@@ -205,8 +205,8 @@ def _measure(
             reference = measure(assistants[0], own, advance)
     said = verdict(found, reference)
     if json:
-        lines = [one.to_json() for one in found]
-        print_json({"measured": lines, "original": reference.to_json() if reference else None, "verdict": said})
+        lines = [one.to_dict() for one in found]
+        print_json({"measured": lines, "original": reference.to_dict() if reference else None, "verdict": said})
     else:
         print_measured(found, reference, said)
 

@@ -29,6 +29,12 @@ def push(
     base_model: Annotated[
         str | None, typer.Option(help="The checkpoint's repo, for the card, where the files don't name it.")
     ] = None,
+    preset_repo: Annotated[
+        str | None,
+        typer.Option(
+            help="A repo of its own for a preset.ini: `llama-server -hf` on it drafts. Needs --target on the Hub."
+        ),
+    ] = None,
     skip_verify: Annotated[
         bool, typer.Option("--skip-verify", help="Publish without checks; the card says so.")
     ] = False,
@@ -65,6 +71,7 @@ def push(
         bench=bench,
         base_model=base_model,
         skip_verify=skip_verify,
+        preset_repo=preset_repo,
         dry_run=dry_run,
         on_plan=show,
         progress=progress_bar,

@@ -17,6 +17,8 @@ def print_plan(plan: Plan) -> None:
         print_note(f"  {upload.state:9}  {upload.name}  {human_size(upload.size)}  {upload.etag}")
     if plan.shelf:
         print_note(f"collection {plan.shelf.name}: {'exists' if plan.collection_exists else 'new'}; note: {plan.note}")
+    if plan.preset:
+        print_plan(plan.preset)
 
 
 def print_warnings(reports: Mapping[str, Report]) -> None:
@@ -39,5 +41,5 @@ def print_dry_run(plan: Plan) -> None:
 
 def print_outcome(outcome: Outcome) -> None:
     print_note("nothing was new" if outcome.commit is None else f"commit {outcome.commit}")
-    for url in filter(None, (outcome.url, outcome.collection_url)):
+    for url in filter(None, (outcome.url, outcome.collection_url, outcome.preset_url)):
         results.print(line(url))

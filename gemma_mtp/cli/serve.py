@@ -18,12 +18,14 @@ from gemma_mtp.cli.options import (
     FlashAttention,
     GpuLayers,
     Log,
+    Placement,
     Target,
     Think,
     Threads,
     Verbose,
     engine_settings,
     takes_pair,
+    takes_placement,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ LOGPROBS = {
 
 
 @takes_pair
+@takes_placement
 def serve(
     target: Target,
     assistant: Assistant = None,
@@ -92,6 +95,7 @@ def serve(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    placement: Placement | None = None,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -128,6 +132,7 @@ def serve(
         gpu_layers=gpu_layers,
         flash_attention=flash_attention,
         cache_type=cache_type,
+        placement=placement,
     )
     keys = tuple(api_key or ())
     if not all(keys):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gemma_mtp.cli.options import DecodingThreads, Engine, Json, Log, Verbose, takes_pair
-from gemma_mtp.errors import UsageError
 
 if TYPE_CHECKING:
     from gemma_mtp.validate.run import RunOptions
@@ -16,10 +15,19 @@ if TYPE_CHECKING:
 
 @takes_pair
 def verify(
-    target: Annotated[str, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")],
+    target: Annotated[
+        str | None, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")
+    ] = None,
     assistant: Annotated[
         str | None, typer.Argument(help="Its assistant, likewise. Without it the first is checked alone.")
     ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Instead of files: the address of a server that runs now. Does it draft?")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="GEMMA_MTP_API_KEY", show_envvar=True, help="The key that the server wants.")
+    ] = None,
+    server_model: Annotated[str | None, typer.Option(help="Which model of a server that has several.")] = None,
     json: Json = False,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Show every check, not only what is not ok.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as failures.")] = False,
@@ -77,13 +85,24 @@ def verify(
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
+    - `gemma-mtp verify --server http://127.0.0.1:8080`
     """
     from dataclasses import replace
+
+    if server is not None:
+        from gemma_mtp.cli.server_table import tell_server
+
+        tell_server(server, api_key, server_model, files=(target, assistant), json=json)
+    if target is None:
+        from gemma_mtp.errors import UsageError
+
+        raise UsageError("no file is named", hint="name the target, then the assistant; or one file alone")
 
     from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import native_log, print_json, progress_bar
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.validate import context_for, parse_host, verify_file, verify_pair
+    from gemma_mtp.validate.host import model_for
 
     host = parse_host(runtime, settings, gpu)
     context = replace(context_for(host, ctx, cache_type), threads=threads)
@@ -95,6 +114,7 @@ def verify(
     else:
         decoder = choose_engine(engine) if run else None
         decoding = _decoding(prompts, tokens, draft_max, timeout, memory_limit, decoder) if run or reference else None
+        decoding = decoding and replace(decoding, model=model_for(host))
         with native_log(verbose, log):
             report = verify_pair(
                 target,

@@ -180,6 +180,13 @@ CAUSES: tuple[Cause, ...] = (
         r"special tokens must match",
     ),
     Cause(
+        "GGML_ASSERT(ubatch->embd_state && ...) failed: this graph requires a state embedding",
+        "the assistant was loaded as a draft model without the type that it is for (builds since autumn 2026, such as "
+        "b11549; earlier ones drop it without a word)",
+        "add --spec-type draft-mtp; in a router's preset file: spec-type = draft-mtp",
+        r"requires a state embedding",
+    ),
+    Cause(
         "inconsistent sequence positions; failed to process speculative batch",
         "the host runs the assistant as an ordinary draft model",
         "run llama-server with --spec-type draft-mtp",

@@ -39,6 +39,7 @@ def push_files(
     bench: str | PathLike[str] | None = None,
     base_model: str | None = None,
     skip_verify: bool = False,
+    preset_repo: str | None = None,
     dry_run: bool = False,
     on_plan: Callable[[Plan], None] | None = None,
     progress: Progress = silent,
@@ -50,7 +51,8 @@ def push_files(
     repo: owner/name; made if needed. collection: a title or slug, to put the repo into; made if needed.
     private: make a new repo or collection private. target: check the files against it.
     bench: the results of `gemma-mtp bench --json`, for the card. base_model: the checkpoint's repo, where the files
-    don't name it. skip_verify: publish without checks; the card says so. dry_run: change nothing anywhere.
+    don't name it. skip_verify: publish without checks; the card says so. preset_repo: a repo of its own for a
+    preset.ini, with which `llama-server -hf` drafts without flags. dry_run: change nothing anywhere.
     on_plan: called before anything is sent. progress: of hashing.
 
     Doing it twice changes nothing. Raises UsageError (names, arguments), GGUFError and BadFileError (files that are
@@ -65,6 +67,7 @@ def push_files(
         None if bench is None else Path(bench),
         base_model,
         skip_verify,
+        preset_repo=preset_repo,
     )
     plan = plan_push(request, progress=progress)
     if dry_run:

@@ -11,7 +11,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 
 from gemma_mtp.bench.results import read_results
 from gemma_mtp.errors import EnvironmentProblem, UsageError
-from gemma_mtp.files.hashing import content_hash, git_hasher
+from gemma_mtp.files.hashing import content_hash
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
 from gemma_mtp.model.family import FAMILY
@@ -23,6 +23,15 @@ from gemma_mtp.publish.card import read_card, write_card
 from gemma_mtp.publish.checks import check_files, require_one_target, require_sound
 from gemma_mtp.publish.collection import Shelf, find_collection
 from gemma_mtp.publish.facts import Facts
+from gemma_mtp.publish.preset_repo import (
+    PRESET,
+    existing_preset,
+    git_sha1,
+    merged,
+    require_fit,
+    require_no_preset,
+    section,
+)
 from gemma_mtp.validate import Report
 
 CARD = "README.md"
@@ -34,7 +43,7 @@ class PushRequest:
 
     collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.sources.opening`).
     bench: the file of `gemma-mtp bench --json`. base_model: the original checkpoint, where the files don't name it.
-    reports: of files that were checked just now, against `target` if there is one.
+    reports: of files that were checked just now, against `target` if there is one. preset_repo: for a preset.ini.
     """
 
     files: Sequence[Path]
@@ -46,6 +55,7 @@ class PushRequest:
     base_model: str | None = None
     skip_verify: bool = False
     reports: Mapping[str, Report] = field(default_factory=dict)
+    preset_repo: str | None = None
 
     @property
     def owner(self) -> str:
@@ -67,7 +77,7 @@ class Upload:
 class Plan:
     """What a push will do. head: the commit that it starts from; None if the repo has to be created.
 
-    private: what the repo is, or will be.
+    private: what the repo is, or will be. preset: what is done in the repo of the preset.ini, if one was asked for.
     """
 
     repo: str
@@ -79,6 +89,7 @@ class Plan:
     note: str
     collection_exists: bool = False
     reports: Mapping[str, Report] = field(default_factory=dict)
+    preset: Plan | None = None
 
     @property
     def pending(self) -> list[Upload]:
@@ -96,6 +107,7 @@ class Plan:
             "collection": self.shelf.name if self.shelf else None,
             "collection_note": self.note if self.shelf else None,
             "card": self.card,
+            "preset": self.preset.to_dict() if self.preset else None,
             "checks": {name: report.to_dict() for name, report in self.reports.items()},
         }
 
@@ -115,6 +127,7 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     require_one_target(files)
     reports = None if request.skip_verify else _reports(request, files)
     listing = _find_repo(request.repo)
+    require_no_preset(listing)
     if listing and request.private and not listing.private:
         raise public_repo(request.repo)
     others = _other_assistants(listing, files)
@@ -124,7 +137,7 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     card = write_card(facts, _existing_card(listing))
     content = card.encode()
     uploads = [_upload(listing, file.path.name, file.path, file.size, file.sha256) for file in files]
-    uploads.append(_upload(listing, CARD, content, len(content), _git_sha1(content)))
+    uploads.append(_upload(listing, CARD, content, len(content), git_sha1(content)))
     return Plan(
         repo=request.repo,
         private=listing.private if listing else request.private,
@@ -135,6 +148,24 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
         note=f"MTP drafter for {facts.target_name}: " + ", ".join(sorted({*_types(files), *_types_of_names(others)})),
         collection_exists=bool(shelf and find_collection(shelf)),
         reports=reports or {},
+        preset=_plan_preset(request, facts) if request.preset_repo else None,
+    )
+
+
+def _plan_preset(request: PushRequest, facts: Facts) -> Plan:
+    """Raises UsageError (a preset cannot name these files), EnvironmentProblem."""
+    repo = request.preset_repo or ""
+    require_fit(facts, repo)
+    listing = _find_repo(repo)
+    content = merged(existing_preset(listing), section(facts)).encode()
+    return Plan(
+        repo=repo,
+        private=listing.private if listing else request.private,
+        head=listing.commit if listing else None,
+        uploads=[_upload(listing, PRESET, content, len(content), git_sha1(content))],
+        card="",
+        shelf=None,
+        note="",
     )
 
 
@@ -219,9 +250,3 @@ def has_hash(upload: Upload, etag: str) -> bool:
     if isinstance(upload.content, Path) and len(etag) == 40:
         return content_hash(upload.content, etag) == etag
     return etag == upload.etag
-
-
-def _git_sha1(content: bytes) -> str:
-    hasher = git_hasher(len(content))
-    hasher.update(content)
-    return hasher.hexdigest()

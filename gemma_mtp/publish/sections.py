@@ -7,15 +7,21 @@ from collections.abc import Callable, Mapping
 
 from gemma_mtp import __version__
 from gemma_mtp.adapt.origin import FIGURES
+from gemma_mtp.hosts.export import USUAL_DRAFT, told
+from gemma_mtp.hosts.record import Folder
+from gemma_mtp.hosts.table import HOSTS
+from gemma_mtp.hosts.values import Values
 from gemma_mtp.hub.source import Source
 from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.publish.bench_table import bench_section, one_line
 from gemma_mtp.publish.facts import Facts
 from gemma_mtp.validate import Report, Status
+from gemma_mtp.validate.checks.hosts import READS
 
 #: A row of the table of files, and an item of the list of verdicts: kept for files that are not pushed now.
 _ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|.*\| `(?P<sha256>[0-9a-f]{64})` \|$", re.MULTILINE)
+_PLAIN_NAME = re.compile(r"[\w.-]+")
 _ITEM = re.compile(r"^- `(?P<name>[^`]+)`:.*(?:\n  - .*)*", re.MULTILINE)
 
 
@@ -66,6 +72,21 @@ def _commands(facts: Facts, _: str) -> str:
             f"gemma-mtp run {local} {file.path.name}",
         ]
     return "\n".join([*lines, "```"])
+
+
+def _use(facts: Facts, _: str) -> str:
+    """What the hosts want to be told that read the first file, each behind a fold."""
+    file, (_, _, local) = facts.first, _target_spellings(facts)
+    local = local if _PLAIN_NAME.fullmatch(local) else f"{facts.target_name}.gguf"
+    measured = facts.bench.recommendation.draft if facts.bench else 0
+    values = Values(f"/path/to/{local}", f"/path/to/{file.path.name}", measured or USUAL_DRAFT)
+    parts = ["## Use it in ...", "", "`gemma-mtp export HOST TARGET ASSISTANT` writes these with your paths."]
+    for host in HOSTS:
+        if host.runtime is None or file.dialect.name not in READS[host.runtime] or isinstance(host.form, Folder):
+            continue
+        parts += ["", f"<details><summary>{host.title}, since {host.since}</summary>", "", "```"]
+        parts += [*told(host, values).splitlines(), "```", "", *(f"- {limit}" for limit in host.limits), "</details>"]
+    return "\n".join(parts)
 
 
 def _target_spellings(facts: Facts) -> tuple[str, str, str]:
@@ -175,6 +196,7 @@ def _adapted(facts: Facts, _: str) -> str:
 #: The marked sections, in the order of a new card.
 SECTIONS: Mapping[str, Callable[[Facts, str], str]] = {
     "commands": _commands,
+    "use": _use,
     "files": _files,
     "target": _target,
     "adapted": _adapted,

@@ -30,6 +30,7 @@ class Outcome:
     url: str
     commit: str | None
     collection_url: str | None
+    preset_url: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -46,7 +47,8 @@ def push(plan: Plan) -> Outcome:
         _compare_hashes(plan)
     shelved = put_into_collection(plan.shelf, plan.repo, plan.note, plan.private) if plan.shelf else None
     shelf = f"{endpoint}/collections/{shelved.slug}" if shelved else None
-    return Outcome(f"{endpoint}/{plan.repo}", commit, shelf)
+    preset = push(plan.preset).url if plan.preset else None
+    return Outcome(f"{endpoint}/{plan.repo}", commit, shelf, preset)
 
 
 def _create_repo(plan: Plan) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gemma_mtp.advice import ours
+from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
@@ -15,6 +18,14 @@ from gemma_mtp.sources.opening import Place, open_model
 
 #: Items of an array and characters of a string that are shown.
 ITEMS, CHARACTERS = 8, 200
+OTHERS = "others"
+_LAYER = re.compile(r"blk\.\d+\.")
+#: Orders of tensors: as they stand in the file, by name, the largest first.
+ORDERS: Mapping[str, Callable[[TensorInfo], Any]] = {
+    "file": lambda tensor: tensor.offset,
+    "name": lambda tensor: tensor.name,
+    "size": lambda tensor: (-tensor.nbytes, tensor.name),
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,19 @@ class Description:
             sizes[tensor.type.name] += tensor.nbytes
         return dict(sizes.most_common())
 
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Bytes by layer, in their order; those of no layer under "others"."""
+        sizes: Counter[str] = Counter()
+        for tensor in self.tensors:
+            layer = _LAYER.match(tensor.name)
+            sizes[layer[0].rstrip(".") if layer else OTHERS] += tensor.nbytes
+        return dict(sorted(sizes.items(), key=lambda item: (item[0] == OTHERS, len(item[0]), item[0])))
+
+    def sorted_by(self, order: str) -> Description:
+        """With its tensors in this order: a key of ORDERS."""
+        return replace(self, tensors=tuple(sorted(self.tensors, key=ORDERS[order])))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "file": self.place,
@@ -67,6 +91,7 @@ class Description:
             "data_start": self.data_start,
             "parameters": self.parameters,
             "bytes_by_type": dict(self.types),
+            "bytes_by_layer": dict(self.layers),
             "metadata": [entry.to_dict() for entry in self.metadata],
             "tensors": [
                 {
@@ -92,6 +117,21 @@ def inspect_model(place: Place) -> Description:
         return replace(describe_header(model.header, model.place), note=model.note)
 
 
+def value_of(place: Place, key: str) -> Entry:
+    """One value of the metadata, whole. Raises as `inspect_model`, and UsageError for a key that is not there."""
+    with open_model(place) as model:
+        value = model.metadata.get(key)
+        if value is None:
+            hint = meant(key, model.metadata) or f"{ours('inspect', model.place)} shows all keys"
+            raise UsageError(f"there is no key {key}", where=model.place, hint=hint)
+        found = value.decode()
+        if value.type is not ValueType.ARRAY:
+            return Entry(key, value.type.name, None, _sayable(found))
+        assert value.item_type is not None
+        items = found if isinstance(found, list) else found.tolist()
+        return Entry(key, value.item_type.name, value.count, [_sayable(item) for item in items])
+
+
 def describe_header(header: GGUFHeader, place: str) -> Description:
     return Description(
         place,
@@ -115,8 +155,11 @@ def _entry(key: str, value: Value) -> Entry:
 
 def _plain(item: Any) -> Any:
     """A value that JSON can say: no NaN or infinity, no endless text."""
-    if isinstance(item, str):
-        return item if len(item) <= CHARACTERS else f"{item[:CHARACTERS]}... ({len(item):,} characters)"
-    if isinstance(item, float) and not math.isfinite(item):
-        return str(item)
-    return item
+    if isinstance(item, str) and len(item) > CHARACTERS:
+        return f"{item[:CHARACTERS]}... ({len(item):,} characters)"
+    return _sayable(item)
+
+
+def _sayable(item: Any) -> Any:
+    """NaN and infinity as words: JSON has no numbers for them."""
+    return str(item) if isinstance(item, float) and not math.isfinite(item) else item

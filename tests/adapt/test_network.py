@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from families import make_checkpoint
+from helpers.checkpoint_families import make_checkpoint
 
 torch = pytest.importorskip("torch")
 

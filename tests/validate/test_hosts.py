@@ -72,6 +72,7 @@ CASES = [
     ("lms@0.4.21", None, {}, {}, set()),
     ("ollama", None, {}, {}, {"ollama"}),
     ("koboldcpp@1.115", None, {}, {}, set()),
+    ("llama.cpp", "--models-preset p.ini --spec-type draft-mtp", {}, {}, {"router-type", "preset-spec-type"}),
 ]
 
 
@@ -112,6 +113,7 @@ NAMES = [
     ("-hf owner/repo:Q8_0", "mtp-x.gguf", set()),
     ("-hf owner/repo:Q8_0", "x-Q8_0-MTP.gguf", {"drafter-as-main"}),
     ("--models-dir models", "x-assistant-Q8_0.gguf", {"drafter-as-main"}),
+    ("--models-dir models", "mtp-x.gguf", {"router-folder"}),
     ("-hf o/r --spec-type draft-mtp", "mtp-x.gguf", set()),
     ("-hf o/r --spec-type draft-mtp", "MTP/mtp-x.gguf", {"drafter-not-found"}),
     ("-hf o/r --spec-type draft-mtp", "x-MTP.gguf", {"drafter-not-found", "drafter-as-main"}),

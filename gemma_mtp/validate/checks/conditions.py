@@ -100,4 +100,4 @@ def is_hidden(pair: Pair, _: Host) -> bool:
 
 
 def plain_draft(_: Pair, host: Host) -> bool:
-    return "--model-draft" in host.settings and host.settings.get("--spec-type") != "draft-mtp"
+    return "--model-draft" in host.settings and "draft-mtp" not in host.settings.get("--spec-type", "").split(",")
