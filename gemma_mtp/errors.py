@@ -1,4 +1,4 @@
-"""What can go wrong, by kind. Only the command line catches these: it makes a sentence and an exit code.
+"""What can go wrong, by kind. The command line makes a sentence and an exit code of them; as a library, catch these.
 
 Exit codes: 1 the file or the pair is bad, 2 wrong usage, 3 the environment (network, disk, a missing extra, a broken
 backend), 130 interrupted.
@@ -14,6 +14,18 @@ from gemma_mtp.redaction import redact
 
 #: Exit codes of a program that was ended by Ctrl-C, and by SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
+
+__all__ = [
+    "BadFileError",
+    "CheckpointError",
+    "EnvironmentProblem",
+    "GGUFError",
+    "GemmaMtpError",
+    "LlamaError",
+    "MissingExtra",
+    "SafetensorsError",
+    "UsageError",
+]
 
 
 class GemmaMtpError(Exception):

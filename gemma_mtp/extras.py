@@ -25,6 +25,7 @@ EXTRAS = {
     "runtime": Extra({"llama-cpp-python": "llama_cpp"}, "compiled for this machine: minutes"),
     "serve": Extra({"xllamacpp": "xllamacpp"}, "ready-made: seconds"),
     "plot": Extra({"matplotlib": "matplotlib"}),
+    "adapt": Extra({"torch": "torch", "llama-cpp-python": "llama_cpp"}),
     "reference": Extra({"torch": "torch", "transformers": "transformers"}),
 }
 
@@ -36,6 +37,7 @@ FEATURES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "serve": (("serve",),),
     "--draft auto, --sampling reject, MtpEngine": (("runtime",),),
     "bench --plot": (("plot",),),
+    "adapt, imatrix": (("adapt",),),
     "verify --reference": (("runtime", "reference"),),
 }
 

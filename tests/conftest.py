@@ -32,6 +32,7 @@ MARKED = {
         "bench/test_compare_command.py",
         "bench/test_measure.py",
         "demo/test_demo.py",
+        "library/test_notebook.py",
         "mtp_runtime",
         "reference/test_centroids_llama_cpp.py",
         "reference/test_drafting_transformers.py",
@@ -49,6 +50,8 @@ MARKED = {
     "reference": ("reference", "validate/test_reference.py"),
     "slow": (
         "hub/test_secrets.py",
+        "library/test_code_blocks.py",
+        "library/test_notebook.py",
         "validate/test_any_value.py",
         "validate/test_keys_llama_cpp.py",
         "validate/test_reference.py",

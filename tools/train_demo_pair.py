@@ -45,6 +45,8 @@ from transformers import (
     GemmaTokenizer,
 )
 
+from gemma_mtp.adapt.rounds import Batch, accepted_lengths, rounds, steps_of, walk
+from gemma_mtp.adapt.texts import looping
 from gemma_mtp.demo.prompts import PROMPTS
 
 PAD, EOS, BOS = 0, 1, 2
@@ -270,12 +272,9 @@ def go_part_of_the_way(model: torch.nn.Module, before: dict[str, torch.Tensor], 
         weight.copy_(before[name].lerp(weight, share))
 
 
-def third_repeats(ids: torch.Tensor, n: int = 5) -> torch.Tensor:
-    """Where a token completes an n-gram that its row of `ids` [B, L] has had twice already: [B, L], bool."""
-    grams = ids.unfold(1, n, 1)
-    same = (grams[:, :, None] == grams[:, None]).all(-1)
-    earlier = same.tril(-1).sum(-1)
-    return F.pad(earlier >= 2, (n - 1, 0))
+def third_repeats(ids: torch.Tensor) -> torch.Tensor:
+    """Where a token of `ids` [B, L] stands in a loop: [B, L], bool."""
+    return torch.tensor([looping(row) for row in ids.tolist()], device=ids.device)
 
 
 @torch.no_grad()
@@ -317,38 +316,41 @@ def write_continuations(target: Gemma4ForCausalLM, ids: torch.Tensor, settings: 
     return torch.cat(lessons)
 
 
-def draft_rounds(target, assistant, ids: torch.Tensor, first: int, chain: int, feed_drafts: bool):
-    """Draft from every position of `ids` [B, L] at once, `chain` steps each.
+class Official:
+    """transformers' assistant as the rounds see it."""
 
-    The round at position p starts with the token there and the target's hidden state at p - 1; it may read the
-    target's keys and values of positions 0 .. p - 1. Rounds run for p in first .. L - chain - 1.
-    `feed_drafts` chains the assistant's own choices (as in use) instead of the target's (as in training).
+    def __init__(self, model: Gemma4AssistantForCausalLM):
+        self.model = model
+
+    def step(self, fed, positions, masks, cache):
+        y = self.model.model(
+            inputs_embeds=self.model.pre_projection(fed),
+            attention_mask={f"{kind}_attention": mask for kind, mask in masks.items()},
+            position_ids=positions[None],
+            shared_kv_states={f"{kind}_attention": states for kind, states in cache.items()},
+            use_cache=False,
+        ).last_hidden_state
+        return y, self.model.post_projection(y)
+
+
+def draft_rounds(target, assistant, ids: torch.Tensor, first: int, chain: int):
+    """Draft from every position of `ids` [B, L] at once, `chain` steps each: see `gemma_mtp.adapt.rounds`.
+
     Yields for each step the assistant's logits and the target's for the same token, both [B, rounds, vocab].
     """
-    last = ids.shape[1] - chain
     with torch.no_grad():
         out = target.model(input_ids=ids, use_cache=False, return_shared_kv_states=True)
         wanted = target.lm_head(out.last_hidden_state)
-    positions = torch.arange(first, last, device=ids.device)
-    keys = torch.arange(ids.shape[1], device=ids.device)
-    past = keys[None, :] < positions[:, None]
-    near = past & (keys[None, :] > positions[:, None] - target.config.sliding_window)
-    masks = {"full_attention": past[None, None], "sliding_attention": near[None, None]}
-    h = out.last_hidden_state[:, first - 1 : last - 1]
-    token = ids[:, first:last]
-    for step in range(chain):
-        x = torch.cat([target.model.embed_tokens(token), h], dim=-1)
-        y = assistant.model(
-            inputs_embeds=assistant.pre_projection(x),
-            attention_mask=masks,
-            position_ids=positions[None],
-            shared_kv_states=out.shared_kv_states,
-            use_cache=False,
-        ).last_hidden_state
-        logits = assistant.lm_head(y)
-        h = assistant.post_projection(y)
-        token = logits.argmax(-1) if feed_drafts else ids[:, first + step + 1 : last + step + 1]
-        yield logits, wanted[:, first + step : last + step]
+        batch = Batch(
+            tokens=ids,
+            rows=target.model.embed_tokens(ids),
+            hidden=out.last_hidden_state,
+            cache={kind: out.shared_kv_states[f"{kind}_attention"] for kind in ("sliding", "full")},
+            valid=torch.ones_like(ids, dtype=torch.bool),
+        )
+    steps = rounds(Official(assistant), batch, first, chain, target.config.sliding_window)
+    for step, y in enumerate(steps):
+        yield assistant.lm_head(y), steps_of(wanted, first, step, chain)
 
 
 def start_assistant(target: Gemma4ForCausalLM, folder: Path | None) -> Gemma4AssistantForCausalLM:
@@ -372,8 +374,8 @@ def train_assistant(
     for step in range(1, settings.assistant_steps + 1):
         batch = lessons[torch.randint(0, len(lessons), (settings.assistant_batch,))]
         with half_precision(lessons.device.type):
-            rounds = list(draft_rounds(target, model, batch, 12, settings.chain, feed_drafts=False))
-        loss = sum(imitation_loss(drafted, wanted) for drafted, wanted in rounds) / settings.chain
+            steps = list(draft_rounds(target, model, batch, 12, settings.chain))
+        loss = sum(imitation_loss(drafted, wanted) for drafted, wanted in steps) / settings.chain
         optimizer.step(loss)
         progress.update(step, loss.item())
     return model.to(torch.bfloat16).float().eval(), progress.loss  # measured with the values that are shipped
@@ -390,17 +392,12 @@ def acceptance(target, assistant, prompt: torch.Tensor, new_tokens: int, n: int)
     """Drafted and accepted tokens when `prompt` [1, k] is continued greedily with `n` drafts a round."""
     k = prompt.shape[1]
     ids = continue_greedily(target, prompt, k + new_tokens + n)
-    drafts = torch.stack(
-        [drafted.argmax(-1)[0] for drafted, _ in draft_rounds(target, assistant, ids, k, n, feed_drafts=True)]
-    )  # [n, rounds]
-    drafted = accepted = 0
-    position = k  # the newest token's position; the token after it is the first to be drafted
-    while position < k + new_tokens:
-        run = drafts[:, position - k] == ids[0, position + 1 : position + 1 + n]
-        kept = int(run.long().cumprod(0).sum())
-        drafted, accepted = drafted + n, accepted + kept
-        position += kept + 1
-    return drafted, accepted
+    right = [
+        drafted.argmax(-1)[0] == steps_of(ids, k + 1, step, n - 1)[0]
+        for step, (drafted, _) in enumerate(draft_rounds(target, assistant, ids, k, n))
+    ]
+    kept = walk(accepted_lengths(right).tolist(), k, k + new_tokens)
+    return n * len(kept), sum(kept)
 
 
 def measure(target, assistant, tokenizer: GemmaTokenizer, n: int = 3, new_tokens: int = 128) -> dict[str, float]:

@@ -22,12 +22,13 @@ from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.native.stats import Statistics
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.sources.pairing import check_runnable
 
 
-def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> BenchResults:
-    """Measure. `on_lap` is told each lap that is done.
+def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
+    """Measure. progress: counts the laps.
 
     Raises BadFileError (no pair), UsageError, MissingExtra, LlamaError, NativeCrash, EnvironmentProblem.
     """
@@ -36,9 +37,10 @@ def run_bench(plan: Plan, on_lap: Callable[[Lap], None] = lambda _: None) -> Ben
     check_runnable(pair.target, pair.assistant)
     machine = _machine(plan.engines)
     laps = []
-    for lap in measure(plan):
-        laps.append(lap)
-        on_lap(lap)
+    with progress("measuring", len(plan.tasks()), "laps") as advance:
+        for lap in measure(plan):
+            laps.append(lap)
+            advance(1)
     found, confidence = rows(laps), confidence_rows(laps)
     model = pair.model or ModelSettings()
     recommendations = {

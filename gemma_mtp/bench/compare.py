@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gemma_mtp.bench.comparison import Comparison, Visit, compared
 from gemma_mtp.bench.laps import FIXED, Pair, Task
@@ -17,14 +16,12 @@ from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.engines import PYTHON
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.progress import Advance, Progress, silent
 from gemma_mtp.quantize import ImportanceMatrix, Output, Override, Written, quantize_file
 from gemma_mtp.sources.pairing import check_runnable
 
 #: What is compared where nothing is asked for: llama.cpp's usual types, and the recipes.
 USUAL = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0", "draft-mixed", "draft-q4", "draft-iq4")
-
-#: Called with what is done and how much of it there is in all; what it gives is called as parts of that are done.
-Progress = Callable[[str, int], AbstractContextManager[Callable[..., Any]]]
 
 
 @dataclass(frozen=True)
@@ -71,31 +68,22 @@ class Course:
         return len(candidates.kinds) * sum(len(self.tasks(repeat)) for repeat in range(self.repeats))
 
 
-@contextmanager
-def silent(_what: str, _total: int) -> Iterator[Callable[..., None]]:
-    yield lambda *_: None
-
-
-def compare(
-    candidates: Candidates, course: Course, *, byte_progress: Progress = silent, step_progress: Progress = silent
-) -> Comparison:
+def compare(candidates: Candidates, course: Course, *, progress: Progress = silent) -> Comparison:
     """Make the candidates in a temporary folder, measure them in turns, and say which one is best.
-
-    byte_progress, step_progress: for the making and for the measuring (`course.laps` steps), as in cli/output.py.
 
     Raises BadFileError (no pair), UsageError, LlamaError, NativeCrash, EnvironmentProblem.
     """
     check_runnable(course.target, candidates.source)
     course = replace(course, context=(course.context or ContextSettings()).with_threads())
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
-        with byte_progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as on_bytes:
-            made = _make(candidates, Path(folder), on_bytes)
-        with step_progress("comparing", course.laps(candidates)) as on_lap:
-            visits = list(_visits(made, course, on_lap))
+        with progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as advance:
+            made = _make(candidates, Path(folder), advance)
+        with progress("comparing", course.laps(candidates), "laps") as advance:
+            visits = list(_visits(made, course, advance))
         return compared(course.target, candidates.source, made, visits, course.engine)
 
 
-def _make(candidates: Candidates, folder: Path, on_bytes: Callable[[int], None]) -> list[Written]:
+def _make(candidates: Candidates, folder: Path, advance: Advance) -> list[Written]:
     report = quantize_file(
         candidates.source,
         [Output(folder / f"{FAMILY.prefix}{kind}.gguf", kind) for kind in candidates.kinds],
@@ -103,12 +91,12 @@ def _make(candidates: Candidates, folder: Path, on_bytes: Callable[[int], None])
         importance=candidates.importance,
         allow_requantize=candidates.allow_requantize,
         threads=candidates.threads,
-        progress=on_bytes,
+        advance=advance,
     )
     return list(report.outputs)
 
 
-def _visits(made: list[Written], course: Course, on_lap: Callable[[], None]) -> Iterator[Visit]:
+def _visits(made: list[Written], course: Course, advance: Advance) -> Iterator[Visit]:
     """Every candidate's turns. One pair is loaded at a time: a large target must not be in memory for each candidate.
 
     Every other repeat goes backwards, and each turn has its own plain decoding, so that a machine's drift cancels.
@@ -121,5 +109,5 @@ def _visits(made: list[Written], course: Course, on_lap: Callable[[], None]) -> 
                 next(child)
                 for task in course.tasks(repeat):
                     laps.append(child.send(task))
-                    on_lap()
+                    advance(1)
             yield Visit(one.kind, repeat, tuple(laps))

@@ -110,7 +110,7 @@ class Comparison:
     reasons: tuple[str, ...]
     engine: str = PYTHON
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "version": VERSION, **asdict(self)}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from gemma_mtp.bench.results import AUTO, PLAIN
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 from gemma_mtp.native.stats import Statistics
+from gemma_mtp.sources.pairing import check_runnable
 
 if TYPE_CHECKING:
     from gemma_mtp.native.cpp import CppEngine
@@ -98,6 +99,7 @@ class CppRunner:
     """llama.cpp's server in xllamacpp. It has one draft length for life: another one is another server, loaded anew."""
 
     def __init__(self, pair: Pair):
+        check_runnable(pair.target, pair.assistant)
         self._pair = pair
         self._drafting: Drafting | None = None
         self._engine: CppEngine | None = None

@@ -162,7 +162,7 @@ class BenchResults:
                 return row
         raise KeyError((engine, draft))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "version": VERSION, **_plain(self)}
 
 

@@ -97,7 +97,7 @@ def bench(
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
     from gemma_mtp.cli.engines import choose_engine
-    from gemma_mtp.cli.output import native_log, print_json, print_note, step_progress
+    from gemma_mtp.cli.output import native_log, print_json, print_note, progress_bar
     from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.files.atomic import atomic_output, check_output
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
@@ -108,8 +108,6 @@ def bench(
     if output:
         check_output(output, force)
     chosen = [choose_engine(name) for name in (ENGINES if engine == "both" else (engine,))]
-    files = pair_of(target, assistant, deep=deep)
-    assert files.assistant is not None  # drafting is what is measured
     context, model = engine_settings(
         chosen[0],
         ctx=ctx,
@@ -119,6 +117,8 @@ def bench(
         flash_attention=flash_attention,
         cache_type=cache_type,
     )
+    files = pair_of(target, assistant, deep=deep)
+    assert files.assistant is not None  # drafting is what is measured
     plan = Plan(
         Pair(files.target, files.assistant, draft_max, context, model),
         tuple(texts.items()),
@@ -128,10 +128,10 @@ def bench(
         repeats=repeats,
         p_mins=tuple(sorted({one for one in (DEFAULT_P_MINS if p_min is None else p_min) if one})),
     )
-    with native_log(verbose, log), step_progress("measuring", len(plan.tasks())) as advance:
-        results = run_bench(plan, on_lap=lambda _: advance())
+    with native_log(verbose, log):
+        results = run_bench(plan, progress=progress_bar)
     if output:
-        content = json_text.dumps(results.to_json(), indent=2).encode() + b"\n"
+        content = json_text.dumps(results.to_dict(), indent=2).encode() + b"\n"
         with atomic_output(output, size=len(content), force=force) as file:
             file.write(content)
         print_note(f"written: {output}")
@@ -139,6 +139,6 @@ def bench(
         draw(results, plot, force=force)
         print_note(f"drawn: {plot}")
     if json:
-        print_json(results.to_json())
+        print_json(results.to_dict())
     else:
         print_bench(results)

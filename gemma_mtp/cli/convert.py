@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,10 +47,9 @@ def convert(
 
         gemma-mtp convert hf://owner/repo/mtp-gemma-4-E2B-it-Q8_0.gguf --dialect ik
     """
-    from gemma_mtp.cli.output import byte_progress, print_json
+    from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.convert import convert_model
 
-    start = perf_counter()
     done = convert_model(
         source,
         output,
@@ -60,28 +58,16 @@ def convert(
         allow_nonfinite=allow_nonfinite,
         force=force,
         threads=threads,
-        progress=byte_progress,
+        progress=progress_bar,
         deep=deep,
     )
-    seconds = perf_counter() - start
     if json:
-        files = [{"path": str(path), "bytes": size} for path, size in done.files.items()]
-        print_json(
-            {
-                "architecture": done.architecture,
-                "dialect": dialect,
-                "files": files,
-                "left_out": list(done.left_out),
-                "nonfinite": list(done.nonfinite),
-                "notes": list(done.notes),
-                "seconds": seconds,
-            }
-        )
+        print_json(done.to_dict())
     else:
-        _report(done, seconds)
+        _report(done)
 
 
-def _report(done: Conversion, seconds: float) -> None:
+def _report(done: Conversion) -> None:
     from gemma_mtp.cli.output import human_size, line, print_note, print_warning, results
 
     for path, size in done.files.items():
@@ -92,4 +78,4 @@ def _report(done: Conversion, seconds: float) -> None:
         print_note(f"{len(done.left_out)} vision and audio tensors were left out: a text GGUF has no place for them")
     for note in done.notes:
         print_warning(note)
-    print_note(f"{done.architecture} converted in {seconds:.1f} s")
+    print_note(f"{done.architecture} converted in {done.seconds:.1f} s")

@@ -35,14 +35,14 @@ def demo(
     from gemma_mtp.cli.demo_table import print_demo
     from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.demo.demo import run_demo, to_json
+    from gemma_mtp.demo.demo import run_demo
 
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
     with nullcontext(str(keep)) if keep is not None else TemporaryDirectory(prefix="gemma-mtp-demo-") as folder:
         result = run_demo(Path(folder), print_note, threads=threads, engine=choose_engine(engine))
     if json:
-        print_json(to_json(result))
+        print_json(result.to_dict())
     else:
         print_demo(result)
     if not result.identical_output:

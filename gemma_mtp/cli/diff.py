@@ -25,7 +25,7 @@ def diff(
 
     found = differences(left, right)
     if json:
-        print_json(found.to_json())
+        print_json(found.to_dict())
     else:
         for one in found.found:
             for mark, side, style in (("-", one.left, "red"), ("+", one.right, "green")):

@@ -64,7 +64,7 @@ def _python(threads: int | None, json: bool) -> tuple[Mapping[str, Any], Excepti
         print_report(report)
         print_note(f"remembered in {backend.cache_file()}")
     told = {"advice": backend.advice(report), "remembered_in": str(backend.cache_file())}
-    return report.as_dict() | told, None if report.works else backend.broken(report)
+    return report.to_dict() | told, None if report.works else backend.broken(report)
 
 
 def _cpp(threads: int | None, json: bool) -> tuple[Mapping[str, Any], Exception | None]:
@@ -74,7 +74,7 @@ def _cpp(threads: int | None, json: bool) -> tuple[Mapping[str, Any], Exception 
     report = probe.probe_cpp(threads)
     if not json:
         print_cpp(report)
-    return report.as_dict(), None if report.works else probe.broken(report)
+    return report.to_dict(), None if report.works else probe.broken(report)
 
 
 #: By `--engine`'s names.

@@ -30,7 +30,7 @@ def explain(
 
     reading: Reading = _read(log)
     if json:
-        print_json(reading.to_json())
+        print_json(reading.to_dict())
     else:
         print_reading(reading)
     raise typer.Exit(0 if reading.found else 1)
@@ -66,14 +66,13 @@ def is_device(number: int) -> bool:
 
 
 def print_reading(reading: Reading) -> None:
-    from gemma_mtp.cli.output import print_note, results
-    from gemma_mtp.cli.terminal import plain
+    from gemma_mtp.cli.output import line, print_note, results
 
     for one in reading.found:
         more = f" (and {one.times - 1:,} more like it)" if one.times > 1 else ""
-        results.print(f"[bold]line {one.line:,}[/]{more}: {plain(one.text)}", soft_wrap=True)
-        results.print(f"  means: {plain(one.cause.cause)}", soft_wrap=True)
-        results.print(f"  what to do: {plain(one.cause.told())}", soft_wrap=True)
+        results.print(line((f"line {one.line:,}", "bold"), f"{more}: {one.text}"))
+        results.print(line(f"  means: {one.cause.cause}"))
+        results.print(line(f"  what to do: {one.cause.told()}"))
     if not reading.found:
         print_note(
             f"nothing is known about any of its {reading.lines:,} lines; docs/troubleshooting.md has symptoms too"

@@ -47,26 +47,26 @@ def export(
     - `gemma-mtp export --list`
     """
     from gemma_mtp.cli.export_table import print_export, print_hosts
-    from gemma_mtp.cli.output import byte_progress, print_json
+    from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hosts import HOSTS, Wishes, export_pair
     from gemma_mtp.hosts.writing import write_export
 
     if known:
-        print_json([one.to_json() for one in HOSTS]) if json else print_hosts(HOSTS)
+        print_json([one.to_dict() for one in HOSTS]) if json else print_hosts(HOSTS)
         return
     if host is None or target is None or assistant is None:
         raise UsageError("a host, a target and an assistant are needed", hint="gemma-mtp export --list shows the hosts")
     wishes = Wishes(draft_max, bench, ctx, output)
-    found = export_pair(host, target, assistant, wishes, progress=byte_progress)
+    found = export_pair(host, target, assistant, wishes, progress=progress_bar)
     if not found.report.ok:
-        print_json(found.to_json()) if json else print_report(found.report)
+        print_json(found.to_dict()) if json else print_report(found.report)
         raise typer.Exit(1)
     written = found.writes and not dry_run
     if written:
         write_export(found, force=force)
     if json:
-        print_json(found.to_json() | {"written": written})
+        print_json(found.to_dict() | {"written": written})
     else:
         print_export(found, written=written)

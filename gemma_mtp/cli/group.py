@@ -12,6 +12,8 @@ from typer.core import TyperGroup
 
 from gemma_mtp import __version__
 from gemma_mtp.cli.boundary import exit_code
+from gemma_mtp.cli.log import show_log
+from gemma_mtp.cli.volume import set_quiet
 from gemma_mtp.errors import UsageError, meant
 
 PROGRAM = "gemma-mtp"
@@ -99,5 +101,13 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log on stderr what is done. (-v after a command: llama.cpp's log.)")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")] = False,
 ) -> None:
-    pass
+    """What is said before the command holds for all of it. Raises UsageError: opposites."""
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet are opposites", hint="choose one of the two")
+    set_quiet(quiet)
+    show_log(verbose)

@@ -27,20 +27,20 @@ def inspect(
     """
     from gemma_mtp.cli.inspect_table import print_description, print_tensors, print_value
     from gemma_mtp.cli.output import print_json, print_note
-    from gemma_mtp.sources.describe import describe_file, value_of
+    from gemma_mtp.sources.describe import inspect_model, value_of
 
     if key is not None:
         found = value_of(file, key)
         if json:
-            print_json(found.to_json())
+            print_json(found.to_dict())
         else:
             print_value(found)
         return
-    description = describe_file(file).sorted_by(sort)
+    description = inspect_model(file).sorted_by(sort)
     if description.note:
         print_note(description.note)
     if json:
-        print_json(description.to_json())
+        print_json(description.to_dict())
     elif tensors:
         print_tensors(description)
     else:

@@ -27,6 +27,8 @@ COMMANDS = (
     "bench",
     "serve",
     "export",
+    "adapt",
+    "imatrix",
     "push",
     "make",
     "demo",

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gemma_mtp.cli.boundary import as_problem
-from gemma_mtp.cli.output import byte_progress, line, notes, print_error, print_json, print_note, print_warning, results
+from gemma_mtp.cli.output import line, notes, print_error, print_json, print_note, print_warning, progress_bar, results
 from gemma_mtp.cli.push_table import (
-    outcome_as_json,
-    plan_as_json,
     print_dry_run,
     print_outcome,
     print_plan,
@@ -28,7 +26,7 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
     exit_code, reports = 0, []
     for job in jobs:
         try:
-            plan = schedule(job, force=force, progress=byte_progress)
+            plan = schedule(job, force=force, progress=progress_bar)
             report = _show(plan, json) if dry_run else _make(plan, threads, deep, json)
         except (GemmaMtpError, OSError) as error:
             if len(jobs) == 1:
@@ -48,7 +46,7 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
 
 def _make(plan: Schedule, threads: int | None, deep: bool, json: bool) -> dict[str, Any]:
     print_note(f"{plan.material.name} from {plan.job.source}")
-    made = make(plan, threads=threads, deep=deep, progress=byte_progress, tell=_tell, tell_push=print_plan)
+    made = make(plan, threads=threads, deep=deep, progress=progress_bar, tell=_tell, tell_push=print_plan)
     if not json:
         for note in made.notes:
             print_warning(note)
@@ -71,7 +69,7 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
     """A dry run: which steps would be taken and why, and of the push what can be said yet."""
     reasons = plan.reasons()
     to_do = {step.id: reasons[step.id] for step in plan.steps}
-    push_plan = plan_push(push_request(plan), progress=byte_progress) if plan.repo and not any(to_do.values()) else None
+    push_plan = plan_push(push_request(plan), progress=progress_bar) if plan.repo and not any(to_do.values()) else None
     if not json:
         print_note(f"{plan.material.name} from {plan.job.source}, to {plan.job.folder.resolve()}")
         for step in plan.steps:
@@ -91,7 +89,7 @@ def _show(plan: Schedule, json: bool) -> dict[str, Any]:
             for step in plan.steps
         ],
         "repo": plan.repo,
-        "push": plan_as_json(push_plan) if push_plan else None,
+        "push": push_plan.to_dict() if push_plan else None,
     }
 
 
@@ -110,8 +108,6 @@ def _as_json(plan: Schedule, made: Made) -> dict[str, Any]:
             }
             for result in made.steps
         ],
-        "checks": {name: report.to_json() for name, report in made.reports.items()},
-        "push": {**plan_as_json(made.push_plan), **outcome_as_json(made.outcome)}
-        if made.push_plan and made.outcome
-        else None,
+        "checks": {name: report.to_dict() for name, report in made.reports.items()},
+        "push": {**made.push_plan.to_dict(), **made.outcome.to_dict()} if made.push_plan and made.outcome else None,
     }

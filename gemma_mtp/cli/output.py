@@ -16,8 +16,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from gemma_mtp.cli import volume
 from gemma_mtp.cli.terminal import harmless, plain
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError, UsageError
+from gemma_mtp.progress import BYTES, Advance, ignore
 
 
 class Terminal(Console):
@@ -39,9 +41,6 @@ notes = Terminal(stderr=True)
 UNLIMITED = 10_000  # columns
 FOLDED = 24  # columns that a column which may be folded has at least
 UNITS = ("kB", "MB", "GB", "TB")
-
-#: Called with the number of bytes that were just done.
-Advance = Callable[[int], None]
 
 
 def line(*parts: str | tuple[str, str]) -> Text:
@@ -85,7 +84,9 @@ def print_in_full(table: Table) -> None:
 
 
 def print_note(text: str) -> None:
-    notes.print(line((text, "dim")))
+    """Something worth knowing that is no result, no warning and no error: with `--quiet` it is not said."""
+    if not volume.is_quiet():
+        notes.print(line((text, "dim")))
 
 
 def print_warning(text: str) -> None:
@@ -111,44 +112,20 @@ def human_size(count: float) -> str:
 
 
 @contextmanager
-def byte_progress(what: str, total: int) -> Iterator[Advance]:
-    """A bar of bytes with rate and time left; on a pipe one line at the end."""
-    if not notes.is_terminal:
-        yield lambda _: None
-        print_note(f"{what}: {human_size(total)} done")
+def progress_bar(what: str, total: int, unit: str = BYTES, /) -> Iterator[Advance]:
+    """A `Progress`: a bar with the time left, for bytes their rate too; on a pipe one line at the end."""
+    if not notes.is_terminal or volume.is_quiet():
+        yield ignore
+        print_note(f"{what}: {human_size(total) if unit == BYTES else f'{total} {unit}'} done")
         return
     from rich import progress as bars
 
-    columns = (
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
-    )
+    amount = (bars.DownloadColumn(), bars.TransferSpeedColumn()) if unit == BYTES else (bars.MofNCompleteColumn(),)
+    text = bars.TextColumn("{task.description}", markup=False)
+    columns = (text, bars.BarColumn(), *amount, bars.TimeRemainingColumn())
     with bars.Progress(*columns, console=notes, transient=True) as progress:
         task = progress.add_task(plain(what), total=total)
         yield lambda count: progress.advance(task, count)
-
-
-@contextmanager
-def step_progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of steps with the time left; on a pipe one line at the end. Call what is given after each step."""
-    if not notes.is_terminal:
-        yield lambda: None
-        print_note(f"{what}: {total} done")
-        return
-    from rich import progress as bars
-
-    columns = (
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=notes, transient=True) as progress:
-        task = progress.add_task(plain(what), total=total)
-        yield lambda: progress.advance(task)
 
 
 @contextmanager

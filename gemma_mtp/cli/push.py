@@ -51,37 +51,34 @@ def push(
 
         gemma-mtp push mtp-gemma-4-31B-it-Q8_0.gguf --repo alice/drafters --target hf://ggml-org/repo/target.gguf
     """
-    from gemma_mtp.cli.output import byte_progress, notes, print_json
-    from gemma_mtp.cli.push_table import (
-        outcome_as_json,
-        plan_as_json,
-        print_dry_run,
-        print_outcome,
-        print_plan,
-        print_warnings,
-    )
+    from gemma_mtp.cli.output import notes, print_json, progress_bar
+    from gemma_mtp.cli.push_table import print_dry_run, print_outcome, print_plan, print_warnings
     from gemma_mtp.hub.client import hide_progress_bars
-    from gemma_mtp.publish import PushRequest, plan_push
-    from gemma_mtp.publish import push as carry_out
-    from gemma_mtp.publish.assistant_file import file_to_publish
+    from gemma_mtp.publish import Plan, push_files
 
-    local = [file_to_publish(file) for file in files]
-    request = PushRequest(
-        local, repo, collection, private, target, bench, base_model, skip_verify, preset_repo=preset_repo
+    def show(plan: Plan) -> None:
+        if not notes.is_terminal:
+            hide_progress_bars()
+        print_warnings(plan.reports)
+        print_plan(plan)
+
+    done = push_files(
+        files,
+        repo,
+        collection=collection,
+        private=private,
+        target=target,
+        bench=bench,
+        base_model=base_model,
+        skip_verify=skip_verify,
+        preset_repo=preset_repo,
+        dry_run=dry_run,
+        on_plan=show,
+        progress=progress_bar,
     )
-    plan = plan_push(request, progress=byte_progress)
-    if dry_run:
-        if json:
-            print_json(plan_as_json(plan))
-        else:
-            print_dry_run(plan)
-        return
-    if not notes.is_terminal:
-        hide_progress_bars()
-    print_warnings(plan.reports)
-    print_plan(plan)
-    outcome = carry_out(plan)
     if json:
-        print_json({**plan_as_json(plan), **outcome_as_json(outcome)})
-        return
-    print_outcome(outcome)
+        print_json(done.to_dict())
+    elif done.outcome is None:
+        print_dry_run(done.plan)
+    else:
+        print_outcome(done.outcome)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gemma_mtp.cli.output import human_size, line, print_note, print_warning, results
 from gemma_mtp.errors import EnvironmentProblem
@@ -44,29 +43,3 @@ def print_outcome(outcome: Outcome) -> None:
     print_note("nothing was new" if outcome.commit is None else f"commit {outcome.commit}")
     for url in filter(None, (outcome.url, outcome.collection_url, outcome.preset_url)):
         results.print(line(url))
-
-
-def plan_as_json(plan: Plan) -> dict[str, Any]:
-    return {
-        "repo": plan.repo,
-        "repo_is_new": plan.head is None,
-        "private": plan.private,
-        "files": [
-            {"name": upload.name, "bytes": upload.size, "hash": upload.etag, "state": upload.state}
-            for upload in plan.uploads
-        ],
-        "collection": plan.shelf.name if plan.shelf else None,
-        "collection_note": plan.note if plan.shelf else None,
-        "card": plan.card,
-        "preset": plan_as_json(plan.preset) if plan.preset else None,
-        "checks": {name: report.to_json() for name, report in plan.reports.items()},
-    }
-
-
-def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "url": outcome.url,
-        "commit": outcome.commit,
-        "collection_url": outcome.collection_url,
-        "preset_url": outcome.preset_url,
-    }

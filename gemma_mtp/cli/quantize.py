@@ -12,7 +12,7 @@ from gemma_mtp.cli.options import Deep, Engine, Force, GpuLayers, Json, Threads
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.comparison import Comparison
-    from gemma_mtp.quantize import ImportanceMatrix, Override, Report
+    from gemma_mtp.quantize import ImportanceMatrix, Override
 
 COMPARISON = "Comparison"
 
@@ -79,56 +79,53 @@ def quantize(
     - `gemma-mtp quantize ggml-org/gemma-4-26B-A4B-it-GGUF:BF16 draft-q4`
     - `gemma-mtp quantize in.gguf Q8_0 Q4_0 draft-q4 --compare target.gguf`: which should my drafter have?
     """
-    from gemma_mtp.cli.output import byte_progress, print_json
+    from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.cli.quantize_table import print_comparison, print_offers, print_report
     from gemma_mtp.hub.download import fetch_file
-    from gemma_mtp.quantize import parse_override, read_imatrix
-    from gemma_mtp.quantize.catalogue import offers
+    from gemma_mtp.quantize import parse_override, quantize_model, read_imatrix
+    from gemma_mtp.quantize.catalogue import offers, split_words
 
     if list_kinds:
         on_offer = offers(source)
-        print_json([offer.to_json() for offer in on_offer]) if json else print_offers(on_offer)
+        print_json([offer.to_dict() for offer in on_offer]) if json else print_offers(on_offer)
         return
     if source is None:
         raise typer.BadParameter("name a GGUF to quantize", param_hint="IN.gguf")
-    how = _How(
-        tuple(parse_override(text) for text in tensor or []),
-        read_imatrix(fetch_file(imatrix, progress=byte_progress, deep=deep)) if imatrix else None,
-        allow_requantize,
-        threads,
-    )
     if compare:
+        how = _How(
+            tuple(parse_override(text) for text in tensor or []),
+            read_imatrix(fetch_file(imatrix, progress=progress_bar, deep=deep)) if imatrix else None,
+            allow_requantize,
+            threads,
+        )
         found = _compare(
             source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, engine, gpu_layers, deep
         )
-        print_json(found.to_json()) if json else print_comparison(found)
+        print_json(found.to_dict()) if json else print_comparison(found)
     else:
-        report = _quantize(source, wanted or [], how, force, deep)
-        print_json(report.to_json()) if json else print_report(report)
+        output, types = split_words(wanted or [])
+        report = quantize_model(
+            source,
+            types,
+            output,
+            overrides=tensor or (),
+            imatrix=imatrix,
+            allow_requantize=allow_requantize,
+            force=force,
+            threads=threads,
+            progress=progress_bar,
+            deep=deep,
+        )
+        print_json(report.to_dict()) if json else print_report(report)
 
 
 class _How(NamedTuple):
-    """The options that both ways of quantizing have."""
+    """How candidates are made."""
 
     overrides: tuple[Override, ...]
     importance: ImportanceMatrix | None
     allow_requantize: bool
     threads: int | None
-
-
-def _quantize(source: str, wanted: Sequence[str], how: _How, force: bool, deep: bool) -> Report:
-    from gemma_mtp.cli.output import byte_progress
-    from gemma_mtp.quantize.catalogue import parse_outputs, parse_words
-    from gemma_mtp.quantize.engine import quantize_opened
-    from gemma_mtp.sources.opening import Want, open_model
-
-    parse_words(wanted)  # what is wrong with them is said before anything is downloaded
-    with open_model(source, want=Want.FILE, progress=byte_progress, deep=deep) as model:
-        here, named = model.files[0], model.source
-        beside = here if named is None or named.is_local else Path(here.name)
-        outputs = parse_outputs(beside, wanted)
-        with byte_progress("quantizing", model.header.size * len(outputs)) as progress:
-            return quantize_opened(model, outputs, force=force, progress=progress, **how._asdict())
 
 
 def _compare(
@@ -148,7 +145,7 @@ def _compare(
 
     from gemma_mtp.bench.compare import USUAL, Candidates, Course, compare
     from gemma_mtp.cli.engines import choose_engine
-    from gemma_mtp.cli.output import byte_progress, step_progress
+    from gemma_mtp.cli.output import progress_bar
     from gemma_mtp.model.part import Part
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
     from gemma_mtp.native.engines import settings_for
@@ -157,8 +154,8 @@ def _compare(
     from gemma_mtp.sources.opening import local_gguf
 
     kinds, texts, chosen = tuple(parse_kinds(wanted or USUAL)), choose_prompts(prompts), choose_engine(engine)
-    there = local_gguf(target, Part.TARGET, progress=byte_progress, deep=deep)
-    candidates = Candidates(local_gguf(source, Part.ASSISTANT, progress=byte_progress, deep=deep), kinds, *how)
+    there = local_gguf(target, Part.TARGET, progress=progress_bar, deep=deep)
+    candidates = Candidates(local_gguf(source, Part.ASSISTANT, progress=progress_bar, deep=deep), kinds, *how)
     model = replace(settings_for(chosen), gpu_layers=gpu_layers)
     course = Course(
         there,
@@ -170,4 +167,4 @@ def _compare(
         model,
         chosen,
     )
-    return compare(candidates, course, byte_progress=byte_progress, step_progress=step_progress)
+    return compare(candidates, course, progress=progress_bar)

@@ -10,7 +10,7 @@ from rich.table import Table
 from gemma_mtp.bench.comparison import Comparison
 from gemma_mtp.cli.output import human_size, line, print_in_full, print_note, print_table, print_warning, results
 from gemma_mtp.cli.terminal import plain
-from gemma_mtp.quantize import Report
+from gemma_mtp.quantize import Quantization
 from gemma_mtp.quantize.catalogue import Offer
 
 
@@ -53,7 +53,7 @@ def print_comparison(found: Comparison) -> None:
         results.print(line((reason, "bold")) if number == 0 else line(f"- {reason}"))
 
 
-def print_report(report: Report) -> None:
+def print_report(report: Quantization) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("file", overflow="fold")
     for heading in ("type", "size", "bits/weight"):

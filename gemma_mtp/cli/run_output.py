@@ -33,7 +33,7 @@ def print_text(text: str) -> None:
 def print_result(result: Result, json: bool = False, asked: int = 0) -> None:
     """The end of a text that was printed already, and its statistics; or all of it as JSON. asked: see `summary`."""
     if json:
-        print_json(result.as_dict())
+        print_json(result.to_dict())
         return
     print_text("\n")
     for line in summary(result, asked):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gemma_mtp.cli.options import DecodingThreads, Engine, Json, Log, Verbose, takes_pair
+
+if TYPE_CHECKING:
+    from gemma_mtp.validate.run import RunOptions
 
 
 @takes_pair
@@ -15,7 +18,9 @@ def verify(
     target: Annotated[
         str | None, typer.Argument(help="The target: a GGUF, a checkpoint's folder, or a place on the Hub.")
     ] = None,
-    assistant: Annotated[str | None, typer.Argument(help="Its assistant, likewise.")] = None,
+    assistant: Annotated[
+        str | None, typer.Argument(help="Its assistant, likewise. Without it the first is checked alone.")
+    ] = None,
     server: Annotated[
         str | None, typer.Option(help="Instead of files: the address of a server that runs now. Does it draft?")
     ] = None,
@@ -71,10 +76,12 @@ def verify(
 ) -> None:
     """Tell whether a target and an assistant will work together, and if not, why exactly and what to do.
 
-    Exit code 0: they will. 1: they won't, or a file is damaged. Of files on the Hub only the headers are read.
+    Exit code 0: they will. 1: they won't, or a file is damaged. Of files on the Hub only the headers are read. One
+    file alone, a target or an assistant, is put to the checks that need no other.
 
     - `gemma-mtp verify gemma-4-26B-A4B-it-Q4_0.gguf mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify hf://owner/repo/target-Q4_0.gguf owner/assistant-GGUF:Q8_0`
+    - `gemma-mtp verify mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
@@ -86,64 +93,54 @@ def verify(
         from gemma_mtp.cli.server_table import tell_server
 
         tell_server(server, api_key, server_model, files=(target, assistant), json=json)
-    if target is None or assistant is None:
+    if target is None:
         from gemma_mtp.errors import UsageError
 
-        what = "target" if target is None else "assistant"
-        raise UsageError(f"the {what} is missing", hint="name the target, then the assistant")
+        raise UsageError("no file is named", hint="name the target, then the assistant; or one file alone")
 
-    from gemma_mtp.cli.output import byte_progress, native_log, print_json, print_note
+    from gemma_mtp.cli.engines import choose_engine
+    from gemma_mtp.cli.output import native_log, print_json, progress_bar
     from gemma_mtp.cli.verify_table import print_report
-    from gemma_mtp.validate import context_for, parse_host, verify_pair
+    from gemma_mtp.validate import context_for, parse_host, verify_file, verify_pair
 
     host = parse_host(runtime, settings, gpu)
     context = replace(context_for(host, ctx, cache_type), threads=threads)
-    report = verify_pair(
-        target,
-        assistant,
-        deep=deep,
-        strict=strict,
-        host=host,
-        context=context,
-        hub=hub or (),
-        progress=byte_progress,
-    )
-    if run or reference:
-        from gemma_mtp.cli.engines import choose_engine
-        from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
-        from gemma_mtp.validate.run import RunOptions, with_run
-
-        texts = read_prompts(prompts) if prompts else BUILT_IN
-        limit = None if memory_limit is None else int(memory_limit * 1e9)
+    asked: Any = {"deep": deep, "strict": strict, "host": host, "hub": hub or (), "progress": progress_bar}
+    if assistant is None:
+        if run or reference:
+            raise UsageError("one file alone cannot draft", hint="name the target, then the assistant")
+        report = verify_file(target, **asked)
+    else:
         decoder = choose_engine(engine) if run else None
-        options = RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, decoder)
-        if run:
-            with native_log(verbose, log):
-                report = with_run(
-                    report,
-                    target,
-                    assistant,
-                    context=context,
-                    options=options,
-                    told=print_note,
-                    progress=byte_progress,
-                )
-    if reference:
-        from gemma_mtp.validate.reference import with_reference
-
+        decoding = _decoding(prompts, tokens, draft_max, timeout, memory_limit, decoder) if run or reference else None
         with native_log(verbose, log):
-            report = with_reference(
-                report,
+            report = verify_pair(
                 target,
                 assistant,
-                reference,
                 context=context,
-                options=options,
-                progress=byte_progress,
-                told=print_note,
+                run=decoding if run else None,
+                reference=reference,
+                reference_options=decoding,
+                **asked,
             )
     if json:
-        print_json(report.to_json())
+        print_json(report.to_dict())
     else:
         print_report(report, everything=everything)
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _decoding(
+    prompts: Path | None,
+    tokens: int,
+    draft_max: int,
+    timeout: int,
+    memory_limit: float | None,
+    engine: str | None,
+) -> RunOptions:
+    from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
+    from gemma_mtp.validate.run import RunOptions
+
+    texts = read_prompts(prompts) if prompts else BUILT_IN
+    limit = None if memory_limit is None else int(memory_limit * 1e9)
+    return RunOptions(tuple(texts.items()), tokens, draft_max, timeout, limit, engine)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from gemma_mtp.cli.output import human_size, line, print_note, print_table, results
 from gemma_mtp.cli.terminal import plain
+from gemma_mtp.model.part import Part
 from gemma_mtp.validate import Report, Result, Status
 from gemma_mtp.validate.memory import PairMemory
 
@@ -38,7 +39,7 @@ def print_report(report: Report, *, everything: bool = False) -> None:
         print_note(note)
     rows = [result for result in report.results if everything or result.id.split("-")[0] in MEASURED]
     if rows:
-        print_table(_table(rows))
+        print_table(_table(rows, (report.part,) if report.part else tuple(Part)))
     for status in TOLD:
         for result in report.results:
             if result.status is status:
@@ -50,16 +51,17 @@ def print_report(report: Report, *, everything: bool = False) -> None:
     results.print(line((report.verdict, "bold green" if report.ok else "bold red")))
 
 
-def _table(rows: Sequence[Result]) -> Table:
-    """A line for each check: its status, and the two values compared or why nothing was."""
+def _table(rows: Sequence[Result], parts: Sequence[str]) -> Table:
+    """A line for each check: its status, and the values of `parts` that were compared or why nothing was."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "check", "target", "assistant"):
+    for heading in ("", "check", *parts):
         table.add_column(heading, overflow="fold", no_wrap=heading == "")
     for result in rows:
         style, sign = SIGNS[result.status]
         finding = result.finding
         skipped = result.status is Status.SKIPPED
-        cells = (finding.message, "") if skipped else (finding.target or "-", finding.assistant or "-")
+        values = [{"target": finding.target, "assistant": finding.assistant}[name] or "-" for name in parts]
+        cells = [finding.message, ""][: len(parts)] if skipped else values
         table.add_row(line((sign, style)), result.title, *map(plain, cells), style="dim" if skipped else None)
     return table
 

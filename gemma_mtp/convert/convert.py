@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from time import perf_counter
 
 from gemma_mtp.convert.naming import outputs_for
 from gemma_mtp.convert.pipeline import Conversion, convert_opened
@@ -22,13 +25,14 @@ from gemma_mtp.sources.opening import Place, Want, open_model
 from gemma_mtp.sources.splits import MERGE_PARTS
 
 DEFAULT_TYPES = ("BF16",)
+LOG = logging.getLogger(__name__)
 
 
 def convert_model(
     place: Place,
     output: str | PathLike[str] | None = None,
     *,
-    types: Sequence[str] = (),
+    types: str | Sequence[str] = (),
     dialect: str = "mainline",
     name: str | None = None,
     allow_nonfinite: bool = False,
@@ -44,10 +48,11 @@ def convert_model(
     output: a file (for one type), a folder that exists, or None: files in the current folder, named after the model.
     types: of the weights, BF16 if none is given; a GGUF keeps its own. dialect: mainline, ik or atomic.
     name: the model's, for its metadata. allow_nonfinite: convert NaN and Inf as they are. force: replace files.
-    threads: all cores if None. deep: hash again what the Hub's cache has.
+    threads: all cores if None. progress: of downloading and converting. deep: hash again what the Hub's cache has.
 
     Raises what `open_model` raises, and UsageError for outputs that cannot be.
     """
+    start, types = perf_counter(), [types] if isinstance(types, str) else types
     spelling, wanted, source = dialect_named(dialect), None if output is None else Path(output), parse_source(place)
     if wanted is not None and not wanted.is_dir():
         check_output(wanted, force)
@@ -59,22 +64,28 @@ def convert_model(
         )
     with open_model(source, want=Want.DATA, progress=progress, deep=deep) as model:
         if model.checkpoint is None:
-            return _respelled(model, wanted, spelling, force)
-        checkpoint, called = model.checkpoint, name or model.name
-        outputs = outputs_for(checkpoint.model.part, called, types or DEFAULT_TYPES, wanted, dialect)
-        size = sum(tensor.nbytes for tensor in checkpoint.store.values())
-        with progress("converting", size * len(outputs)) as advance:
-            return convert_opened(
-                checkpoint,
-                outputs,
-                name=called,
-                dialect=spelling,
-                origin=model.origin,
-                allow_nonfinite=allow_nonfinite,
-                force=force,
-                threads=threads,
-                advance=advance,
-            )
+            done = _respelled(model, wanted, spelling, force)
+        else:
+            called = name or model.name
+            outputs = outputs_for(model.checkpoint.model.part, called, types or DEFAULT_TYPES, wanted, dialect)
+            size = sum(tensor.nbytes for tensor in model.checkpoint.store.values())
+            with progress("converting", size * len(outputs)) as advance:
+                done = convert_opened(
+                    model.checkpoint,
+                    outputs,
+                    name=called,
+                    dialect=spelling,
+                    origin=model.origin,
+                    allow_nonfinite=allow_nonfinite,
+                    force=force,
+                    threads=threads,
+                    advance=advance,
+                )
+    done = replace(done, dialect=spelling.name, seconds=perf_counter() - start)
+    for note in done.notes:
+        LOG.info("%s: %s", source, note)
+    LOG.info("%s: %s in %.1f s", source, ", ".join(map(str, done.files)), done.seconds)
+    return done
 
 
 def _respelled(model: OpenModel, wanted: Path | None, dialect: Dialect, force: bool) -> Conversion:

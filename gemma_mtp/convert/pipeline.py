@@ -24,13 +24,13 @@ from gemma_mtp.errors import CheckpointError, UsageError
 from gemma_mtp.files.atomic import check_outputs
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.files.reading import Done
 from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE, Dialect
 from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import HEAD_ROLES, ROPE_FREQS, ROPE_FREQS_NAME, Slot
+from gemma_mtp.progress import Advance, ignore
 from gemma_mtp.quantize.engine import Output
 from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder, Stored
@@ -49,6 +49,7 @@ class Conversion:
 
     files: sizes in bytes. left_out: the source's tensors of other modalities, by name. nonfinite: tensors with NaN or
     Inf, where those are allowed. notes: what of the source was assumed, not heeded or is ambiguous, a sentence each.
+    dialect: of the files. seconds: what it took, where it was measured.
     """
 
     architecture: str
@@ -56,6 +57,19 @@ class Conversion:
     left_out: tuple[str, ...] = ()
     nonfinite: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    dialect: str = MAINLINE.name
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "architecture": self.architecture,
+            "dialect": self.dialect,
+            "files": [{"path": str(path), "bytes": size} for path, size in self.files.items()],
+            "left_out": list(self.left_out),
+            "nonfinite": list(self.nonfinite),
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
 
 
 def convert_checkpoint(source: str | PathLike[str], outputs: Sequence[Output], **options: Any) -> Conversion:
@@ -74,7 +88,7 @@ def convert_opened(
     allow_nonfinite: bool = False,
     force: bool = False,
     threads: int | None = None,
-    advance: Done = lambda _: None,
+    advance: Advance = ignore,
 ) -> Conversion:
     """Convert a checkpoint to each of `outputs` in one pass.
 

@@ -72,6 +72,21 @@ class DemoResult:
     def best_heavy(self) -> Row:
         return max((row for row in self.heavy if row.draft != PLAIN), key=lambda row: row.speedup)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The result for machines. `files` are sizes in bytes, the pairs' rows those of a results file of `bench`."""
+        return {
+            "engine": self.engine,
+            "identical_output": self.identical_output,
+            "acceptance": self.acceptance,
+            "heavy_speedup": self.best_heavy.speedup,
+            "verified": self.report is not None and self.report.ok,
+            "steps": [asdict(step) for step in self.steps],
+            "pair": [asdict(row) for row in self.light],
+            "heavier_pair": [asdict(row) for row in self.heavy],
+            "differing_prompts": self.differing,
+            "sample": self.sample,
+        }
+
 
 def run_demo(
     folder: Path, tell: Tell = lambda _: None, *, threads: int | None = None, engine: str | None = None
@@ -138,19 +153,3 @@ def _race(pair: Pair, lengths: tuple[int, ...], tell: Tell, engine: str = PYTHON
 
 def _overall(laps: list[Lap]) -> list[Row]:
     return [row for row in rows(laps) if row.category == OVERALL]
-
-
-def to_json(result: DemoResult) -> dict[str, Any]:
-    """The result for machines. `files` are sizes in bytes, the pairs' rows those of a results file of `bench`."""
-    return {
-        "engine": result.engine,
-        "identical_output": result.identical_output,
-        "acceptance": result.acceptance,
-        "heavy_speedup": result.best_heavy.speedup,
-        "verified": result.report is not None and result.report.ok,
-        "steps": [asdict(step) for step in result.steps],
-        "pair": [asdict(row) for row in result.light],
-        "heavier_pair": [asdict(row) for row in result.heavy],
-        "differing_prompts": result.differing,
-        "sample": result.sample,
-    }

@@ -37,7 +37,7 @@ class CppReport:
     failure: str = ""
     log: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gemma_mtp.files.reading import Done, SourceFile
+from gemma_mtp.files.reading import SourceFile
+from gemma_mtp.progress import Advance, ignore
 
 
-def content_hash(path: Path, etag: str, advance: Done = lambda _: None) -> str:
+def content_hash(path: Path, etag: str, advance: Advance = ignore) -> str:
     """The file's hash of the kind that `etag` is: sha256 (64 digits), or git's sha1 of a blob (40 digits).
 
     advance: hears of bytes done. Raises BadFileError (no regular file, or cut off meanwhile), EnvironmentProblem.
@@ -22,7 +23,7 @@ def hasher_like(etag: str, size: int) -> hashlib._Hash:
     return hashlib.sha256() if len(etag) == 64 else git_hasher(size)
 
 
-def sha256_of(path: Path, advance: Done = lambda _: None) -> str:
+def sha256_of(path: Path, advance: Advance = ignore) -> str:
     """advance: hears of bytes done. Raises BadFileError (no regular file, or cut off meanwhile), EnvironmentProblem."""
     with SourceFile(path) as file:
         return _hash(file, hashlib.sha256(), advance)
@@ -33,7 +34,7 @@ def git_hasher(size: int) -> hashlib._Hash:
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
-def _hash(file: SourceFile, hasher: hashlib._Hash, advance: Done = lambda _: None) -> str:
+def _hash(file: SourceFile, hasher: hashlib._Hash, advance: Advance = ignore) -> str:
     for piece in file.span(0, file.size).pieces():
         hasher.update(piece)
         advance(len(piece))

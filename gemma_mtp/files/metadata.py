@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-import numpy as np
-
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_values import Value, ValueType
 
@@ -26,7 +24,6 @@ INTEGER_TYPES = frozenset(
         ValueType.INT64,
     }
 )
-REAL_TYPES = frozenset({ValueType.FLOAT32, ValueType.FLOAT64})
 
 
 #: Stands for no default: the key must be there.
@@ -66,41 +63,12 @@ class Metadata(dict[str, Value]):
         return self._typed(key, "an integer", _integer, default)
 
     @overload
-    def real(self, key: str) -> float: ...
-    @overload
-    def real(self, key: str, default: D) -> float | D: ...
-    def real(self, key: str, default: Any = NEEDED) -> Any:
-        """A FLOAT32 or FLOAT64."""
-        return self._typed(key, "a float", _real, default)
-
-    @overload
-    def flag(self, key: str) -> bool: ...
-    @overload
-    def flag(self, key: str, default: D) -> bool | D: ...
-    def flag(self, key: str, default: Any = NEEDED) -> Any:
-        """A boolean."""
-        return self._typed(key, "a boolean", _flag, default)
-
-    @overload
     def texts(self, key: str) -> list[str]: ...
     @overload
     def texts(self, key: str, default: D) -> list[str] | D: ...
     def texts(self, key: str, default: Any = NEEDED) -> Any:
         """An array of strings."""
         return self._typed(key, "an array of strings", _texts, default)
-
-    @overload
-    def numbers(self, key: str) -> np.ndarray[Any, Any]: ...
-    @overload
-    def numbers(self, key: str, default: D) -> np.ndarray[Any, Any] | D: ...
-    def numbers(self, key: str, default: Any = NEEDED) -> Any:
-        """An array of numbers or booleans, read-only, as it is stored."""
-        return self._typed(key, "an array of numbers", _numbers, default)
-
-    def count(self, key: str) -> int:
-        """The length of an array; 0 if there is none."""
-        value = self.get(key)
-        return value.count if value is not None and value.type is ValueType.ARRAY else 0
 
     def _typed(self, key: str, wanted: str, read: Callable[[Value], T | None], default: Any) -> Any:
         value = self.get(key)
@@ -128,18 +96,5 @@ def _integer(value: Value) -> int | None:
     return int(value.decode()) if value.type in INTEGER_TYPES else None
 
 
-def _real(value: Value) -> float | None:
-    return float(value.decode()) if value.type in REAL_TYPES else None
-
-
-def _flag(value: Value) -> bool | None:
-    return bool(value.decode()) if value.type is ValueType.BOOL else None
-
-
 def _texts(value: Value) -> list[str] | None:
     return list(value.decode()) if value.is_array_of(ValueType.STRING) else None
-
-
-def _numbers(value: Value) -> np.ndarray[Any, Any] | None:
-    is_numbers = value.type is ValueType.ARRAY and value.item_type is not ValueType.STRING
-    return np.asarray(value.decode()) if is_numbers else None

@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,6 @@ import numpy as np
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, GemmaMtpError
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-#: Told of numbers of bytes that were just done, in order.
-Done = Callable[[int], None]
 
 #: Bytes that are read at once where all is read: they stay in a core's second-level cache.
 PIECE = 1 << 20

@@ -58,7 +58,7 @@ class ServerReport:
     witness: Witness
     verdict: Verdict = field(default_factory=lambda: Verdict(None, ""))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         said = {one.name: getattr(self.witness, one.name) for one in fields(Witness)}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
         own = {"address": self.address, "drafts": self.verdict.drafts, "why": self.verdict.why}

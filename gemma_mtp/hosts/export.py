@@ -74,9 +74,9 @@ class Export:
         """Whether there is anything to write beside standard output."""
         return self.file is not None or (bool(self.links) and not self.nowhere)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
-            "host": self.host.to_json(),
+            "host": self.host.to_dict(),
             "target": self.values.target,
             "assistant": self.values.assistant,
             "name": self.values.name,
@@ -88,7 +88,7 @@ class Export:
             "links": {str(link): str(file) for link, file in self.links.items()},
             "then": list(self.then),
             "verdict": self.report.verdict,
-            "warnings": [result.to_json() for result in self.report.warnings],
+            "warnings": [result.to_dict() for result in self.report.warnings],
         }
 
 

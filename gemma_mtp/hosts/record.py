@@ -80,7 +80,7 @@ class HostRecord:
     def takes(self) -> str:
         return "checkpoints" if self.runtime is None else "GGUF files"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         names = ("name", "title", "since", "source", "takes", "runtime", "expect")
         own = {name: getattr(self, name) for name in names}
         return own | {"checked": self.checked.isoformat(), "limits": list(self.limits)}

@@ -10,6 +10,7 @@ remembers it by size and time of change; what changes a file behind both (a fail
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from gemma_mtp.hub.names import HASH, require_commit, require_hash, require_insi
 from gemma_mtp.hub.problems import TransportError, explained
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.progress import Advance, Progress, silent
+
+LOG = logging.getLogger(__name__)
 
 #: What `convert` reads, all at a repo's root: config, tokenizer, weights, and the card for the licence and the names.
 CHECKPOINT_FILES = (
@@ -256,6 +259,7 @@ def _missing(
 ) -> list[RemoteFile]:
     """Those of the files that the cache has not, or has with other content."""
     there = [file for file in files if _has_size(cache, file)]
+    LOG.debug("%s of %s files of %s are in the cache", len(there), len(files), repo)
     unknown = [file for file in there if deep or not cache.is_compared(file.etag)]
     damaged = set()
     if unknown:
@@ -297,6 +301,7 @@ def _fetch_blob(cache: RepoCache, listing: Listing, file: RemoteFile, advance: A
         if _has_size(cache, file) and cache.is_compared(file.etag):  # another process was faster
             advance(file.size)
             return
+        LOG.info("downloading %s of %s, %s bytes", file.name, listing.repo, f"{file.size:,}")
         arrival = Arrival(cache.partial(file.etag), file, advance)
         arrival.complete(url)
         found = arrival.hash()

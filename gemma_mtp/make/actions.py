@@ -75,7 +75,7 @@ def quantize(shop: Workshop, steps: Sequence[Step]) -> None:
             importance=read_imatrix(matrix) if matrix else None,
             force=True,
             threads=shop.threads,
-            progress=advance,
+            advance=advance,
         )
 
 

@@ -26,6 +26,7 @@ class Family:
     after its target's name. tags: of a drafter's repo on the Hub.
 
     classes: transformers' class -> part. architectures: part -> `general.architecture` in mainline's spelling.
+    tokenizer: `tokenizer.ggml.model` of both.
     dialects: a drafter's spellings, by name. roles, keys: the tensors and keys of each part.
     groups: names for several roles at once, which recipes and `--tensor` use.
 
@@ -40,6 +41,7 @@ class Family:
     tags: tuple[str, ...]
     classes: Mapping[str, Part]
     architectures: Mapping[Part, str]
+    tokenizer: str
     dialects: Mapping[str, Dialect]
     roles: Mapping[str, tuple[Role, ...]]
     keys: tuple[Key, ...]
@@ -75,6 +77,7 @@ FAMILY = Family(
     tags=("speculative-decoding", "mtp", "draft-model", MAINLINE.architecture),
     classes=MappingProxyType(ARCHITECTURES),
     architectures=MappingProxyType({Part.TARGET: TARGET_ARCHITECTURE, Part.ASSISTANT: MAINLINE.architecture}),
+    tokenizer="gemma4",
     dialects=MappingProxyType(DIALECTS),
     roles=MappingProxyType(ROLES),
     keys=MODEL_KEYS,

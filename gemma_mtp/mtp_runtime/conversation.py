@@ -35,11 +35,12 @@ class Template:
     where: Path
     _renderer: Renderer = field(default_factory=Renderer, compare=False)
 
-    def render(self, messages: list[dict[str, str]], *, thinking: bool = False) -> str:
+    def render(self, messages: list[dict[str, str]], *, thinking: bool = False, open_turn: bool = True) -> str:
         """The conversation up to where the model's answer begins, without the begin token, which a tokenizer adds.
 
         messages: {"role": "system" | "user" | "assistant", "content": text}. thinking: the template's
-        `enable_thinking`. Raises BadFileError (it is no Jinja template, fails, or takes more than it may).
+        `enable_thinking`. open_turn: whether the model speaks next. Raises BadFileError (it is no Jinja template,
+        fails, or takes more than it may).
         """
         try:
             text = self._renderer.render(
@@ -47,7 +48,7 @@ class Template:
                 messages=messages,
                 tools=None,  # transformers defines both in any case
                 documents=None,
-                add_generation_prompt=True,
+                add_generation_prompt=open_turn,
                 enable_thinking=thinking,
                 **self.specials,
             )

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -48,8 +49,8 @@ class MtpEngine:
 
     def __init__(
         self,
-        target: str | Path,
-        assistant: str | Path | None = None,
+        target: str | PathLike[str],
+        assistant: str | PathLike[str] | None = None,
         *,
         context: ContextSettings | None = None,
         model: ModelSettings | None = None,
@@ -62,12 +63,14 @@ class MtpEngine:
         """
         if draft_max < 0:
             raise UsageError(f"draft_max is {draft_max}, at least 0 is needed")
+        target, assistant = Path(target), None if assistant is None else Path(assistant)
         check_runnable(target, assistant)
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
 
             model = settings_for_this_machine()
         context = context or ContextSettings()
+        self._files = [str(path) for path in (target, assistant) if path is not None]
         self._stack = ExitStack()
         self._running: weakref.ref[Generation] | None = None  # one that nobody holds any more has ended
         self._lock = threading.RLock()  # held while a step runs, and while something starts or ends
@@ -189,6 +192,9 @@ class MtpEngine:
                 drafting, control = self._adaptive.popitem()
                 self._memory.keep_experience(control.experience(), drafting.p_min)
             self._stack.close()
+
+    def __repr__(self) -> str:
+        return f"MtpEngine({', '.join(map(repr, self._files))}, draft_max={self.draft_max})"
 
     def __enter__(self) -> MtpEngine:
         return self

@@ -9,6 +9,7 @@ of library and CPU, and asked for once.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -32,6 +33,7 @@ from gemma_mtp.native.causes import explain
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
+LOG = logging.getLogger(__name__)
 PACKAGE = "llama-cpp-python"
 SURVEY = f"{__name__}:survey"
 #: Tokens in one batch: a single token takes other kernels than a few, and those others than many.
@@ -65,7 +67,7 @@ class BackendReport:
     extra_buffers: bool
     failures: tuple[Failure, ...] = field(default=())
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -78,6 +80,7 @@ def settings_for_this_machine() -> ModelSettings:
     report = remembered() or probe()
     if not report.works:
         raise broken(report)
+    LOG.debug("llama.cpp %s works here, extra buffers: %s", report.build, report.extra_buffers)
     return ModelSettings(extra_buffers=report.extra_buffers)
 
 
@@ -311,5 +314,5 @@ def _remember(report: BackendReport) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(report.as_dict(), indent=2), encoding="utf-8")
+        part.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
         part.replace(path)

@@ -18,6 +18,7 @@ import contextlib
 import faulthandler
 import importlib
 import linecache
+import logging
 import os
 import pickle
 import re
@@ -34,6 +35,8 @@ from typing import Any, BinaryIO
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError
 from gemma_mtp.native.causes import explain, said_so
+
+LOG = logging.getLogger(__name__)
 
 #: Target and assistant that a child works with, where there are any: what advice about its failures names.
 Files = tuple[str | Path | None, str | Path | None]
@@ -109,6 +112,7 @@ def _run(function: str, arguments: tuple[Any, ...], files: Files, conversation: 
         assert child.stdout
         copying = _copying(child, words, sinks)
         try:
+            LOG.debug("%s in child process %s", function, child.pid)
             _tell(child.stdin, (function, arguments, conversation))
             if not conversation:
                 _hang_up(child.stdin)
@@ -117,6 +121,7 @@ def _run(function: str, arguments: tuple[Any, ...], files: Files, conversation: 
             _hang_up(child.stdin)
             _end(child)
             copying.join()
+            LOG.debug("child process %s has ended: %s", child.pid, child.returncode)
         if kind == RETURNED:
             return content
         if kind == RAISED:

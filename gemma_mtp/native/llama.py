@@ -242,10 +242,21 @@ class Context(_Native):
     decode_seconds: spent inside of llama_decode so far, its computation included.
     """
 
-    def __init__(self, model: Model, settings: ContextSettings | None = None, target: Context | None = None):
-        """Raises LlamaError if llama.cpp cannot make the context (memory, unsupported settings)."""
+    def __init__(
+        self,
+        model: Model,
+        settings: ContextSettings | None = None,
+        target: Context | None = None,
+        **parameters: Any,
+    ):
+        """parameters: fields of llama.cpp's `llama_context_params` that no setting stands for.
+
+        Raises LlamaError if llama.cpp cannot make the context (memory, unsupported settings).
+        """
         self.model, self.settings, self.broken = model, settings or ContextSettings(), False
         params = _context_params(self.settings, model)
+        for name, value in parameters.items():
+            setattr(params, name, value)
         if target is not None:
             params.ctx_type, params.ctx_other = lib.LLAMA_CONTEXT_TYPE_MTP, target.handle
         with _failures_of("llama_init_from_model", model.path) as failure:

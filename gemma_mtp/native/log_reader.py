@@ -29,7 +29,7 @@ class Explained:
     text: str
     times: int = 1
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         own = {"line": self.line, "text": self.text, "times": self.times}
         return {**own, "cause": self.cause.cause, "remedy": self.cause.told()}
 
@@ -41,8 +41,8 @@ class Reading:
     found: tuple[Explained, ...]
     lines: int
 
-    def to_json(self) -> dict[str, Any]:
-        return {"found": [one.to_json() for one in self.found], "lines": self.lines}
+    def to_dict(self) -> dict[str, Any]:
+        return {"found": [one.to_dict() for one in self.found], "lines": self.lines}
 
 
 def read_log(stream: BinaryIO) -> Reading:

@@ -26,8 +26,8 @@ class Result:
     trained: int = 0
     engine: str = PYTHON
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON. `tokens` are the ids; the number of them is their length."""
         own = {"text": self.text, "tokens": self.tokens, "finish": self.finish, "seed": self.seed}
         own |= {"context": self.context, "trained_context": self.trained, "engine": self.engine}
-        return self.statistics.as_dict() | own
+        return self.statistics.to_dict() | own

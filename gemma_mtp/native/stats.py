@@ -88,7 +88,7 @@ class Statistics:
         """The share of the generation's time that was spent outside of llama_decode: the loop's own."""
         return 1 - self.decode_seconds / self.generation_seconds if self.rounds and self.generation_seconds else None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Everything, derived figures included, ready for JSON."""
         derived = ("drafted", "accepted", "acceptance", "acceptance_by_position", "tokens_per_pass")
         rates = ("tokens_per_second", "prompt_tokens_per_second", "overhead")

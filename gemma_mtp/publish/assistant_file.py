@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gemma_mtp.adapt.origin import Origin, origin_of
 from gemma_mtp.convert import provenance
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.hashing import sha256_of
@@ -40,7 +41,7 @@ class AssistantFile:
 
     type: its file type or recipe. bits: for each weight, over the whole file. origin: the repo it was converted from;
     empty, as `license` and `revision` (a commit there), if the file does not say. source_hashes: sha256 of the files
-    it was converted from. backbone, vocabulary: 0 if its keys are damaged.
+    it was converted from. adapted: to another target, from what. backbone, vocabulary: 0 if its keys are damaged.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class AssistantFile:
     origin: str
     revision: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
+    adapted: Origin | None = None
 
 
 def file_to_publish(place: Place) -> Path:
@@ -111,6 +113,7 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
             origin=_origin(side),
             revision=side.text(provenance.REVISION),
             source_hashes=dict(zip(_texts(side, provenance.FILES), _texts(side, provenance.HASHES), strict=False)),
+            adapted=origin_of(side.metadata),
         )
 
 

@@ -53,7 +53,7 @@ def _with_front_matter(facts: Facts, card: FrontMatter) -> FrontMatter:
     if facts.origin:
         card = card.with_text("base_model", facts.origin, over=facts.base_model is not None)
     ours = {
-        "base_model_relation": "quantized" if card.has("base_model") else None,
+        "base_model_relation": ("finetune" if facts.first.adapted else "quantized") if card.has("base_model") else None,
         "library_name": "gguf",
         "license": licence,
         "pipeline_tag": "text-generation",

@@ -95,6 +95,22 @@ class Plan:
     def pending(self) -> list[Upload]:
         return [upload for upload in self.uploads if upload.state != "unchanged"]
 
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "repo": self.repo,
+            "repo_is_new": self.head is None,
+            "private": self.private,
+            "files": [
+                {"name": upload.name, "bytes": upload.size, "hash": upload.etag, "state": upload.state}
+                for upload in self.uploads
+            ],
+            "collection": self.shelf.name if self.shelf else None,
+            "collection_note": self.note if self.shelf else None,
+            "card": self.card,
+            "preset": self.preset.to_dict() if self.preset else None,
+            "checks": {name: report.to_dict() for name, report in self.reports.items()},
+        }
+
 
 def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     """Check the files, look at the repo, write the card; nothing is changed anywhere. progress: of hashing the files.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from gemma_mtp import __version__
+from gemma_mtp.adapt.origin import FIGURES
 from gemma_mtp.hosts.export import USUAL_DRAFT, told
 from gemma_mtp.hosts.record import Folder
 from gemma_mtp.hosts.table import HOSTS
@@ -171,12 +172,34 @@ def _provenance(facts: Facts, _: str) -> str:
     return "\n".join(lines)
 
 
+def _adapted(facts: Facts, _: str) -> str:
+    """Of an assistant that was adapted to another target: from what, and what it gained. Else nothing."""
+    origin = facts.first.adapted
+    if origin is None:
+        return ""
+    rows = zip(FIGURES, origin.before, origin.after, origin.drafts, strict=True)
+    return "\n".join(
+        [
+            "## Adapted",
+            "",
+            f"The drafter {one_line(origin.assistant)} (file SHA-256 `{one_line(origin.assistant_sha256)}`), trained "
+            f"further to draft for {one_line(origin.target)} (`{one_line(origin.target_sha256)}`), with that file as "
+            f"the teacher: {origin.tokens:,} tokens recorded, {origin.steps:,} steps. On texts that were held out:",
+            "",
+            "| | before | after | of |",
+            "| --- | --- | --- | --- |",
+            *(f"| {what} | {before:.1%} | {after:.1%} | {count:,} |" for what, before, after, count in rows),
+        ]
+    )
+
+
 #: The marked sections, in the order of a new card.
 SECTIONS: Mapping[str, Callable[[Facts, str], str]] = {
     "commands": _commands,
     "use": _use,
     "files": _files,
     "target": _target,
+    "adapted": _adapted,
     "runtimes": _runtimes,
     "verification": _verification,
     "benchmarks": _benchmarks,

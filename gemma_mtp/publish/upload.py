@@ -6,9 +6,10 @@ A push that was interrupted is simply run again: content that the Hub has alread
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
@@ -30,6 +31,9 @@ class Outcome:
     commit: str | None
     collection_url: str | None
     preset_url: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def push(plan: Plan) -> Outcome:

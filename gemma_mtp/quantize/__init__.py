@@ -1,7 +1,8 @@
 """GGUF -> GGUF of another type, exactly as llama.cpp does it, or by a recipe made for drafters."""
 
-from gemma_mtp.quantize.engine import Output, Report, Written, quantize_file
+from gemma_mtp.quantize.engine import Output, Quantization, Written, quantize_file
 from gemma_mtp.quantize.imatrix import ImportanceMatrix, read_imatrix
+from gemma_mtp.quantize.model import quantize_model
 from gemma_mtp.quantize.plan import file_metadata, find_kind, is_kind, plan_types
 from gemma_mtp.quantize.recipes import RECIPES, Override, Recipe, parse_override
 from gemma_mtp.quantize.rows import RowEncoder
@@ -14,8 +15,8 @@ __all__ = [
     "ImportanceMatrix",
     "Output",
     "Override",
+    "Quantization",
     "Recipe",
-    "Report",
     "RowEncoder",
     "Written",
     "file_metadata",
@@ -24,5 +25,6 @@ __all__ = [
     "parse_override",
     "plan_types",
     "quantize_file",
+    "quantize_model",
     "read_imatrix",
 ]

@@ -31,7 +31,7 @@ class Offer:
     summary: str
     size: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -52,26 +52,32 @@ def default_output(source: Path, kind: str) -> Path:
     return source.with_name(str(FileName.parse(source).of_type(find_kind(kind).name)))
 
 
-def parse_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`: the output if it is named, and the types.
-
-    Raises UsageError: no type, an unknown one, an output's name with several.
-    """
+def split_words(words: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The command's words after IN.gguf, `[OUT.gguf] TYPE [TYPE ...]`: the output's name, if any, and types."""
     named = bool(words) and words[0].endswith(".gguf")
-    path, kinds = (Path(words[0]), parse_kinds(words[1:])) if named else (None, parse_kinds(words))
+    return (Path(words[0]), list(words[1:])) if named else (None, list(words))
+
+
+def outputs_for(source: Path, kinds: Sequence[str], wanted: Path | None = None) -> list[Output]:
+    """The files to make of `source`. wanted: a file (for one kind), an existing folder, or None: beside the source.
+
+    Raises UsageError: several kinds for one file.
+    """
+    require_room(kinds, wanted)
+    if wanted is None or wanted.is_dir():
+        beside = source if wanted is None else wanted / source.name
+        return [Output(default_output(beside, kind), kind) for kind in kinds]
+    return [Output(wanted, kind) for kind in kinds]
+
+
+def require_room(kinds: Sequence[str], wanted: Path | None) -> None:
+    """Raises UsageError: no kind, or several for one file."""
     if not kinds:
         raise UsageError("no type is given", hint="gemma-mtp quantize --list shows what there is")
-    if path and len(kinds) > 1:
+    if wanted is not None and not wanted.is_dir() and len(kinds) > 1:
         raise UsageError(
-            f"one output, {path}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
+            f"one output, {wanted}, cannot have {len(kinds)} types", hint="leave its name out: each file gets one"
         )
-    return path, kinds
-
-
-def parse_outputs(source: Path, words: Sequence[str]) -> list[Output]:
-    """The command's words after IN.gguf as outputs, beside `source` where none is named. Raises as `parse_words`."""
-    path, kinds = parse_words(words)
-    return [Output(path or default_output(source, kind), kind) for kind in kinds]
 
 
 def parse_kinds(words: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from math import prod
@@ -23,6 +23,7 @@ from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
 from gemma_mtp.model.family import FAMILY
+from gemma_mtp.progress import Advance, ignore
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
 from gemma_mtp.quantize.mixes import SUBJECTS
@@ -35,8 +36,6 @@ from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Place, Want, open_model
 
 Array = np.ndarray[Any, Any]
-#: Called with numbers of bytes that were just done, which add up to the source's size times the number of outputs.
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,14 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Report:
+class Quantization:
     source: Path
     source_size: int
     requantized: tuple[str, ...]  # tensors that were quantized already
     outputs: tuple[Written, ...]
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self, dict_factory=_with_plain_paths)
 
 
@@ -83,11 +82,11 @@ def quantize_file(
     allow_requantize: bool = False,
     force: bool = False,
     threads: int | None = None,
-    progress: Progress = lambda _: None,
-) -> Report:
+    advance: Advance = ignore,
+) -> Quantization:
     """Quantize a GGUF, wherever it stands, whole or split, to each of `outputs` in one reading.
 
-    Types and bytes are those of llama_model_quantize. progress is told the source's bytes, once for each output:
+    Types and bytes are those of llama_model_quantize. advance hears of the source's bytes, once for each output:
     source size times the number of outputs in all. threads: None for all cores.
 
     Raises UsageError (no such type, an output that exists, a quantized source without `allow_requantize`, an importance
@@ -104,7 +103,7 @@ def quantize_file(
             allow_requantize=allow_requantize,
             force=force,
             threads=threads,
-            progress=progress,
+            advance=advance,
         )
 
 
@@ -117,8 +116,8 @@ def quantize_opened(
     allow_requantize: bool = False,
     force: bool = False,
     threads: int | None = None,
-    progress: Progress = lambda _: None,
-) -> Report:
+    advance: Advance = ignore,
+) -> Quantization:
     """`quantize_file` for a GGUF on this machine that was opened already."""
     start = time.perf_counter()
     _check_paths(model, [output.path for output in outputs], force)
@@ -139,14 +138,14 @@ def quantize_opened(
             for output, (keys, planned) in zip(outputs, plans, strict=True)
         ]
         size = model.header.size
-        progress((size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
+        advance((size - sum(tensor.nbytes for tensor in tensors)) * len(writers))
         stored = [_stored(model, tensor, importance) for tensor in tensors]
-        write_encoded(encoder, writers, enumerate(stored), progress)
+        write_encoded(encoder, writers, enumerate(stored), advance)
     written = tuple(
         _written(output, planned, writer.size)
         for output, (_, planned), writer in zip(outputs, plans, writers, strict=True)
     )
-    return Report(model.files[0], size, again, written, time.perf_counter() - start)
+    return Quantization(model.files[0], size, again, written, time.perf_counter() - start)
 
 
 def _stored(model: OpenModel, tensor: TensorInfo, importance: ImportanceMatrix | None) -> Stored:

@@ -22,8 +22,9 @@ import numpy as np
 
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.files.reading import Done, Span
+from gemma_mtp.files.reading import Span
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
+from gemma_mtp.progress import Advance
 from gemma_mtp.quantize import floats, kernels
 from gemma_mtp.quantize.magnitudes import check_finite, is_moderate, is_valid, within_reach
 
@@ -99,7 +100,7 @@ class Job:
 
     tensor: Stored
     wanted: GGMLType
-    done: Done
+    done: Advance
 
     @cached_property
     def codec(self) -> ModuleType:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from gemma_mtp.files.gguf_writer import GGUFWriter
-from gemma_mtp.files.reading import Done
 from gemma_mtp.ggml import GGMLType, native
+from gemma_mtp.progress import Advance, ignore
 from gemma_mtp.quantize.rows import Job, RowEncoder, Stored
 
 
@@ -15,27 +15,27 @@ def write_encoded(
     encoder: RowEncoder,
     writers: Sequence[GGUFWriter],
     tensors: Iterable[tuple[int, Stored]],
-    progress: Done = lambda _: None,
+    advance: Advance = ignore,
 ) -> None:
     """Write every tensor into every file, in the type that is planned there.
 
     tensors: in the order of the writers' plans, each with its place there. One that is stored in parts comes part by
-    part. progress: told of stored bytes that are done, once for each file.
+    part. advance: hears of stored bytes that are done, once for each file.
     """
     takers: list[list[GGUFWriter]] = []
     jobs: list[Job] = []
     for place, tensor in tensors:
         for kind, files in _by_type(writers, place).items():
             takers.append(files)
-            jobs.append(Job(tensor, kind, _times(len(files), progress)))
+            jobs.append(Job(tensor, kind, _times(len(files), advance)))
     for receivers, pieces in zip(takers, encoder.encode(jobs), strict=True):
         for piece in pieces:
             for writer in receivers:
                 writer.write(piece)
 
 
-def _times(files: int, progress: Done) -> Done:
-    return lambda count: progress(count * files)
+def _times(files: int, advance: Advance) -> Advance:
+    return lambda count: advance(count * files)
 
 
 def _by_type(writers: Sequence[GGUFWriter], place: int) -> dict[GGMLType, list[GGUFWriter]]:

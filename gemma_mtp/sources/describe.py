@@ -37,7 +37,7 @@ class Entry:
     count: int | None
     value: Any
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"key": self.key, "type": self.type, "count": self.count, "value": self.value}
 
 
@@ -82,7 +82,7 @@ class Description:
         """With its tensors in this order: a key of ORDERS."""
         return replace(self, tensors=tuple(sorted(self.tensors, key=ORDERS[order])))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "file": self.place,
             "version": self.version,
@@ -92,7 +92,7 @@ class Description:
             "parameters": self.parameters,
             "bytes_by_type": dict(self.types),
             "bytes_by_layer": dict(self.layers),
-            "metadata": [entry.to_json() for entry in self.metadata],
+            "metadata": [entry.to_dict() for entry in self.metadata],
             "tensors": [
                 {
                     "name": tensor.name,
@@ -107,7 +107,7 @@ class Description:
         }
 
 
-def describe_file(place: Place) -> Description:
+def inspect_model(place: Place) -> Description:
     """Describe a GGUF, or a checkpoint as the GGUF that it converts to. Of one on the Hub only headers are read.
 
     Of a split model, whose first part is named, the whole is described.
@@ -118,7 +118,7 @@ def describe_file(place: Place) -> Description:
 
 
 def value_of(place: Place, key: str) -> Entry:
-    """One value of the metadata, whole. Raises as `describe_file`, and UsageError for a key that is not there."""
+    """One value of the metadata, whole. Raises as `inspect_model`, and UsageError for a key that is not there."""
     with open_model(place) as model:
         value = model.metadata.get(key)
         if value is None:

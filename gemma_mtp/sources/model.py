@@ -60,6 +60,10 @@ class OpenModel:
     checkpoint: Checkpoint | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
 
+    def __repr__(self) -> str:
+        """Without the header, which may hold 262,144 tokens."""
+        return f"OpenModel({self.place!r}, {self.part}, {self.architecture}, {len(self.tensors)} tensors)"
+
     @property
     def part(self) -> Part:
         """What it is meant as, or what it is; for an assistant where that cannot be told."""

@@ -6,6 +6,7 @@ checkpoint is looked at as the GGUF that it would be converted to.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum
@@ -27,6 +28,8 @@ from gemma_mtp.sources.splits import merge, split_parts
 
 if TYPE_CHECKING:
     from gemma_mtp.hub.download import Listing
+
+LOG = logging.getLogger(__name__)
 
 #: Whatever names a model: a path, or a text of the grammar of `gemma_mtp.hub.source`.
 Place = str | PathLike[str]
@@ -63,6 +66,7 @@ def open_model(
     """
     source = place if isinstance(place, Source) else parse_source(place)
     part = None if part is None else Part(part)
+    LOG.debug("opening %s as %s, for its %s", source, part or "what it is", want.name.lower())
     if source.path is None and want in (Want.HEADER, Want.GGUF):
         yield _remote(source, part, want)
         return

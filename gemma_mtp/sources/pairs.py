@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Taken among several drafters of one target of which none has its type: nearly lossless, and everywhere.
 SECOND_CHOICE = "Q8_0"
-#: At the end of the names of Google's unquantized QAT checkpoints; their GGUFs have a type of their own there.
+#: At the end of the names of the official unquantized QAT checkpoints; their GGUFs have a type of their own there.
 UNQUANTIZED = "-q4_0-unquantized"
 
 
@@ -130,7 +130,7 @@ def _no_drafter(place: str, file: str, listing: Listing | None = None) -> UsageE
 
 
 def official_assistant(file: str) -> str:
-    """Google's repo of the assistant for a target's file, by its name; of one that names none a pattern."""
+    """The official repo of the assistant for a target's file, by its name; of one that names none a pattern."""
     model = FileName.parse(file).model.lower()
     by_name = {
         repo.split("/")[1].removesuffix(FAMILY.ending).removesuffix(UNQUANTIZED).lower(): repo
@@ -138,4 +138,5 @@ def official_assistant(file: str) -> str:
         if repo.endswith(FAMILY.ending)
     }
     fitting = [name for name in by_name if model.startswith(name)]
-    return by_name[max(fitting, key=len)] if fitting else "google/gemma-4-SIZE-it-assistant"
+    pattern = f"{FAMILY.publisher}/{FAMILY.checkpoint.format(size='SIZE')}{FAMILY.ending}"
+    return by_name[max(fitting, key=len)] if fitting else pattern

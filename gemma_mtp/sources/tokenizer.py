@@ -21,6 +21,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.text import shown
 from gemma_mtp.model.config import read_json
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.sources.card import GENERATION, Note, read_generation_config
 from gemma_mtp.sources.templates import chat_templates
 
@@ -92,7 +93,7 @@ def _metadata(files: _Files, vocabulary: int) -> dict[str, Value]:
             hint="use the tokenizer.json that belongs to this checkpoint",
         )
     return {
-        "tokenizer.ggml.model": gv.string("gemma4"),
+        "tokenizer.ggml.model": gv.string(FAMILY.tokenizer),
         "tokenizer.ggml.tokens": gv.strings(tokens),
         "tokenizer.ggml.scores": gv.array(ValueType.FLOAT32, np.full(len(tokens), SCORE, "<f4")),
         "tokenizer.ggml.token_type": gv.array(ValueType.INT32, _token_types(files, ids)),

@@ -2,7 +2,7 @@
 
 from gemma_mtp.validate.findings import Finding, Report, Result, Status
 from gemma_mtp.validate.host import Host, context_for, parse_host
-from gemma_mtp.validate.verify import verify_pair
+from gemma_mtp.validate.verify import verify_file, verify_pair
 
 __all__ = [
     "Finding",
@@ -12,5 +12,6 @@ __all__ = [
     "Status",
     "context_for",
     "parse_host",
+    "verify_file",
     "verify_pair",
 ]

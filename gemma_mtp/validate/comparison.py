@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from gemma_mtp.native.engines import PYTHON
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
@@ -72,6 +73,9 @@ class Comparison:
         """Tokens that were drafted, and accepted."""
         return self.totals or (sum(self.drafted_at), sum(self.accepted_at))
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 @dataclass(frozen=True)
 class ReferenceJob:
@@ -105,3 +109,6 @@ class ReferenceComparison:
     widest_gap: float
     compared: int
     difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -28,7 +28,7 @@ class Difference:
     left: str | None
     right: str | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {"what": self.what, "name": self.name, "left": self.left, "right": self.right}
 
 
@@ -43,9 +43,9 @@ class Differences:
     tensors: int
     not_compared: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         own = {"left": self.left, "right": self.right, "same_keys": self.keys, "same_tensors": self.tensors}
-        return own | {"not_compared": self.not_compared, "differences": [one.to_json() for one in self.found]}
+        return own | {"not_compared": self.not_compared, "differences": [one.to_dict() for one in self.found]}
 
 
 def differences(left: str, right: str) -> Differences:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from gemma_mtp.model.part import Part
+
 if TYPE_CHECKING:
+    from gemma_mtp.validate.comparison import Comparison, ReferenceComparison
     from gemma_mtp.validate.memory import PairMemory
 
 
@@ -48,7 +50,7 @@ class Result:
     def status(self) -> Status:
         return self.finding.status
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "title": self.title,
@@ -66,15 +68,16 @@ class Report:
 
     strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
     memory: what the pair takes; None if its keys are wrong. run, reference: what was measured by decoding, and against
-    the official implementation, prompt by prompt.
+    the official implementation, prompt by prompt. part: what was verified, if it was one model alone; None: a pair.
     """
 
     results: tuple[Result, ...]
     strict: bool = False
     notes: tuple[str, ...] = ()
     memory: PairMemory | None = None
-    run: tuple[Mapping[str, Any], ...] = ()
-    reference: tuple[Mapping[str, Any], ...] = ()
+    run: tuple[Comparison, ...] = ()
+    reference: tuple[ReferenceComparison, ...] = ()
+    part: Part | None = None
 
     @property
     def errors(self) -> list[Result]:
@@ -90,24 +93,25 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """One line: whether the pair will work, and if not, the first reason."""
-        errors, warnings = self.errors, self.warnings
+        """One line: whether the pair (or the one model) will work, and if not, the first reason."""
+        errors, warnings, what = self.errors, self.warnings, f"This {self.part or 'pair'}"
         if errors:
             more = f" (and {_count(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
-            return f"This pair will not work: {errors[0].finding.message}{more}"
+            return f"{what} will not work: {errors[0].finding.message}{more}"
         if warnings:
-            return f"This pair will work, with {_count(len(warnings), 'warning')}: {warnings[0].finding.message}"
-        return "This pair fits together."
+            return f"{what} will work, with {_count(len(warnings), 'warning')}: {warnings[0].finding.message}"
+        return f"{what} is sound." if self.part else f"{what} fits together."
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         return {
             "ok": self.ok,
+            "part": None if self.part is None else self.part.value,
             "verdict": self.verdict,
             "notes": list(self.notes),
-            "memory": self.memory.to_json() if self.memory else None,
-            "run": [dict(comparison) for comparison in self.run],
-            "reference": [dict(comparison) for comparison in self.reference],
-            "checks": [result.to_json() for result in self.results],
+            "memory": self.memory.to_dict() if self.memory else None,
+            "run": [comparison.to_dict() for comparison in self.run],
+            "reference": [comparison.to_dict() for comparison in self.reference],
+            "checks": [result.to_dict() for result in self.results],
         }
 
 

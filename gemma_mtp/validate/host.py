@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings
 
 #: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
@@ -124,7 +124,7 @@ class Host:
         return int(text) if text.isdecimal() else default
 
 
-def parse_host(runtime: str | None, settings: str | None, gpu: str | None = None) -> Host:
+def parse_host(runtime: str | None = None, settings: str | None = None, gpu: str | None = None) -> Host:
     """`--runtime NAME[@VERSION]`, `--settings "OPTIONS"` and `--gpu NAME`. Raises UsageError."""
     options = MappingProxyType(parse_settings(settings or ""))
     if runtime is None:
@@ -155,7 +155,10 @@ def _unknown_runtime(name: str, plain: str) -> UsageError:
             where=name,
             hint=f"say which one that is, for instance --runtime {LLAMA}@b10743",
         )
-    return UsageError(f"the runtime {name!r} is unknown", hint=f"choose one of {', '.join(RUNTIMES)}")
+    return UsageError(
+        f"the runtime {name!r} is unknown",
+        hint=f"{meant(plain, RUNTIMES)} choose one of {', '.join(RUNTIMES)}".lstrip(),
+    )
 
 
 def parse_version(text: str) -> Version | None:

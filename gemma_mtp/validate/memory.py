@@ -31,7 +31,7 @@ class Memory:
     def total(self) -> int:
         return self.weights + self.cache + self.compute
 
-    def to_json(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, int]:
         return {"weights": self.weights, "cache": self.cache, "compute": self.compute, "total": self.total}
 
 
@@ -51,8 +51,8 @@ class PairMemory:
     def total(self) -> int:
         return self.target.total + self.assistant.total
 
-    def to_json(self) -> dict[str, object]:
-        sides = {"target": self.target.to_json(), "assistant": self.assistant.to_json()}
+    def to_dict(self) -> dict[str, object]:
+        sides = {"target": self.target.to_dict(), "assistant": self.assistant.to_dict()}
         return {"tokens": self.tokens, "asked": self.asked or self.tokens, "total": self.total, **sides}
 
 

@@ -1,16 +1,14 @@
-"""A target and an assistant side by side, as every check gets them."""
+"""What a check gets: one model, or a target and an assistant side by side."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from gemma_mtp.model.part import Part
 from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.host import Host
-
-if TYPE_CHECKING:
-    from gemma_mtp.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -22,18 +20,36 @@ class Published:
     hash: str
 
 
-@dataclass(frozen=True)
-class Pair:
-    """deep: whether checks that read weights read all of them instead of a sample.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of the models.
 
-    host: the runtime that the pair is meant for. context: what its memory is estimated for.
-    published: files on the Hub that the pair's should be equal to, by name. progress: shown while whole files are read.
+    deep: whether checks that read weights read all of them instead of a sample. host: the runtime that they are meant
+    for. published: files on the Hub that theirs should be equal to, by name. progress: of reading whole files.
     """
+
+    deep: bool = False
+    host: Host = field(default_factory=Host)
+    published: tuple[Published, ...] = ()
+    progress: Progress = silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Single(Asked):
+    """One model, whatever it is paired with."""
+
+    side: OpenModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Asked):
+    """context: what its memory is estimated for."""
 
     target: OpenModel
     assistant: OpenModel
-    deep: bool = False
-    host: Host = field(default_factory=Host)
     context: ContextSettings = field(default_factory=ContextSettings)
-    published: tuple[Published, ...] = ()
-    progress: Progress | None = None
+
+    def single(self, part: Part) -> Single:
+        """One of the two by itself."""
+        side = self.target if part is Part.TARGET else self.assistant
+        return Single(side=side, deep=self.deep, host=self.host, published=self.published, progress=self.progress)

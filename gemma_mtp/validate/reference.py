@@ -4,7 +4,7 @@ checkpoints. In a child process; torch and transformers are loaded only there.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gemma_mtp.advice import CHECKPOINT, ours
@@ -13,13 +13,15 @@ from gemma_mtp.extras import installed
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.hub.download import fetch_checkpoint
+from gemma_mtp.hub.source import parse_source
 from gemma_mtp.native.engines import EXTRA, PYTHON
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.opening import Place
 from gemma_mtp.sources.splits import split_parts
 from gemma_mtp.validate.comparison import ReferenceComparison, ReferenceJob
 from gemma_mtp.validate.findings import Finding, Report, Result, error, ok, skipped, warning
-from gemma_mtp.validate.run import TIE, RunOptions, Told, answers, make_job, untold
+from gemma_mtp.validate.run import TIE, RunOptions, answers, make_job
 
 PROBE = "gemma_mtp.validate.probe:compare_with_official"
 TITLE = "Drafts beside transformers'"
@@ -30,20 +32,20 @@ EXACT, POOR, BROKEN = 0.95, 0.50, 0.10
 
 def with_reference(
     report: Report,
-    target: str | Path,
-    assistant: str | Path,
-    checkpoints: tuple[str, str],
+    target: Place,
+    assistant: Place,
+    checkpoints: tuple[Place, Place],
     *,
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
     progress: Progress = silent,
-    told: Told = untold,
 ) -> Report:
     """The report on a pair of local GGUF files, and how its drafts compare with those of the original `checkpoints`.
 
     checkpoints: target and assistant, each a folder or a repo on the Hub, which is downloaded. They are loaded in
     float32: four bytes a parameter. llama.cpp runs with a float32 cache and without flash attention here, so that what
-    differs is due to the files. A pair with errors in its files is not loaded. told: hears how far it is.
+    differs is due to the files. A pair with errors in its files is not loaded.
+    progress: of downloads, and of the prompts.
 
     Raises MissingExtra, UsageError (no local GGUF files), CheckpointError, EnvironmentProblem.
     """
@@ -56,12 +58,12 @@ def with_reference(
     if any(not result.id.startswith("run") for result in report.errors):
         refused = Result("reference", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
-    originals = [str(fetch_checkpoint(place, progress=progress).folder) for place in checkpoints]
-    done, failed = answers(PROBE, ReferenceJob(job, originals[0], originals[1], TIE), job, options, told)
+    originals = [str(fetch_checkpoint(parse_source(place), progress=progress).folder) for place in checkpoints]
+    done, failed = answers(PROBE, ReferenceJob(job, originals[0], originals[1], TIE), job, options, progress)
     exact = _is_exact(Path(job.target)) and _is_exact(Path(job.assistant))
-    finding = failed or judged(done, exact, ours("convert", checkpoints[1]))
+    finding = failed or judged(done, exact, ours("convert", str(checkpoints[1])))
     result = Result("reference", TITLE, finding)
-    return replace(report, results=(*report.results, result), reference=tuple(asdict(one) for one in done))
+    return replace(report, results=(*report.results, result), reference=tuple(done))
 
 
 def _is_exact(path: Path) -> bool:

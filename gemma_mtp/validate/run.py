@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from os import fspath
 from typing import Any
 
 from gemma_mtp.advice import ASSISTANT, TARGET, ours
-from gemma_mtp.errors import BadFileError, LlamaError
+from gemma_mtp.errors import BadFileError, CheckpointError, LlamaError
 from gemma_mtp.extras import advice as how_to_install
 from gemma_mtp.model.part import Part
 from gemma_mtp.mtp_runtime.prompts import BUILT_IN
@@ -17,7 +17,7 @@ from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.progress import Progress, silent
-from gemma_mtp.sources.opening import local_gguf
+from gemma_mtp.sources.opening import Place, local_gguf
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 from gemma_mtp.validate.findings import Finding, Report, Result, error, note, ok, skipped, warning
 
@@ -29,14 +29,6 @@ TIE = 0.25
 BROKEN, POOR = 0.10, 0.35
 #: Lines of llama.cpp's log that a finding quotes.
 LAST_WORDS = 4
-
-
-#: Called with a line about how far it is.
-Told = Callable[[str], None]
-
-
-def untold(_: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -56,19 +48,18 @@ class RunOptions:
 
 def with_run(
     report: Report,
-    target: str | Path,
-    assistant: str | Path,
+    target: Place,
+    assistant: Place,
     *,
     context: ContextSettings | None = None,
     options: RunOptions | None = None,
-    told: Told = untold,
     progress: Progress = silent,
 ) -> Report:
     """The report on a pair of GGUFs, which are downloaded if need be, and what decoding with them shows.
 
     A pair with errors is not loaded.
 
-    told: hears how far it is. progress: shows downloads.
+    progress: of downloads, and of the prompts.
     Raises UsageError (no GGUF files), MissingExtra (no engine), EnvironmentProblem (llama.cpp does not work on this
     machine at all).
     """
@@ -77,19 +68,20 @@ def with_run(
         refused = Result("run", TITLE, skipped("the pair has errors and was not loaded"))
         return replace(report, results=(*report.results, refused))
     job = make_job(target, assistant, context or ContextSettings(), options, progress)
-    done, failed = answers(PROBE, job, job, options, told)
+    done, failed = answers(PROBE, job, job, options, progress)
+    names = fspath(target), fspath(assistant)
     results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
     if failed is not None:
         results.append(Result("run", TITLE, failed))
     else:
-        results.append(Result("run-acceptance", "Acceptance", acceptance(done, target, assistant)))
-        results.append(Result("run-speed", "Speed with drafting", speed(done, target, assistant)))
-    return replace(report, results=(*report.results, *results), run=tuple(asdict(one) for one in done))
+        results.append(Result("run-acceptance", "Acceptance", acceptance(done, *names)))
+        results.append(Result("run-speed", "Speed with drafting", speed(done, *names)))
+    return replace(report, results=(*report.results, *results), run=tuple(done))
 
 
 def make_job(
-    target: str | Path,
-    assistant: str | Path,
+    target: Place,
+    assistant: Place,
     context: ContextSettings,
     options: RunOptions,
     progress: Progress = silent,
@@ -113,15 +105,20 @@ def make_job(
     )
 
 
-def answers(entrance: str, call: Any, job: Job, options: RunOptions, told: Told) -> tuple[list[Any], Finding | None]:
+def answers(
+    entrance: str, call: Any, job: Job, options: RunOptions, progress: Progress
+) -> tuple[list[Any], Finding | None]:
     """What a child process gave, prompt by prompt, and what ended it, if that was no good end."""
     done: list[Any] = []
     try:
-        for item in in_child(entrance, call, files=job.files):
-            done.append(item)
-            told(f"decoding: {len(done)} of {len(options.prompts)} prompts")
+        with progress("decoding", len(options.prompts), "prompts") as advance:
+            for item in in_child(entrance, call, files=job.files):
+                done.append(item)
+                advance(1)
     except LlamaError as failure:
         return done, _failure(failure, options, len(done))
+    except CheckpointError:  # of --reference: not the pair's fault
+        raise
     except BadFileError as refusal:
         return done, error(f"the pair was not loaded: {refusal}", refusal.hint or ours("verify", *job.files))
     return done, None
@@ -159,7 +156,7 @@ def is_tie(plain: Choice, drafted: Choice) -> bool:
     return swapped and max(plain.gap, drafted.gap) <= TIE
 
 
-def acceptance(done: list[Comparison], target: str | Path = TARGET, assistant: str | Path = ASSISTANT) -> Finding:
+def acceptance(done: list[Comparison], target: str = TARGET, assistant: str = ASSISTANT) -> Finding:
     """The share of accepted drafts over all prompts."""
     drafted, accepted = _drafts(done)
     share = accepted / drafted if drafted else 0.0
@@ -179,7 +176,7 @@ def acceptance(done: list[Comparison], target: str | Path = TARGET, assistant: s
     return ok(*values)
 
 
-def speed(done: list[Comparison], target: str | Path = TARGET, assistant: str | Path = ASSISTANT) -> Finding:
+def speed(done: list[Comparison], target: str = TARGET, assistant: str = ASSISTANT) -> Finding:
     """Tokens a second over all prompts, prompts included; that drafts are accepted does not mean that they pay."""
     plain, drafted = (
         sum(one.tokens for one in done) / sum(one.tokens / getattr(one, name) for one in done)

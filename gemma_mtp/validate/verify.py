@@ -2,60 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.sources.opening import open_model
-from gemma_mtp.validate.checks import CHECKS, Check, identity, of_file
-from gemma_mtp.validate.checks.hosts import known_problems
-from gemma_mtp.validate.findings import Report, Result, Status, skipped
+from gemma_mtp.sources.opening import Place, open_model
+from gemma_mtp.validate.checks import CHECKS, Check, FileCheck, identity, of_file
+from gemma_mtp.validate.checks.hosts import known_problems, not_understood
+from gemma_mtp.validate.findings import Finding, Report, Result, Status, skipped
 from gemma_mtp.validate.host import Host
 from gemma_mtp.validate.memory import pair_memory
-from gemma_mtp.validate.pair import Pair, Published
+from gemma_mtp.validate.pair import Pair, Published, Single
 
 if TYPE_CHECKING:
-    from gemma_mtp.progress import Progress
+    from gemma_mtp.validate.run import RunOptions
+
+LOG = logging.getLogger(__name__)
+Checked = TypeVar("Checked", bound=Check)
 
 
 def verify_pair(
-    target: str | Path,
-    assistant: str | Path,
+    target: Place,
+    assistant: Place,
     *,
     deep: bool = False,
     strict: bool = False,
     host: Host | None = None,
     context: ContextSettings | None = None,
     hub: Sequence[str] = (),
-    progress: Progress | None = None,
+    run: RunOptions | None = None,
+    reference: tuple[Place, Place] | None = None,
+    reference_options: RunOptions | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Whether two models will work together in llama.cpp, from their headers and a look at their data.
 
-    target, assistant: a GGUF file (or the first part of a split one), a checkpoint's folder, or a GGUF on the Hub, of
-    which only the header is read. deep: read every weight instead of a sample. strict: warnings count against the pair.
-    host: the runtime and settings that it is meant for. context: what the estimate of memory is made for.
-    hub: repos (or hf://owner/repo/file) that local files came from: files of the same name are compared by hash.
+        verify_pair("target.gguf", "assistant.gguf", run=RunOptions(tokens=32)).verdict
+
+    target, assistant: a GGUF file (or the first part of a split one), a checkpoint's folder, or a place on the Hub, of
+    which only headers are read. deep: read every weight instead of a sample. strict: warnings count against the pair.
+    host: the runtime and settings that it is meant for. context: what the estimate of memory is made for, and what is
+    decoded in. hub: repos (or hf://owner/repo/file) that local files came from: files of the same name are compared by
+    hash. run: decode with the pair too, in a child process, if the checks find no error. reference: the original
+    checkpoints of target and assistant (folders or repos): compare drafts with transformers'. reference_options: how
+    much is decoded for that, if it is something else than for `run`. progress: of hashing, downloads and decoding.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
-    UsageError and EnvironmentProblem for places that cannot be understood or reached.
+    UsageError and EnvironmentProblem for places that cannot be understood or reached; with `run` or `reference` also
+    MissingExtra, and EnvironmentProblem if llama.cpp does not work on this machine.
     """
+    context = context or ContextSettings()
     with ExitStack() as stack:
         pair = Pair(
             target=stack.enter_context(open_model(target, Part.TARGET)),
             assistant=stack.enter_context(open_model(assistant, Part.ASSISTANT)),
             deep=deep,
             host=host or Host(),
-            context=context or ContextSettings(),
+            context=context,
             published=_published(hub),
             progress=progress,
         )
-        return static_report(pair, strict)
+        report = static_report(pair, strict)
+    LOG.info("%s and %s: %s", target, assistant, report.verdict)
+    if run is not None:
+        from gemma_mtp.validate.run import with_run
+
+        report = with_run(report, target, assistant, context=context, options=run, progress=progress)
+    if reference is not None:
+        from gemma_mtp.validate.reference import with_reference
+
+        options = reference_options or run
+        report = with_reference(
+            report, target, assistant, reference, context=context, options=options, progress=progress
+        )
+    return report
+
+
+def verify_file(
+    place: Place,
+    part: Part | str | None = None,
+    *,
+    deep: bool = False,
+    strict: bool = False,
+    host: Host | None = None,
+    hub: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Report:
+    """Whether one model is sound by itself: all checks that a target or an assistant can be put to alone.
+
+        verify_file("mtp-gemma-4-31B-it-Q8_0.gguf").verdict
+
+    place, deep, strict, host, hub, progress: as for `verify_pair`. part: what it is meant as; None: what it is.
+
+    Raises what `verify_pair` raises without `run` and `reference`.
+    """
+    with open_model(place, part) as side:
+        one = Single(side=side, deep=deep, host=host or Host(), published=_published(hub), progress=progress)
+        checked = check_single(one, of_file(side.part))
+        notes = (side.note,) if side.note else ()
+        unused = not_understood(one.host) if not checked.errors else ()
+        report = replace(checked, results=(*checked.results, *unused), strict=strict, notes=notes)
+    LOG.info("%s: %s", place, report.verdict)
+    return report
 
 
 def _published(places: Sequence[str]) -> tuple[Published, ...]:
@@ -89,22 +145,34 @@ def static_report(pair: Pair, strict: bool) -> Report:
 
 
 def check_file(side: OpenModel, *without: str, host: Host | None = None) -> Report:
-    """All checks that one file can be put to, whatever it is paired with.
+    """Whether a file is broken, for whatever it is used: the checks for that which one file can be put to.
 
     without: ids of checks to leave out. host: the runtime that it is meant for.
     """
+    wanted = [check for check in of_file(side.part) if check.sound and check.id not in without]
+    return check_single(Single(side=side, host=host or Host()), wanted)
+
+
+def check_single(one: Single, checks: Sequence[FileCheck]) -> Report:
+    """That one model is what it is meant as, and if so, the checks."""
+    side = one.side
     is_it = Result("parts", "What it is", identity.alone(side))
     if is_it.status is Status.ERROR:
-        return Report((is_it,))
-    pair = Pair(target=side, assistant=side, host=host or Host())
-    return Report((is_it, *run_checks(pair, of_file(side.part, *without))))
+        return Report((is_it,), part=side.part)
+    return Report((is_it, *_in_order(checks, lambda check: check.run(one))), part=side.part)
 
 
-def run_checks(pair: Pair, checks: Iterable[Check] = CHECKS) -> list[Result]:
-    """The checks in order; one whose needs are not met is skipped."""
+def run_checks(pair: Pair, checks: Sequence[Check] = CHECKS) -> list[Result]:
+    """The checks of a pair, and of each of its two, in order; one whose needs are not met is skipped."""
+    return _in_order(checks, lambda check: check.of(pair))
+
+
+def _in_order(checks: Sequence[Checked], find: Callable[[Checked], Finding]) -> list[Result]:
     results: dict[str, Result] = {}
     for check in checks:
-        unmet = [need for need in check.needs if results[need].status in (Status.ERROR, Status.SKIPPED)]
-        finding = skipped(f"depends on {unmet[0]}") if unmet else check.run(pair)
+        needs = [results[need] for need in check.needs if need in results]
+        unmet = [need.id for need in needs if need.status in (Status.ERROR, Status.SKIPPED)]
+        finding = skipped(f"depends on {unmet[0]}") if unmet else find(check)
+        LOG.debug("%s: %s %s", check.id, finding.status.value, finding.message)
         results[check.id] = Result(check.id, check.title, finding)
     return list(results.values())

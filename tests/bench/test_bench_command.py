@@ -41,7 +41,7 @@ def test_results_on_stdout_in_a_file_and_as_a_picture(files: Files, tmp_path: Pa
         assert row.ceiling >= row.speedup
         assert row.drafted >= row.accepted
         assert (row.drafted > 0) or row.draft in (PLAIN, AUTO)
-    assert str(tmp_path) not in json.dumps(results.to_json()["rows"])
+    assert str(tmp_path) not in json.dumps(results.to_dict()["rows"])
 
 
 def test_the_table(files: Files):

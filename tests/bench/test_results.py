@@ -21,7 +21,7 @@ from gemma_mtp.errors import BadFileError
 
 def test_what_is_written_is_read(tmp_path: Path):
     path = tmp_path / "results.json"
-    path.write_text(json.dumps(RESULTS.to_json()), encoding="utf-8")
+    path.write_text(json.dumps(RESULTS.to_dict()), encoding="utf-8")
     assert read_results(path) == RESULTS
     assert json.loads(path.read_text())["rows"][3]["draft"] == "auto"
 
@@ -52,7 +52,7 @@ def test_questions_that_readers_ask():
     ],
 )
 def test_what_is_damaged_is_named(path: tuple[Any, ...], value: Any, words: str):
-    content: Any = copy.deepcopy(RESULTS.to_json())
+    content: Any = copy.deepcopy(RESULTS.to_dict())
     place = content
     for step in path[:-1]:
         place = place[step]
@@ -64,7 +64,7 @@ def test_what_is_damaged_is_named(path: tuple[Any, ...], value: Any, words: str)
 
 
 def test_every_field_is_needed_and_more_are_skipped():
-    content: Any = RESULTS.to_json()
+    content: Any = RESULTS.to_dict()
     assert parse_results(content | {"new": 1}) == RESULTS
     earlier = {key: value for key, value in content.items() if key != "confidence"}  # which measured no p_min
     assert parse_results(earlier) == RESULTS

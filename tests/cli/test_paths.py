@@ -186,7 +186,7 @@ def test_a_folder_whose_name_is_no_utf8(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can become a user without a home")
 def test_a_user_without_a_home():
     code = (
-        "import os, pwd, sys; from gemma_mtp.cli import boundary, output; from gemma_mtp.mtp_runtime import backend\n"
+        "import os, pwd, sys; from gemma_mtp.cli import boundary, output; from gemma_mtp.native import backend\n"
         "for name in ('HOME', 'XDG_CACHE_HOME', 'GEMMA_MTP_CACHE'): os.environ.pop(name, None)\n"
         "os.setuid(54321); sys.exit(boundary.exit_code(backend.cache_folder))"
     )

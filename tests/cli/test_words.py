@@ -161,10 +161,10 @@ def test_a_pair_as_llama_cpp_names_it(swapped: bool, target_gguf: GGUFFactory, a
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["verify", "-m", "a"], "the assistant is missing"),
+        (["bench", "-m", "a"], "the assistant is missing"),
         (["verify", "-md", "a"], "the target is missing"),
         (["bench"], "the target is missing"),
-        (["serve", "a"], "the assistant is missing"),
+        (["verify", "a"], "the assistant is missing"),
         (["run", "-m", "a", "b", "c"], "c is one too many"),
         (["run", "a", "-m", "b", "-md", "c"], "a is one too many"),
     ],

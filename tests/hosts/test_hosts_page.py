@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-
 import document_hosts  # noqa: E402
 
 from gemma_mtp.hosts import HOSTS  # noqa: E402

@@ -84,14 +84,14 @@ def test_an_only_drafter_needs_no_type():
 
 def test_the_part_decides_and_a_miss_names_what_is_there():
     names = [*DRAFTERS, *TARGETS]
-    assert pick_gguf("a/b", names, "Q8_0", "assistant") == DRAFTERS[1]
-    assert pick_gguf("a/b", names, "Q8_0", "target") == TARGETS[3]
-    assert pick_gguf("a/b", ["gemma-assistant.Q8_0.gguf"], "Q8_0", "assistant") == "gemma-assistant.Q8_0.gguf"
+    assert pick_gguf("a/b", names, "Q8_0", Part.ASSISTANT) == DRAFTERS[1]
+    assert pick_gguf("a/b", names, "Q8_0", Part.TARGET) == TARGETS[3]
+    assert pick_gguf("a/b", ["gemma-assistant.Q8_0.gguf"], "Q8_0", Part.ASSISTANT) == "gemma-assistant.Q8_0.gguf"
     with pytest.raises(UsageError, match="no assistant of type Q4_0") as caught:
-        pick_gguf("a/b", names, "Q4_0", "assistant")
+        pick_gguf("a/b", names, "Q4_0", Part.ASSISTANT)
     assert DRAFTERS[1] in caught.value.hint
     with pytest.raises(UsageError, match="name a type"):
-        pick_gguf("a/b", DRAFTERS, None, "assistant")
+        pick_gguf("a/b", DRAFTERS, None, Part.ASSISTANT)
 
 
 def test_split_models():

@@ -14,7 +14,7 @@ from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.hub.download import fetch_checkpoint, fetch_file
 from gemma_mtp.hub.source import parse_source
-from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.sources.describe import inspect_model
 
 HOSTILE = "a\x1b[31mb\x07[/c]"
 REPO = "acme/gemma-4-tiny-it-GGUF"
@@ -35,7 +35,7 @@ def test_a_wrong_name_is_wrong_usage(stub: HubStub):
     stub.add_file(REPO, "mtp-gemma-4-tiny-it-Q8_0.gguf", b"GGUF")
     for place in (f"{REPO}:Q4_0", f"hf://{REPO}/other.gguf"):
         with pytest.raises(UsageError, match="the repo has no"):
-            describe_file(place)
+            inspect_model(place)
     with pytest.raises(UsageError, match="no file other"):
         fetch_file(f"hf://{REPO}/other.gguf")
 
@@ -46,7 +46,7 @@ def test_a_checkpoint_on_the_hub_is_described(stub: HubStub, assistant_gguf: Cal
     stub.make_repo(repo)
     for file in (PAIR / "assistant").iterdir():
         stub.add_file(repo, file.name, file.read_bytes())
-    found, whole = describe_file(repo), describe_file(assistant_gguf("BF16"))
+    found, whole = inspect_model(repo), inspect_model(assistant_gguf("BF16"))
     assert {tensor.name: tensor.shape for tensor in found.tensors} == {t.name: t.shape for t in whole.tensors}
     assert "a checkpoint, seen as the GGUF it converts to" in found.note
 

@@ -7,7 +7,7 @@ from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.hub.download import fetch_checkpoint
-from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.sources.describe import inspect_model
 from gemma_mtp.validate import Status, verify_pair
 
 REPO = "acme/tiny-GGUF"
@@ -46,7 +46,7 @@ def test_says_how_much_was_read(places):
 
 
 def test_inspect(places, assistant_gguf):
-    remote, local = describe_file(places[1]), describe_file(assistant_gguf("BF16"))
+    remote, local = inspect_model(places[1]), inspect_model(assistant_gguf("BF16"))
     assert (remote.metadata, remote.tensors, remote.size) == (local.metadata, local.tensors, local.size)
     assert "bytes read, in" in remote.note
     assert not local.note

@@ -256,7 +256,7 @@ def test_a_file_of_jobs(stub: HubStub, owner: str, name: str, text: str):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[[job]\n", "no TOML"),
+        ("[[job]\n", "not TOML"),
         ("", "no jobs"),
         ("[[jobs]]\nsource = 'x'\n", "is job meant"),
         ("[[job]]\nsource = 'x'\ntypes = 'Q8_0'\n", "job 1 has the unknown key 'types'"),

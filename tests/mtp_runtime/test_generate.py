@@ -67,7 +67,7 @@ def test_tokens_tell_their_origin_and_the_statistics_add_up(engine: MtpEngine):
     assert counts.prompt_tokens == len(generation.prompt)
     measured = counts.draft_seconds + counts.verify_seconds
     assert 0 < measured <= counts.generation_seconds
-    assert counts.as_dict()["accepted"] == counts.accepted
+    assert counts.to_dict()["accepted"] == counts.accepted
 
 
 @pytest.mark.parametrize("stop_after", range(1, 9))

@@ -119,9 +119,9 @@ def test_a_conversation_on_a_terminal(pair: tuple[Path, Path], tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(("{target}", "-p", "x"), 2, "an assistant is missing", id="no assistant"),
+        pytest.param(("{target}", "-p", "x"), 2, "no assistant is named", id="no assistant"),
         pytest.param(("{assistant}", "{target}", "-p", "x"), 1, "name the target first", id="swapped"),
-        pytest.param(("{target}", "/no/such/file.gguf", "-p", "x"), 1, "No such file", id="missing file"),
+        pytest.param(("{target}", "/no/such/file.gguf", "-p", "x"), 1, "no such file", id="missing file"),
         pytest.param(("{target}", "{assistant}", "-p", "x " * 3000), 2, "context has room for", id="long prompt"),
         pytest.param(("{target}", "{assistant}", "-p", "x", "--cache-type", "q9"), 2, "q9", id="cache type"),
         pytest.param(("{target}", "{assistant}", "-p", "x", "-f", "y"), 2, "give one of them", id="two prompts"),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,3 +254,34 @@ def test_offline_with_what_the_cache_has(hub, monkeypatch: pytest.MonkeyPatch):
     said = refused("run", LONELY, *LITTLE)
     assert "what the cache has of the repo (HF_HUB_OFFLINE is set) has no drafter" in said
     assert len(hub.log) == before
+
+
+@pytest.mark.parametrize("place", ["split file", "repo", "address"])
+def test_serve_with_what_lies_beside_the_target(place: str, hub, models: Models, tmp_path: Path):
+    pytest.importorskip("xllamacpp")
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+    words = ("serve", GGUFS[place](models, Part.TARGET), "--port", "0", "-c", "512", "-t", "1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gemma_mtp", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=20)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert "which lies beside the target" in said
+    finally:
+        process.kill()
+        process.wait()

@@ -196,7 +196,7 @@ def bench_results(tmp_path: Path, files: Files) -> Path:
         recommendation=Recommendation(3, 1.75, ("it pays",), "llama-server -m /home/alice/tiny.gguf"),
     )
     there = tmp_path / "bench.json"
-    there.write_text(json.dumps(results.to_json()))
+    there.write_text(json.dumps(results.to_dict()))
     return there
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.quantize import FILE_TYPES, RECIPES, Output, quantize_file
-from gemma_mtp.quantize.catalogue import default_output, offers, parse_outputs
+from gemma_mtp.quantize import FILE_TYPES, RECIPES, Output, quantize_file, quantize_model
+from gemma_mtp.quantize.catalogue import default_output, offers, outputs_for, parse_kinds, split_words
 
 
 @pytest.mark.parametrize("part", ["assistant", "target"])
@@ -43,12 +43,18 @@ def test_names_of_outputs(source: str, kind: str, made: str):
 
 
 def test_words_of_the_command():
-    source = Path("mtp-x-BF16.gguf")
-    assert parse_outputs(source, ["o.gguf", "q4_0"]) == [Output(Path("o.gguf"), "Q4_0")]
-    assert [output.kind for output in parse_outputs(source, ["Q4_K", "Q4_K_M", "DRAFT-Q4"])] == ["Q4_K_M", "draft-q4"]
-    with pytest.raises(UsageError, match="no type is given"):
-        parse_outputs(source, [])
-    with pytest.raises(UsageError, match="cannot have 2 types"):
-        parse_outputs(source, ["o.gguf", "Q4_0", "Q8_0"])
+    assert split_words(["o.gguf", "q4_0"]) == (Path("o.gguf"), ["q4_0"])
+    assert split_words(["Q4_K", "Q8_0"]) == (None, ["Q4_K", "Q8_0"])
+    assert parse_kinds(["Q4_K", "Q4_K_M", "DRAFT-Q4"]) == ["Q4_K_M", "draft-q4"]
     with pytest.raises(UsageError, match="there is no type Q7_0"):
-        parse_outputs(source, ["Q7_0"])
+        parse_kinds(["Q7_0"])
+
+
+def test_outputs(tmp_path: Path):
+    source = Path("mtp-x-BF16.gguf")
+    assert outputs_for(source, ["Q4_0"], Path("o.gguf")) == [Output(Path("o.gguf"), "Q4_0")]
+    assert outputs_for(source, ["Q4_0"], tmp_path) == [Output(tmp_path / "mtp-x-Q4_0.gguf", "Q4_0")]
+    with pytest.raises(UsageError, match="cannot have 2 types"):
+        outputs_for(source, ["Q4_0", "Q8_0"], Path("o.gguf"))
+    with pytest.raises(UsageError, match="no type is given"):
+        quantize_model(source, [])

@@ -111,9 +111,9 @@ def test_who_is_in_a_hurry_cuts_it_off(quantized_pair: tuple[Path, Path], grace:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("{target}",), "an assistant is missing"),
+        (("{target}",), "no assistant is named"),
         (("{target}", "--no-draft", "--parallel", "1000"), "1 to 256"),
-        (("{target}", "--no-draft", "--threads", "1000"), "1 to 512"),
+        (("{target}", "--no-draft", "--threads", "1000"), "equal to 512"),
         (("{target}", "--no-draft", "--log", "/no/such/folder/log"), "log cannot be written"),
     ],
 )

@@ -22,7 +22,7 @@ from gemma_mtp.model.dialects import DIALECTS
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.quantize import Output, quantize_file
 from gemma_mtp.quantize.catalogue import offers
-from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.sources.describe import inspect_model
 from gemma_mtp.sources.pairing import check_runnable
 from gemma_mtp.validate import verify_pair
 
@@ -75,9 +75,9 @@ def change(draw) -> tuple[str, dict]:
 def _in_every_command(target: Path, assistant: Path, changed: Path, folder: Path) -> None:
     output = folder / "out.gguf"
     with suppress(GemmaMtpError):
-        json.dumps(describe_file(changed).to_json(), allow_nan=False)
+        json.dumps(inspect_model(changed).to_dict(), allow_nan=False)
     with suppress(GemmaMtpError):
-        json.dumps(verify_pair(target, assistant).to_json(), allow_nan=False)
+        json.dumps(verify_pair(target, assistant).to_dict(), allow_nan=False)
     for dialect in DIALECTS.values():
         with suppress(GemmaMtpError):
             convert_dialect(changed, output, dialect, force=True)
@@ -120,7 +120,7 @@ def test_every_key_of_another_type(tmp_path, part, kind):
         Model(HYPERS[part], {key: value}).write(changed)
         paths = good | {part: changed}
         with suppress(GemmaMtpError):
-            describe_file(changed)
+            inspect_model(changed)
         with suppress(GemmaMtpError):
             verify_pair(paths["target"], paths["assistant"])
         with suppress(GemmaMtpError):

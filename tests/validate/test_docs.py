@@ -44,7 +44,7 @@ def test_json_is_described(good_pair):
     """Every key of the JSON stands in the document's table."""
     section = DOCUMENT.read_text(encoding="utf-8").split("## JSON")[1]
     said = set(re.findall(r"`(\w+)`", section))
-    content = json.loads(json.dumps(verify_pair(*good_pair).to_json()))
+    content = json.loads(json.dumps(verify_pair(*good_pair).to_dict()))
     keys = {*content, *content["checks"][0], *content["memory"], *content["memory"]["target"]}
     keys |= set(Comparison.__dataclass_fields__) | set(Choice.__dataclass_fields__)
     keys |= set(ReferenceComparison.__dataclass_fields__)

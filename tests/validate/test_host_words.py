@@ -104,7 +104,7 @@ def test_a_cache_that_only_a_fork_has_is_said(good_pair):
 def test_a_context_beyond_the_trained_one_is_said_to_be_cut(good_pair):
     memory = verify_pair(*good_pair, context=ContextSettings(300_000)).memory
     assert memory is not None
-    assert (memory.tokens, memory.asked, memory.to_json()["asked"]) == (1024, 300_000, 300_000)
+    assert (memory.tokens, memory.asked, memory.to_dict()["asked"]) == (1024, 300_000, 300_000)
     from gemma_mtp.cli.verify_table import memory_line
 
     assert "300,000 were asked for" in memory_line(memory)

@@ -17,7 +17,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
-from gemma_mtp.sources.describe import describe_file
+from gemma_mtp.sources.describe import inspect_model
 from gemma_mtp.validate import Status, parse_host, verify_pair
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
@@ -73,12 +73,12 @@ def test_any_header_gets_a_verdict(tmp_path: Path, target, assistant, runtime):
     paths = []
     for part, (keys, tensors) in zip(HYPERS, (target, assistant), strict=True):
         paths.append(Model(HYPERS[part], keys, tensors).write(tmp_path / f"{part}.gguf"))
-        json.dumps(describe_file(paths[-1]).to_json(), allow_nan=False)
+        json.dumps(inspect_model(paths[-1]).to_dict(), allow_nan=False)
     try:
         report = verify_pair(*paths, deep=True, host=parse_host(runtime, "-sm tensor -np 2", "GTX 1060"))
     except GGUFError:  # not the parts of a split model that it says it is
         return
-    json.dumps(report.to_json(), allow_nan=False)
+    json.dumps(report.to_dict(), allow_nan=False)
     for result in report.results:
         assert result.finding.message or result.status is Status.OK
         assert result.finding.remedy or result.status not in (Status.ERROR, Status.WARNING)

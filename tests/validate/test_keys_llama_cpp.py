@@ -122,9 +122,13 @@ def is_sound(path: Path, part: str) -> bool:
     try:
         with open_model(path, part) as side:
             alone = check_file(side, "target-finite", "assistant-finite")
+            if alone.errors:
+                return False
             pair = Pair(target=side, assistant=side)  # what is only asked of two files, and judges one
-            needed = [vocabulary_checks.tokenizer_model, *([attachment.donor_layers] if part == "target" else [])]
-            return not alone.errors and all(check(pair).status is not Status.ERROR for check in needed)
+            needed = [vocabulary_checks.tokenizer_model(pair)]
+            if part == "target":
+                needed.append(attachment.donor_layers(side))
+            return all(finding.status is not Status.ERROR for finding in needed)
     except GGUFError:
         return False
 

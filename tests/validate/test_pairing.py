@@ -11,6 +11,8 @@ from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.model.dialects import IK
 from gemma_mtp.sources.pairing import check_runnable
+from gemma_mtp.validate import parse_host, verify_pair
+from gemma_mtp.validate.run import RunOptions, with_run
 
 #: What is changed in the target, in the assistant -> what is said.
 CASES = {
@@ -56,7 +58,7 @@ def test_swapped(good_pair: tuple[Path, Path]):
 
 def test_a_checkpoint_is_no_file_for_llama_cpp(good_pair: tuple[Path, Path], tmp_path: Path):
     (tmp_path / "checkpoint").mkdir()
-    with pytest.raises(UsageError, match="runs GGUF files"):
+    with pytest.raises(UsageError, match="this is a checkpoint"):
         check_runnable(tmp_path / "checkpoint", good_pair[1])
 
 
@@ -65,3 +67,17 @@ def test_a_part_of_a_split_model_is_missing(good_pair: tuple[Path, Path], tmp_pa
     first = good_pair[0].rename(tmp_path / "target-00001-of-00002.gguf")
     with pytest.raises(BadFileError, match="1 of 2 parts are missing"):
         check_runnable(first, good_pair[1])
+
+
+def test_what_this_llama_cpp_cannot_load_is_a_finding_of_the_run(tmp_path: Path):
+    """A pair that is good for its host: the report stands, and says why it was not decoded here."""
+    pytest.importorskip("llama_cpp")
+    pair = written(tmp_path, {}, {"dialect": IK})
+    report = verify_pair(*pair, host=parse_host("ik_llama.cpp@2026-06-10", None, None))
+    assert report.ok
+    ran = with_run(report, *pair, options=RunOptions((("x", "abc"),), tokens=8))
+    assert ran.results[: len(report.results)] == report.results
+    finding = ran.results[-1].finding
+    assert finding.message.startswith("the pair was not loaded: ")
+    assert "dialect ik" in finding.message
+    assert "convert" in finding.remedy

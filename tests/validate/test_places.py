@@ -9,7 +9,7 @@ from helpers.reports import by_id, untroubled
 from helpers.split_files import split
 
 from gemma_mtp.demo.pair import PAIR
-from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError
+from gemma_mtp.errors import CheckpointError, GemmaMtpError, GGUFError, UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.validate import verify_pair
 
@@ -75,7 +75,10 @@ def test_swapped_checkpoints():
 
 
 def test_no_model(tmp_path, good_pair):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError):
+        verify_pair(tmp_path / "empty", good_pair[1])
+    with pytest.raises(UsageError, match="this folder holds GGUF files and no checkpoint"):
         verify_pair(tmp_path, good_pair[1])
     with pytest.raises(GemmaMtpError):
         verify_pair(good_pair[0], "no/such/file.gguf")

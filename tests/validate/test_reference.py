@@ -34,7 +34,7 @@ def test_unquantized_files_draft_what_transformers_drafts(target_gguf, assistant
     finding = report.results[-1].finding
     assert report.results[-1].id == "reference"
     assert finding.status is Status.OK
-    (one,) = report.to_json()["reference"]
+    (one,) = report.to_dict()["reference"]
     assert one["kind"] == "code"
     assert one["rounds"] == one["equal"] + one["near_ties"] > 5
     assert 0 < one["difference"] < 0.2
@@ -79,7 +79,7 @@ def test_without_the_extra(good_pair, monkeypatch):
 
 
 def test_checkpoints_instead_of_files():
-    with pytest.raises(UsageError, match="only local GGUF files"):
+    with pytest.raises(UsageError, match="a GGUF is needed"):
         compared(*CHECKPOINTS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -44,7 +45,7 @@ def test_demo_pair(target_gguf, assistant_gguf):
         assert (finding.message == "identical output") is (finding.status is Status.OK)
         assert finding.status in (Status.OK, Status.NOTE)
     assert by_id["run-acceptance"].status is Status.OK
-    code = report.to_json()["run"][0]
+    code = report.to_dict()["run"][0]
     assert (code["kind"], code["tokens"]) == ("code", 64)
     assert sum(code["drafted_at"]) > sum(code["accepted_at"]) > 0
     assert len(code["drafted_at"]) == 3
@@ -60,9 +61,15 @@ def test_untrained_pair_is_broken(good_pair):
 
 
 def test_says_how_far_it_is(good_pair):
-    said: list[str] = []
-    with_run(verify_pair(*good_pair), *good_pair, context=CONTEXT, options=FEW, told=said.append)
-    assert said == ["decoding: 1 of 2 prompts", "decoding: 2 of 2 prompts"]
+    said: list[tuple[str, int, str]] = []
+    done: list[int] = []
+
+    def progress(what: str, total: int, unit: str, /):
+        said.append((what, total, unit))
+        return nullcontext(done.append)
+
+    with_run(verify_pair(*good_pair), *good_pair, context=CONTEXT, options=FEW, progress=progress)
+    assert (said, done) == ([("decoding", 2, "prompts")], [1, 1])
 
 
 def test_pair_with_errors_is_not_loaded(tmp_path, good_pair, verify):

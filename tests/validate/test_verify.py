@@ -57,7 +57,7 @@ def test_two_targets_and_two_assistants(good_pair, verify, tmp_path):
 
 def test_json(verify):
     report = verify(None, {"sliding_window": 32})
-    content = json.loads(json.dumps(report.to_json()))
+    content = json.loads(json.dumps(report.to_dict()))
     assert content["ok"] is False
     assert content["verdict"].startswith("This pair will not work: the target's sliding window")
     assert [check["id"] for check in content["checks"]] == [check.id for check in CHECKS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
@@ -20,54 +20,74 @@ from gemma_mtp.validate.checks import (
     weights,
 )
 from gemma_mtp.validate.findings import Finding
-from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.pair import Pair, Single
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check.
-
-    needs: the checks without whose success this one cannot be made or would only repeat their finding.
-    part: the one whose file alone it judges; None: it needs both, or says nothing of whether the file is sound.
-    """
+class _Check:
+    """Its names, for programs and for people."""
 
     id: str
     title: str
+
+
+@dataclass(frozen=True)
+class PairCheck(_Check):
+    """A check that two models are put to together.
+
+    needs: the checks without whose success this one cannot be made or would only repeat their finding.
+    """
+
     run: Callable[[Pair], Finding]
     needs: tuple[str, ...] = ()
-    part: Part | None = None
 
     @property
     def description(self) -> str:
-        return " ".join((self.run.__doc__ or "").split())
+        return described(self.run)
+
+    def of(self, pair: Pair) -> Finding:
+        return self.run(pair)
 
 
-def of_target(check: Callable[[OpenModel], Finding]) -> Callable[[Pair], Finding]:
-    """A check of one file, made of the target."""
+@dataclass(frozen=True)
+class FileCheck(_Check):
+    """A check of one model, a target or an assistant. sound: whether a file that fails it is broken for everybody."""
 
-    def run(pair: Pair) -> Finding:
-        return check(pair.target)
+    run: Callable[[Single], Finding]
+    part: Part
+    needs: tuple[str, ...] = ()
+    sound: bool = True
+
+    @property
+    def description(self) -> str:
+        return described(self.run)
+
+    def of(self, pair: Pair) -> Finding:
+        """Made of that one of a pair."""
+        return self.run(pair.single(self.part))
+
+
+Check = PairCheck | FileCheck
+
+
+def described(check: Callable[..., Finding]) -> str:
+    """What must hold, in a sentence."""
+    return " ".join((check.__doc__ or "").split())
+
+
+def side(check: Callable[[OpenModel], Finding]) -> Callable[[Single], Finding]:
+    """A check for which nothing but the model matters."""
+
+    def run(one: Single) -> Finding:
+        return check(one.side)
 
     run.__doc__ = check.__doc__
     return run
 
 
-def of_assistant(check: Callable[[OpenModel], Finding]) -> Callable[[Pair], Finding]:
-    """A check of one file, made of the assistant."""
-
-    def run(pair: Pair) -> Finding:
-        return check(pair.assistant)
-
-    run.__doc__ = check.__doc__
-    return run
-
-
-def of_file(part: Part, *without: str) -> tuple[Check, ...]:
-    """The checks that a target or assistant can be put to alone, each with those of its needs that are among them."""
-    chosen = {check.id: check for check in CHECKS if check.part == part and check.id not in without}
-    return tuple(
-        replace(check, needs=tuple(need for need in check.needs if need in chosen)) for check in chosen.values()
-    )
+def of_file(part: Part) -> tuple[FileCheck, ...]:
+    """The checks that a target or assistant can be put to alone."""
+    return tuple(check for check in CHECKS if isinstance(check, FileCheck) and check.part is part)
 
 
 PARTS = ("files", "parts")
@@ -77,65 +97,78 @@ KEYS = (*PARTS, "target-keys", "assistant-keys")
 COMMON = (*KEYS, "target-tokenizer", "assistant-tokenizer")
 
 CHECKS: tuple[Check, ...] = (
-    Check("files", "Two different files", identity.two_files),
-    Check("parts", "A target and an assistant", identity.parts, ("files",)),
-    Check("dialect", "Dialect that the runtime reads", hosts.dialect, PARTS),
-    Check("target-keys", "Target: header keys", of_target(header.model_keys), PARTS, Part.TARGET),
-    Check("assistant-keys", "Assistant: header keys", of_assistant(header.model_keys), PARTS, Part.ASSISTANT),
-    Check("target-tokenizer", "Target: other keys", of_target(header.common_keys), TARGET_KEYS, Part.TARGET),
-    Check(
-        "assistant-tokenizer", "Assistant: other keys", of_assistant(header.common_keys), ASSISTANT_KEYS, Part.ASSISTANT
+    PairCheck("files", "Two different files", identity.two_files),
+    PairCheck("parts", "A target and an assistant", identity.parts, ("files",)),
+    FileCheck("dialect", "Dialect that the runtime reads", hosts.dialect, Part.ASSISTANT, PARTS, sound=False),
+    FileCheck("target-keys", "Target: header keys", side(header.model_keys), Part.TARGET, PARTS),
+    FileCheck("assistant-keys", "Assistant: header keys", side(header.model_keys), Part.ASSISTANT, PARTS),
+    FileCheck("target-tokenizer", "Target: other keys", side(header.common_keys), Part.TARGET, TARGET_KEYS),
+    FileCheck("assistant-tokenizer", "Assistant: other keys", side(header.common_keys), Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck(
+        "mtp-layers", "Assistant: all layers are MTP layers", side(header.mtp_layers), Part.ASSISTANT, ASSISTANT_KEYS
     ),
-    Check("mtp-layers", "Assistant: all layers are MTP layers", header.mtp_layers, ASSISTANT_KEYS, Part.ASSISTANT),
-    Check("own-width", "Assistant: names a target width", header.own_width, ASSISTANT_KEYS, Part.ASSISTANT),
-    Check("width", "Hidden width", attachment.width, KEYS),
-    Check("donor-layers", "Donor layers", attachment.donor_layers, TARGET_KEYS),
-    Check("kv-heads", "KV heads (sliding / full)", attachment.kv_heads, KEYS),
-    Check("head-size", "Head size (sliding / full)", attachment.head_size, KEYS),
-    Check("query-heads", "Query heads over KV heads", attachment.query_heads, KEYS),
-    Check("sliding-window", "Sliding window", attachment.sliding_window, KEYS),
-    Check("rope-base", "Rope base (sliding / full)", rope.rope_bases, KEYS),
-    Check("rope-dimensions", "Rotated dimensions (sliding / full)", rope.rope_dimensions, (*KEYS, "head-size")),
-    Check("tokenizer", "Tokenizer", vocabulary.tokenizer_model, COMMON),
-    Check("vocabulary-size", "Vocabulary size", vocabulary.size, KEYS),
-    Check("tokens", "Tokens", vocabulary.tokens, (*COMMON, "vocabulary-size")),
-    Check("token-types", "Token types", vocabulary.token_types, (*COMMON, "vocabulary-size")),
-    Check("merges", "Merges", vocabulary.merges, COMMON),
-    Check("special-tokens", "Special tokens", vocabulary.special_tokens, COMMON),
-    Check("target-layout", "Target: order of the data", of_target(tensors.layout), PARTS, Part.TARGET),
-    Check("target-tensors", "Target: tensors are complete", of_target(tensors.present), TARGET_KEYS, Part.TARGET),
-    Check("target-layer-scales", "Target: layer scales", of_target(tensors.layer_scales), TARGET_KEYS, Part.TARGET),
-    Check("target-shapes", "Target: shapes", of_target(tensors.shapes), TARGET_KEYS, Part.TARGET),
-    Check("target-types", "Target: tensor types", tensors.target_types, TARGET_KEYS, Part.TARGET),
-    Check("target-extra", "Target: no unknown tensors", of_target(tensors.unexpected), TARGET_KEYS, Part.TARGET),
-    Check("assistant-layout", "Assistant: order of the data", of_assistant(tensors.layout), PARTS, Part.ASSISTANT),
-    Check(
-        "assistant-tensors",
-        "Assistant: tensors are complete",
-        of_assistant(tensors.present),
-        ASSISTANT_KEYS,
+    FileCheck("own-width", "Assistant: names a target width", side(header.own_width), Part.ASSISTANT, ASSISTANT_KEYS),
+    PairCheck("width", "Hidden width", attachment.width, KEYS),
+    FileCheck("donor-layers", "Donor layers", side(attachment.donor_layers), Part.TARGET, TARGET_KEYS, sound=False),
+    PairCheck("kv-heads", "KV heads (sliding / full)", attachment.kv_heads, KEYS),
+    PairCheck("head-size", "Head size (sliding / full)", attachment.head_size, KEYS),
+    PairCheck("query-heads", "Query heads over KV heads", attachment.query_heads, KEYS),
+    PairCheck("sliding-window", "Sliding window", attachment.sliding_window, KEYS),
+    PairCheck("rope-base", "Rope base (sliding / full)", rope.rope_bases, KEYS),
+    PairCheck("rope-dimensions", "Rotated dimensions (sliding / full)", rope.rope_dimensions, (*KEYS, "head-size")),
+    PairCheck("tokenizer", "Tokenizer", vocabulary.tokenizer_model, COMMON),
+    PairCheck("vocabulary-size", "Vocabulary size", vocabulary.size, KEYS),
+    PairCheck("tokens", "Tokens", vocabulary.tokens, (*COMMON, "vocabulary-size")),
+    PairCheck("token-types", "Token types", vocabulary.token_types, (*COMMON, "vocabulary-size")),
+    PairCheck("merges", "Merges", vocabulary.merges, COMMON),
+    PairCheck("special-tokens", "Special tokens", vocabulary.special_tokens, COMMON),
+    FileCheck("target-layout", "Target: order of the data", side(tensors.layout), Part.TARGET, PARTS),
+    FileCheck("target-tensors", "Target: tensors are complete", side(tensors.present), Part.TARGET, TARGET_KEYS),
+    FileCheck("target-layer-scales", "Target: layer scales", side(tensors.layer_scales), Part.TARGET, TARGET_KEYS),
+    FileCheck("target-shapes", "Target: shapes", side(tensors.shapes), Part.TARGET, TARGET_KEYS),
+    FileCheck("target-types", "Target: tensor types", tensors.target_types, Part.TARGET, TARGET_KEYS),
+    FileCheck("target-extra", "Target: no unknown tensors", side(tensors.unexpected), Part.TARGET, TARGET_KEYS),
+    FileCheck("assistant-layout", "Assistant: order of the data", side(tensors.layout), Part.ASSISTANT, PARTS),
+    FileCheck(
+        "assistant-tensors", "Assistant: tensors are complete", side(tensors.present), Part.ASSISTANT, ASSISTANT_KEYS
+    ),
+    FileCheck("assistant-shapes", "Assistant: shapes", side(tensors.shapes), Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck("assistant-types", "Assistant: tensor types", tensors.assistant_types, Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck(
+        "assistant-extra", "Assistant: no unknown tensors", side(tensors.unexpected), Part.ASSISTANT, ASSISTANT_KEYS
+    ),
+    FileCheck(
+        "masked-embeddings", "Assistant: no masked_embd tensors", side(tensors.masked_embeddings), Part.ASSISTANT, PARTS
+    ),
+    PairCheck("rope-factors", "Rope factors of full layers", rope.rope_factors, (*KEYS, "head-size")),
+    FileCheck(
+        "centroids", "Assistant: centroid head in metadata", side(weights.centroids), Part.ASSISTANT, ASSISTANT_KEYS
+    ),
+    FileCheck(
+        "token-ordering", "Assistant: token ordering", side(weights.token_ordering), Part.ASSISTANT, ASSISTANT_KEYS
+    ),
+    FileCheck("target-finite", "Target: weights are finite", weights.target_finite, Part.TARGET, PARTS),
+    FileCheck("assistant-finite", "Assistant: weights are finite", weights.assistant_finite, Part.ASSISTANT, PARTS),
+    FileCheck("target-zeros", "Target: no weights of zeros", side(weights.target_zeros), Part.TARGET, TARGET_KEYS),
+    FileCheck(
+        "assistant-zeros",
+        "Assistant: no weights of zeros",
+        side(weights.assistant_zeros),
         Part.ASSISTANT,
-    ),
-    Check("assistant-shapes", "Assistant: shapes", of_assistant(tensors.shapes), ASSISTANT_KEYS, Part.ASSISTANT),
-    Check("assistant-types", "Assistant: tensor types", tensors.assistant_types, ASSISTANT_KEYS, Part.ASSISTANT),
-    Check(
-        "assistant-extra",
-        "Assistant: no unknown tensors",
-        of_assistant(tensors.unexpected),
         ASSISTANT_KEYS,
-        Part.ASSISTANT,
     ),
-    Check("masked-embeddings", "Assistant: no masked_embd tensors", tensors.masked_embeddings, PARTS, Part.ASSISTANT),
-    Check("rope-factors", "Rope factors of full layers", rope.rope_factors, (*KEYS, "head-size")),
-    Check("centroids", "Assistant: centroid head in metadata", weights.centroids, ASSISTANT_KEYS, Part.ASSISTANT),
-    Check("token-ordering", "Assistant: token ordering", weights.token_ordering, ASSISTANT_KEYS, Part.ASSISTANT),
-    Check("target-finite", "Target: weights are finite", weights.target_finite, PARTS, Part.TARGET),
-    Check("assistant-finite", "Assistant: weights are finite", weights.assistant_finite, PARTS, Part.ASSISTANT),
-    Check("target-zeros", "Target: no weights of zeros", weights.target_zeros, TARGET_KEYS, Part.TARGET),
-    Check("assistant-zeros", "Assistant: no weights of zeros", weights.assistant_zeros, ASSISTANT_KEYS, Part.ASSISTANT),
-    Check("target-content", "Target: as published", content.target_content, ("files",)),
-    Check("assistant-content", "Assistant: as published", content.assistant_content, ("files",)),
-    Check("quantizer", "Assistant: a mix of today", provenance.old_mix, ASSISTANT_KEYS),
-    Check("qat", "QAT on both sides or neither", provenance.qat, PARTS),
-    Check("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
+    FileCheck("target-content", "Target: as published", content.target_content, Part.TARGET, ("files",), sound=False),
+    FileCheck(
+        "assistant-content",
+        "Assistant: as published",
+        content.assistant_content,
+        Part.ASSISTANT,
+        ("files",),
+        sound=False,
+    ),
+    FileCheck(
+        "quantizer", "Assistant: a mix of today", side(provenance.old_mix), Part.ASSISTANT, ASSISTANT_KEYS, sound=False
+    ),
+    PairCheck("qat", "QAT on both sides or neither", provenance.qat, PARTS),
+    PairCheck("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
 )

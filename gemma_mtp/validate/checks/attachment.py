@@ -7,6 +7,7 @@ from __future__ import annotations
 from gemma_mtp import advice
 from gemma_mtp.model.attachment import expected, given, misplaced_donors
 from gemma_mtp.model.family import FAMILY
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
 
@@ -31,9 +32,9 @@ def width(pair: Pair) -> Finding:
     )
 
 
-def donor_layers(pair: Pair) -> Finding:
+def donor_layers(side: OpenModel) -> Finding:
     """The target's last two layers, and the last two with a KV cache of their own, are sliding and full."""
-    target = pair.target.hyper
+    target = side.hyper
     wrong = misplaced_donors(target)
     value = "..., sliding, full" if target.layers > 2 else "sliding, full"
     if not wrong:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 from gemma_mtp.files.hashing import content_hash
-from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
-from gemma_mtp.validate.pair import Pair, Published
+from gemma_mtp.validate.pair import Published, Single
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 AGAIN = "download it again: delete the file first, from the Hub's cache too"
 
 
-def target_content(pair: Pair) -> Finding:
+def target_content(one: Single) -> Finding:
     """The target is what the Hub has, by its hash. With `--hub REPO`, or for files in the Hub's cache with `--deep`."""
-    return _content(pair, pair.target)
+    return _content(one)
 
 
-def assistant_content(pair: Pair) -> Finding:
+def assistant_content(one: Single) -> Finding:
     """The assistant is what the Hub has, by its hash. With `--hub REPO`, or for files in its cache with `--deep`."""
-    return _content(pair, pair.assistant)
+    return _content(one)
 
 
-def _content(pair: Pair, side: OpenModel) -> Finding:
+def _content(one: Single) -> Finding:
+    side = one.side
     if not side.files:
         return skipped("only its header was read")
     compared = []
     for path in side.files:
-        wanted = _wanted(pair, path)
+        wanted = _wanted(one, path)
         if wanted is None:
-            return skipped(_why_not(pair, path))
+            return skipped(_why_not(one, path))
         size = path.stat().st_size
         if size != wanted.size:
             return error(
@@ -40,7 +39,7 @@ def _content(pair: Pair, side: OpenModel) -> Finding:
                 AGAIN,
                 **{side.part: f"{size:,} bytes"},
             )
-        with pair.progress(f"hashing {path.name}", size) if pair.progress else nullcontext(_ignore) as advance:
+        with one.progress(f"hashing {path.name}", size) as advance:
             found = content_hash(path, wanted.hash, advance)
         compared.append(f"{found[:12]}...")
         if found != wanted.hash:
@@ -54,14 +53,10 @@ def _content(pair: Pair, side: OpenModel) -> Finding:
     return ok(**{side.part: ", ".join(compared[:2])})
 
 
-def _ignore(_: int) -> None:
-    pass
-
-
-def _wanted(pair: Pair, path: Path) -> Published | None:
+def _wanted(one: Single, path: Path) -> Published | None:
     """What a file should be: the published one of its name; else what its name in the Hub's cache says, with --deep."""
-    named = next((file for file in pair.published if PurePosixPath(file.name).name == path.name), None)
-    if named is not None or pair.published or not pair.deep:
+    named = next((file for file in one.published if PurePosixPath(file.name).name == path.name), None)
+    if named is not None or one.published or not one.deep:
         return named
     return Published(path.name, path.stat().st_size, path.resolve().name) if _is_cached(path) else None
 
@@ -72,7 +67,7 @@ def _is_cached(path: Path) -> bool:
     return blob.parent.name == "blobs" and bool(_SHA256.fullmatch(blob.name))
 
 
-def _why_not(pair: Pair, path: Path) -> str:
-    if pair.published:
+def _why_not(one: Single, path: Path) -> str:
+    if one.published:
         return f"what --hub names has no file {path.name}"
     return "--deep compares its hash" if _is_cached(path) else "--hub owner/repo compares its hash with the Hub's"

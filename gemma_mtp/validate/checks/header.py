@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
-from gemma_mtp.validate.pair import Pair
 
 
 def model_keys(side: OpenModel) -> Finding:
     """Every key of the model is there, of the right type and possible."""
     faults = side.keys.faults or ((side.model,) if isinstance(side.model, str) else ())
     read = sum(key.name in side.keys.values for key in MODEL_KEYS if side.part in key.parts)
-    return _judged(side, faults, f"the {side.part}'s header is not that of a Gemma 4 {side.part}", read)
+    return _judged(side, faults, f"the {side.part}'s header is not that of a {FAMILY.title} {side.part}", read)
 
 
 def common_keys(side: OpenModel) -> Finding:
@@ -32,9 +32,8 @@ def _judged(side: OpenModel, faults: Sequence[str], what: str, read: int) -> Fin
     return error(f"{what}: {text}", RECONVERT, **{side.part: f"{len(faults)} wrong"})
 
 
-def mtp_layers(pair: Pair) -> Finding:
+def mtp_layers(side: OpenModel) -> Finding:
     """`nextn_predict_layers` = `block_count`: llama.cpp asserts that all layers of an assistant are MTP layers."""
-    side = pair.assistant
     wanted, found = side.hyper.layers, side.keys.values.get("nextn_predict_layers")
     if found is None:
         return skipped("this dialect has no such key")
@@ -49,9 +48,8 @@ def mtp_layers(pair: Pair) -> Finding:
     )
 
 
-def own_width(pair: Pair) -> Finding:
+def own_width(side: OpenModel) -> Finding:
     """The assistant says a target width, and it is not its own: llama.cpp takes that for a missing key."""
-    side = pair.assistant
     values = ("", f"{side.hyper.backbone} / {side.hyper.hidden}")
     if side.hyper.backbone != side.hyper.hidden:
         return ok(*values)

@@ -11,7 +11,7 @@ from gemma_mtp.model.dialects import ATOMIC, DIALECTS, IK, MAINLINE
 from gemma_mtp.validate.checks.known import KNOWN
 from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, skipped, warning
 from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, FORMS, IK_LLAMA, LLAMA, OPTIONS, Host, Version, foreign_caches
-from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.pair import Pair, Single
 
 #: Runtime -> dialect -> the versions that read it.
 READS: dict[str, dict[str, tuple[Version | None, Version | None]]] = {
@@ -35,9 +35,9 @@ FIRST_TO_READ = (
 )
 
 
-def dialect(pair: Pair) -> Finding:
+def dialect(one: Single) -> Finding:
     """Whether the runtime (llama.cpp, if none is named) reads the assistant's dialect."""
-    found, host = pair.assistant.dialect, pair.host
+    found, host = one.side.dialect, one.host
     assert found is not None
     value = f"{found.architecture} ({found.name})"
     versions = READS[host.runtime].get(found.name)
@@ -46,7 +46,7 @@ def dialect(pair: Pair) -> Finding:
         return skipped(f"whether this version of {host.runtime} reads {found.architecture} is not known by its name")
     if within:
         return ok("", value, f"loads in {found.runtimes}")
-    respelled = _respelled(pair)
+    respelled = _respelled(one)
     if versions is not None and versions[1] is None and host.between(*versions) is False:
         return error(
             f"the file is fine, but this version of {host.runtime} does not know `{found.architecture}` yet",
@@ -54,7 +54,7 @@ def dialect(pair: Pair) -> Finding:
             "",
             value,
         )
-    remedy = respelled or f"update {host.runtime} ({FIRST_TO_READ}), and {into_mainline(pair.assistant.place)}"
+    remedy = respelled or f"update {host.runtime} ({FIRST_TO_READ}), and {into_mainline(one.side.place)}"
     if found is ATOMIC and host.runtime == ATOMIC_FORK:
         return error(
             "the assistant is in Atomic's old form, which the fork refuses since b10018 (July 23, 2026); new files "
@@ -72,14 +72,14 @@ def dialect(pair: Pair) -> Finding:
     )
 
 
-def _respelled(pair: Pair) -> str | None:
+def _respelled(one: Single) -> str | None:
     """The command that writes the assistant as its host reads it, mainline's form if that is one of these."""
-    readable = READS[pair.host.runtime]
-    names = [name for name in DIALECTS if name in readable and pair.host.between(*readable[name]) is not False]
+    readable = READS[one.host.runtime]
+    names = [name for name in DIALECTS if name in readable and one.host.between(*readable[name]) is not False]
     if not names:
         return None
     mainline = MAINLINE.name in names
-    return into_mainline(pair.assistant.place, None if mainline else names[0])
+    return into_mainline(one.side.place, None if mainline else names[0])
 
 
 def known_problems(pair: Pair) -> Iterator[Result]:
@@ -91,10 +91,10 @@ def known_problems(pair: Pair) -> Iterator[Result]:
             maker = makers.get(row.status)
             finding = maker(row.message, row.remedy) if maker else note(row.message)
             yield Result(f"host-{row.id}", row.title, finding)
-    yield from _not_understood(host)
+    yield from not_understood(host)
 
 
-def _not_understood(host: Host) -> Iterator[Result]:
+def not_understood(host: Host) -> Iterator[Result]:
     """What a user said about the host and nothing here can use: not to be taken for "that is fine"."""
     kinds = {type(bound) for versions in READS[host.runtime].values() for bound in versions if bound is not None}
     if host.version is not None and kinds and type(host.version) not in kinds:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from gemma_mtp import advice
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import TQ3_KEY, OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
 
 RECONVERT = advice.RECONVERT
+_MADE_FOR = f"MTP assistants exist for {FAMILY.title} ({FAMILY.architectures[Part.TARGET]}) alone"
 
 
 def two_files(pair: Pair) -> Finding:
@@ -81,10 +83,10 @@ def _why_unknown(side: OpenModel) -> str:
         return f"the {side.part} {is_it} the form of the tq3 fork, which other runtimes take for a target"
     if not side.architecture:
         return f"the {side.part} does not say what it is: general.architecture is missing"
-    return f"the {side.part} is a {side.architecture} model; MTP assistants exist for Gemma 4 (gemma4) alone"
+    return f"the {side.part} is a {side.architecture} model; {_MADE_FOR}"
 
 
 def _remedy_unknown(side: OpenModel) -> str:
     if side.part == Part.ASSISTANT or TQ3_KEY in side.metadata:
         return RECONVERT
-    return "name a GGUF of Gemma 4's text model"
+    return f"name a GGUF of {FAMILY.title}'s text model"

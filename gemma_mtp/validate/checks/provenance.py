@@ -112,11 +112,10 @@ def _words(text: str) -> list[str]:
     return [word for word in re.split(r"[\s_/,()+-]+", text.lower()) if word]
 
 
-def old_mix(pair: Pair) -> Finding:
+def old_mix(side: OpenModel) -> Finding:
     """Mixes are today's: until June 2026 llama-quantize gave every `ffn_down` of an assistant the larger type."""
     from gemma_mtp.quantize.plan import OVERRIDES_KEY
 
-    side = pair.assistant
     stored = side.metadata.get("general.file_type")
     mixes = (kind for kind in FILE_TYPES.values() if kind.base not in FLOAT_TYPES)
     mix = next((kind for kind in mixes if stored == gv.u32(kind.number)), None)

@@ -12,8 +12,8 @@ from gemma_mtp.model.roles import Slot
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
-from gemma_mtp.validate.host import IK_LLAMA, Host
-from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.host import IK_LLAMA
+from gemma_mtp.validate.pair import Single
 from gemma_mtp.validate.tensor_names import expected, surplus
 
 #: Types for other numbers than stored weights (Q8_1 and Q8_K are what activations become inside of a kernel).
@@ -95,17 +95,18 @@ def shapes(side: OpenModel) -> Finding:
     )
 
 
-def target_types(pair: Pair) -> Finding:
+def target_types(one: Single) -> Finding:
     """Weights are of a type that the runtime multiplies with; norms and scales are F32, which its kernels require."""
-    return _types(pair.target, pair.host)
+    return _types(one)
 
 
-def assistant_types(pair: Pair) -> Finding:
+def assistant_types(one: Single) -> Finding:
     """The same for the assistant. A type of ik_llama.cpp's own loads there alone (`--runtime ik_llama.cpp`)."""
-    return _types(pair.assistant, pair.host)
+    return _types(one)
 
 
-def _types(side: OpenModel, host: Host) -> Finding:
+def _types(one: Single) -> Finding:
+    side, host = one.side, one.host
     kinds = sorted({tensor.type.name for tensor in side.tensors.values()})
     values = {side.part: ", ".join(kinds)}
     wrong = [fault for name, slot in expected(side).allowed.items() if (fault := _type_fault(side, name, slot))]
@@ -154,9 +155,8 @@ def unexpected(side: OpenModel) -> Finding:
     return error(message, RECONVERT, **values)
 
 
-def masked_embeddings(pair: Pair) -> Finding:
+def masked_embeddings(side: OpenModel) -> Finding:
     """No `masked_embd_*`: the trap behind `vector::_M_range_check` and `invalid vector subscript`."""
-    side = pair.assistant
     if side.dialect is not MAINLINE:
         return skipped("only mainline's dialect has names for them")
     found = [name for name in MASKED_EMBEDDINGS if name in side.tensors]

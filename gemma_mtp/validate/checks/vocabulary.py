@@ -6,25 +6,26 @@ Vocabularies are compared as encoded (memory against memory) and decoded only to
 from __future__ import annotations
 
 from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.sources.model import TOKENS, OpenModel
 from gemma_mtp.validate.checks.attachment import OTHER_ASSISTANT
 from gemma_mtp.validate.findings import Finding, error, note, ok, warning
 from gemma_mtp.validate.pair import Pair
 
 MODEL, TYPES, MERGES = "tokenizer.ggml.model", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"
-GEMMA4 = "gemma4"
 SHOWN = 3
 
 
 def tokenizer_model(pair: Pair) -> Finding:
     """Both say that they have Gemma 4's tokenizer, by the name that llama.cpp knows."""
     values = (pair.target.text(MODEL), pair.assistant.text(MODEL))
-    if values == (GEMMA4, GEMMA4):
+    if values == (FAMILY.tokenizer, FAMILY.tokenizer):
         return ok(*values)
-    side = pair.assistant if values[0] == GEMMA4 else pair.target
+    side = pair.assistant if values[0] == FAMILY.tokenizer else pair.target
     found = side.text(MODEL)
     return error(
-        f"the {side.part}'s {MODEL} is {found or 'missing'}, not {GEMMA4}: text would be cut into other tokens",
+        f"the {side.part}'s {MODEL} is {found or 'missing'}, not {FAMILY.tokenizer}: text would be cut into other "
+        "tokens",
         "packed for another engine (Ollama's, for instance); use a GGUF made for llama.cpp",
         *(value or "missing" for value in values),
     )

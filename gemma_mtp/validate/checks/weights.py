@@ -17,7 +17,7 @@ from gemma_mtp.sources.model import OpenModel, ReadData
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped, warning
 from gemma_mtp.validate.finite import first_spoilt
-from gemma_mtp.validate.pair import Pair
+from gemma_mtp.validate.pair import Single
 from gemma_mtp.validate.tensor_names import expected
 
 NO_DATA = "needs the file's data; only its header was read"
@@ -27,14 +27,14 @@ RUNS, RUN_BYTES = 4, 8192
 PIECE_BYTES = 1 << 23
 
 
-def target_finite(pair: Pair) -> Finding:
+def target_finite(one: Single) -> Finding:
     """No NaN and no infinity in the target's weights, quantization scales included: it would answer nonsense."""
-    return _finite(pair.target, pair.deep)
+    return _finite(one.side, one.deep)
 
 
-def assistant_finite(pair: Pair) -> Finding:
+def assistant_finite(one: Single) -> Finding:
     """No NaN and no infinity in the assistant's weights: llama.cpp loads such a file and drafts noise."""
-    return _finite(pair.assistant, pair.deep)
+    return _finite(one.side, one.deep)
 
 
 def _finite(side: OpenModel, deep: bool) -> Finding:
@@ -72,14 +72,14 @@ def _first_spoilt_element(tensor: TensorInfo, read: ReadData, deep: bool) -> int
 VITAL = ("token_embd", "output", "output_norm", "nextn.pre_projection", "nextn.post_projection", "layer_output_scale")
 
 
-def target_zeros(pair: Pair) -> Finding:
+def target_zeros(side: OpenModel) -> Finding:
     """No embedding, output norm or layer scale of the target is zeros alone: it would say nothing."""
-    return _zeros(pair.target, "answers nonsense")
+    return _zeros(side, "answers nonsense")
 
 
-def assistant_zeros(pair: Pair) -> Finding:
+def assistant_zeros(side: OpenModel) -> Finding:
     """No projection, embedding, output norm or layer scale of the assistant is zeros alone: it would draft noise."""
-    return _zeros(pair.assistant, "drafts noise, of which hardly anything is accepted")
+    return _zeros(side, "drafts noise, of which hardly anything is accepted")
 
 
 def _zeros(side: OpenModel, effect: str) -> Finding:
@@ -133,9 +133,8 @@ def _pieces(blocks: int, nbytes: int, deep: bool) -> Iterator[tuple[int, int]]:
         yield from ((start, start + run) for start in np.linspace(0, blocks - run, RUNS).astype(int).tolist())
 
 
-def token_ordering(pair: Pair) -> Finding:
+def token_ordering(side: OpenModel) -> Finding:
     """A centroid head's token ordering puts every token into one cluster, all clusters equally large."""
-    side = pair.assistant
     clusters = side.keys.values.get(CENTROID_COUNT, 0)
     if not clusters:
         return skipped("it has no centroid head")
@@ -161,9 +160,8 @@ def token_ordering(pair: Pair) -> Finding:
     )
 
 
-def centroids(pair: Pair) -> Finding:
+def centroids(side: OpenModel) -> Finding:
     """A centroid head that travels in metadata is whole: both arrays, of the size that the counts say."""
-    side = pair.assistant
     assert side.dialect is not None
     clusters = side.keys.values.get(CENTROID_COUNT, 0)
     if side.dialect.tensors.get("centroids", "") is not None:

@@ -1,0 +1,164 @@
+"""The adapted assistant as files: GGUFs of all wanted types in one pass, and Google's layout of a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gemma_mtp.adapt.weights import Weights
+from gemma_mtp.convert import provenance
+from gemma_mtp.errors import UsageError
+from gemma_mtp.files import gguf_values as gv
+from gemma_mtp.files.gguf_values import Value
+from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.ggml import GGMLType
+from gemma_mtp.quantize import Output, quantize_file
+
+if TYPE_CHECKING:
+    from gemma_mtp.adapt.network import Network
+
+Array = np.ndarray[Any, Any]
+WORKPLACE = ".gemma-mtp-adapt-"
+
+
+def bfloat16(numbers: Array) -> Array:
+    """float32 -> uint16 of the same shape, to the nearest, ties to even."""
+    bits = np.ascontiguousarray(numbers, "<f4").view("<u4")
+    return np.asarray((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, "<u2")
+
+
+@contextmanager
+def workplace(beside: Path) -> Iterator[Path]:
+    """A hidden folder on the disk of `beside`, gone afterwards. Files that are finished are moved out of it.
+
+    What killed processes have left of such folders is removed.
+    """
+    for folder in beside.glob(f"{WORKPLACE}*"):
+        if _abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(mkdtemp(prefix=f"{WORKPLACE}{os.getpid()}-", dir=beside))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether the process that made the folder is no more; False where the system does not tell."""
+    owner = folder.name.removeprefix(WORKPLACE).partition("-")[0]
+    if sys.platform == "win32" or not owner.isdecimal():
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def write_gguf(source: Weights, network: Network, path: Path, keys: Mapping[str, Value]) -> None:
+    """The source's file with the trained tensors in BF16 (norms in F32) and `keys` beside its own.
+
+    What is not trained keeps its bytes. Raises EnvironmentProblem (no room).
+    """
+    trained = {name for name, weight in network.weights.items() if weight.requires_grad}
+    side, slots = source.side, source.slots
+    plans = []
+    for tensor in side.tensors.values():
+        kind = tensor.type
+        if tensor.name in trained:
+            kind = GGMLType.F32 if slots[tensor.name].role.plain else GGMLType.BF16
+        plans.append(TensorPlan(tensor.name, tensor.shape, kind))
+    dropped = (provenance.REPO, provenance.REVISION, provenance.FILES, provenance.HASHES)
+    own = {
+        key: value
+        for key, value in side.metadata.items()
+        if key not in dropped and not key.startswith("general.base_model.")
+    }
+    with GGUFWriter(path, {**own, **keys}, plans, force=True) as writer:
+        for plan in plans:
+            if plan.name not in trained:
+                writer.write_next([source.stored(plan.name)[1].tobytes()])
+                continue
+            numbers = network.weights[plan.name].detach().cpu().numpy()
+            writer.write_next([(bfloat16(numbers) if plan.type is GGMLType.BF16 else numbers.astype("<f4")).tobytes()])
+
+
+def parents(assistant: Weights, target: Weights) -> dict[str, Value]:
+    """`general.base_model.*` of an adapted assistant: the assistant that it was, and the target that it is for."""
+    keys: dict[str, Value] = {"general.base_model.count": gv.u32(2)}
+    for number, side in enumerate((assistant.side, target.side)):
+        at = f"general.base_model.{number}"
+        keys[f"{at}.name"] = gv.string(side.text("general.name") or Path(side.place).stem)
+        repo = side.text(provenance.REPO)
+        url = f"https://huggingface.co/{repo}" if repo else side.text("general.repo_url")
+        if url:
+            keys[f"{at}.repo_url"] = gv.string(url)
+    return keys
+
+
+def quantized(source: Path, outputs: Sequence[Output], folder: Path, threads: int | None) -> dict[Path, Path]:
+    """Each output's file in `folder`, made in one reading: final name -> where it is."""
+    inside = [replace(output, path=folder / f"{n}-{output.path.name}") for n, output in enumerate(outputs)]
+    quantize_file(source, inside, allow_requantize=True, force=True, threads=threads)
+    return {output.path: made.path for output, made in zip(outputs, inside, strict=True)}
+
+
+def put_in_place(files: Mapping[Path, Path]) -> None:
+    """Give finished files their names."""
+    for final, made in files.items():
+        made.replace(final)
+
+
+def write_checkpoint(source: Path, network: Network, folder: Path) -> None:
+    """Google's layout: the source folder's config and tokenizer beside the adapted weights, in the source's types.
+
+    Raises UsageError: the source is no folder, or the output exists.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from gemma_mtp.sources.checkpoint import open_checkpoint
+
+    check_checkpoint(source, folder)
+    checkpoint = open_checkpoint(source)
+    tensors = {}
+    for slot, tensor in checkpoint.tensors.items():
+        weight = network.weights.get(slot.mainline_name)
+        if weight is not None and weight.requires_grad:
+            numbers = weight.detach().cpu()
+            tensors[tensor.name] = (numbers.bfloat16() if tensor.dtype == "BF16" else numbers).contiguous()
+            continue
+        data = torch.from_numpy(checkpoint.data(tensor).copy())
+        tensors[tensor.name] = data.view(torch.bfloat16) if tensor.dtype == "BF16" else data
+    with workplace(folder.absolute().parent) as place:
+        made = place / folder.name
+        made.mkdir()
+        for path in source.iterdir():
+            if path.is_file() and path.suffix in (".json", ".jinja", ".model", ".txt"):
+                shutil.copy(path, made)
+        (made / "model.safetensors.index.json").unlink(missing_ok=True)
+        save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+        made.replace(folder)
+
+
+def check_checkpoint(source: Path, folder: Path) -> None:
+    """Raises UsageError if no checkpoint can be written there from this source."""
+    if not source.is_dir():
+        raise UsageError(
+            "a checkpoint needs the config and the tokenizer of another, and a GGUF has neither",
+            where=source,
+            hint="name the assistant's checkpoint folder, or leave --safetensors out",
+        )
+    if folder.exists():
+        raise UsageError("this exists already", where=folder, hint="name a new folder")
