@@ -58,6 +58,7 @@ INPUTS = (
     "bench t.gguf a.gguf --prompts BAD",
     "serve BAD a.gguf",
     "serve t.gguf BAD",
+    "serve t.gguf a.gguf --chat-template-file BAD",
     "push BAD --repo me/x",
     "push a.gguf --repo me/x --bench BAD",
     "push a.gguf --repo me/x --target BAD",
