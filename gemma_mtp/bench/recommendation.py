@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, ConfidenceRow, Recommendation, Row, draft_name
 from gemma_mtp.model.family import FAMILY
+from gemma_mtp.native.placement import server_words
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: Under this speed-up drafting isn't worth its memory.
@@ -73,6 +74,10 @@ def llama_server(
         words += ["-ctk", context.cache_k, "-ctv", context.cache_v]
     if context.flash_attention != "auto":
         words += ["-fa", context.flash_attention]
+    if context.batch != ContextSettings.batch:
+        words += ["-b", str(context.batch)]
+        words += [] if context.ubatch else ["-ub", str(context.batch)]
+    words += server_words(model, context)
     if not model.extra_buffers:
         words += ["--no-repack"]
     return shlex.join(words)

@@ -20,10 +20,12 @@ from gemma_mtp.cli.options import (
     GpuLayers,
     Json,
     Log,
+    Placement,
     Target,
     Verbose,
     engine_settings,
     takes_pair,
+    takes_placement,
 )
 
 #: Confidences that are tried where --p-min is not given.
@@ -31,6 +33,7 @@ DEFAULT_P_MINS = (0.5, 0.8)
 
 
 @takes_pair
+@takes_placement
 def bench(
     target: Target,
     assistant: Assistant = None,
@@ -70,6 +73,7 @@ def bench(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    placement: Placement | None = None,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -116,6 +120,7 @@ def bench(
         gpu_layers=gpu_layers,
         flash_attention=flash_attention,
         cache_type=cache_type,
+        placement=placement,
     )
     files = pair_of(target, assistant, deep=deep)
     assert files.assistant is not None  # drafting is what is measured

@@ -89,12 +89,9 @@ def _told(feature: str, there: bool) -> str:
 
 
 def print_report(report: BackendReport) -> None:
-    from gemma_mtp.cli.output import human_size
+    from gemma_mtp.native.backend import architectures
 
-    devices = [
-        f"{one['name']}: {one['description']} ({one['kind']}, {human_size(one['memory_total'])})"
-        for one in report.devices
-    ]
+    devices = [f"{one['name']}: {one['description']} ({one['kind']}, {_room(one)})" for one in report.devices]
     verdict = "works" if report.works else "does not work"
     if report.works and not report.extra_buffers:
         verdict += " with the extra buffer types switched off"
@@ -105,11 +102,25 @@ def print_report(report: BackendReport) -> None:
         ("CPU", report.cpu),
         ("features", ", ".join(report.features)),
         *[("device", device) for device in devices],
+        *[("card", card) for card in report.cards],
     ]
+    if kernels := architectures(report):
+        rows.append(("kernels for", kernels))
+    for one in report.alone:
+        rows.append((f"on {one.device} alone", one.what or "works"))
+        rows += [("", line) for line in (*one.log, *([f"what to do: {one.remedy}"] if one.remedy else []))]
     for failure in report.failures:
         rows.append((f"failed, extra buffers {'on' if failure.extra_buffers else 'off'}", failure.what))
         rows += [("", line) for line in failure.log]
     print_rows(rows)
+
+
+def _room(device: Mapping[str, Any]) -> str:
+    """A device's memory, and what of it is free."""
+    from gemma_mtp.cli.output import human_size
+
+    total, free = device["memory_total"], device["memory_free"]
+    return f"{human_size(free)} free of {human_size(total)}" if total else "memory unknown"
 
 
 def print_cpp(report: CppReport) -> None:

@@ -20,6 +20,7 @@ COMMANDS = (
     "convert",
     "quantize",
     "verify",
+    "fit",
     "inspect",
     "diff",
     "edit",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.native.placement import OPTIONS
 
 if TYPE_CHECKING:
     from gemma_mtp.native.settings import ContextSettings, ModelSettings
@@ -47,7 +48,9 @@ Assistant = Annotated[
 #: Draft lengths where nobody says or knows better: fixed ones, and at most with --draft auto.
 FIXED, ADAPTIVE = 3, 8
 
-ENGINE, CHAT = "Engine", "Chat"
+ENGINE, CHAT, PLACEMENT = "Engine", "Chat", "What goes where (llama.cpp's options)"
+#: Fields of ModelSettings and ContextSettings that were named on the command line.
+Placement = dict[str, Any]
 Engine = Annotated[
     Literal["python", "cpp"] | None,
     typer.Option(
@@ -83,6 +86,7 @@ def engine_settings(
     gpu_layers: int,
     flash_attention: str,
     cache_type: str,
+    placement: Placement | None = None,
 ) -> tuple[ContextSettings, ModelSettings]:
     """What the options of the panel `Engine` say, for an engine on this machine.
 
@@ -91,12 +95,62 @@ def engine_settings(
     from dataclasses import replace
 
     from gemma_mtp.native.engines import settings_for
-    from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.native.placement import belonging
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
     context = ContextSettings(
-        ctx, batch, threads=threads, cache_k=cache_type, cache_v=cache_type, flash_attention=flash_attention
+        ctx,
+        batch,
+        threads=threads,
+        cache_k=cache_type,
+        cache_v=cache_type,
+        flash_attention=flash_attention,
+        **belonging(placement or {}, ContextSettings),
     )
-    return context, replace(settings_for(engine), gpu_layers=gpu_layers)
+    chosen = belonging(placement or {}, ModelSettings)
+    return context, replace(settings_for(engine), gpu_layers=gpu_layers, **chosen)
+
+
+def takes_placement(command: Callable[..., None]) -> Callable[..., None]:
+    """For a command with a parameter `placement`: llama.cpp's options of what goes where (`placement.OPTIONS`).
+
+    The parameter gets the fields of those that were given.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    options = [
+        inspect.Parameter(
+            option.field,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                _KINDS[option.kind], typer.Option(*option.names, help=option.help, rich_help_panel=PLACEMENT)
+            ],
+        )
+        for option in OPTIONS
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        found = {option.field: (option, given.pop(option.field)) for option in OPTIONS}
+        chosen = {name: value for name, (_, value) in found.items() if value not in (None, [], False)}
+        for name, value in chosen.items():
+            if not isinstance(value, int):
+                chosen[name] = found[name][0].read(",".join(value) if isinstance(value, list) else value)
+        command(**given, placement=chosen)
+
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "placement"]
+    run.__signature__ = signature.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
+    return run
+
+
+#: What a kind of `placement.Option` is for the parser.
+_KINDS: dict[type, Any] = {
+    int: int | None,
+    str: str | None,
+    float: str | None,
+    list: list[str] | None,
+    bool: bool | None,
+}
 
 
 #: Other names for the first two arguments, as in llama.cpp: the parameter, the option's spellings, its help.

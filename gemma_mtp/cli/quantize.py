@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gemma_mtp.cli.options import Deep, Engine, Force, GpuLayers, Json, Threads
+from gemma_mtp.cli.options import Deep, Engine, Force, GpuLayers, Json, Placement, Threads, takes_placement
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.comparison import Comparison
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMPARISON = "Comparison"
 
 
+@takes_placement
 def quantize(
     source: Annotated[
         str | None,
@@ -62,6 +63,7 @@ def quantize(
     ] = 3,
     engine: Engine = None,
     gpu_layers: GpuLayers = -1,
+    placement: Placement | None = None,
     deep: Deep = False,
     threads: Threads = None,
     force: Force = False,
@@ -99,7 +101,7 @@ def quantize(
             threads,
         )
         found = _compare(
-            source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, engine, gpu_layers, deep
+            source, wanted or [], how, compare, prompts, draft_max, tokens, repeats, engine, gpu_layers, placement, deep
         )
         print_json(found.to_dict()) if json else print_comparison(found)
     else:
@@ -139,6 +141,7 @@ def _compare(
     repeats: int,
     engine: str | None,
     gpu_layers: int,
+    placement: Placement | None,
     deep: bool,
 ) -> Comparison:
     from dataclasses import replace
@@ -149,21 +152,22 @@ def _compare(
     from gemma_mtp.model.part import Part
     from gemma_mtp.mtp_runtime.prompts import choose_prompts
     from gemma_mtp.native.engines import settings_for
-    from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.native.placement import belonging
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
     from gemma_mtp.quantize.catalogue import parse_kinds
     from gemma_mtp.sources.opening import local_gguf
 
     kinds, texts, chosen = tuple(parse_kinds(wanted or USUAL)), choose_prompts(prompts), choose_engine(engine)
     there = local_gguf(target, Part.TARGET, progress=progress_bar, deep=deep)
     candidates = Candidates(local_gguf(source, Part.ASSISTANT, progress=progress_bar, deep=deep), kinds, *how)
-    model = replace(settings_for(chosen), gpu_layers=gpu_layers)
+    model = replace(settings_for(chosen), gpu_layers=gpu_layers, **belonging(placement or {}, ModelSettings))
     course = Course(
         there,
         tuple(texts.items()),
         draft_max,
         tokens,
         repeats,
-        ContextSettings(threads=how.threads),
+        ContextSettings(threads=how.threads, **belonging(placement or {}, ContextSettings)),
         model,
         chosen,
     )

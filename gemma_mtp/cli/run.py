@@ -22,11 +22,13 @@ from gemma_mtp.cli.options import (
     GpuLayers,
     Json,
     Log,
+    Placement,
     Target,
     Think,
     Verbose,
     engine_settings,
     takes_pair,
+    takes_placement,
 )
 
 #: Tokens to generate for -n -1: more than any context has room for.
@@ -36,6 +38,7 @@ DRAFTING, SAMPLING = "Drafting", "Sampling"
 
 
 @takes_pair
+@takes_placement
 def run(
     target: Target,
     assistant: Assistant = None,
@@ -134,6 +137,7 @@ def run(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    placement: Placement | None = None,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -188,6 +192,7 @@ def run(
         gpu_layers=gpu_layers,
         flash_attention=flash_attention,
         cache_type=cache_type,
+        placement=placement,
     )
     pair = pair_of(target, assistant, drafting=draft != "off", deep=deep)
     drafting = NO_DRAFTS

@@ -19,12 +19,14 @@ from gemma_mtp.cli.options import (
     FlashAttention,
     GpuLayers,
     Log,
+    Placement,
     Target,
     Think,
     Threads,
     Verbose,
     engine_settings,
     takes_pair,
+    takes_placement,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ LOGPROBS = {
 
 
 @takes_pair
+@takes_placement
 def serve(
     target: Target,
     assistant: Assistant = None,
@@ -97,6 +100,7 @@ def serve(
     gpu_layers: GpuLayers = -1,
     flash_attention: FlashAttention = "auto",
     cache_type: CacheType = "f16",
+    placement: Placement | None = None,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -134,6 +138,7 @@ def serve(
         gpu_layers=gpu_layers,
         flash_attention=flash_attention,
         cache_type=cache_type,
+        placement=placement,
     )
     template = None if chat_template_file is None else read_template(chat_template_file)
     keys = tuple(api_key or ())

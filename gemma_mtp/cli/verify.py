@@ -102,6 +102,7 @@ def verify(
     from gemma_mtp.cli.output import native_log, print_json, progress_bar
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.validate import context_for, parse_host, verify_file, verify_pair
+    from gemma_mtp.validate.host import model_for
 
     host = parse_host(runtime, settings, gpu)
     context = replace(context_for(host, ctx, cache_type), threads=threads)
@@ -113,6 +114,7 @@ def verify(
     else:
         decoder = choose_engine(engine) if run else None
         decoding = _decoding(prompts, tokens, draft_max, timeout, memory_limit, decoder) if run or reference else None
+        decoding = decoding and replace(decoding, model=model_for(host))
         with native_log(verbose, log):
             report = verify_pair(
                 target,

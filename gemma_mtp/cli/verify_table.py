@@ -12,6 +12,7 @@ from gemma_mtp.cli.output import human_size, line, print_note, print_table, resu
 from gemma_mtp.cli.terminal import plain
 from gemma_mtp.model.part import Part
 from gemma_mtp.validate import Report, Result, Status
+from gemma_mtp.validate.devices import Spread
 from gemma_mtp.validate.memory import PairMemory
 
 #: Status -> colour and sign (ASCII, for terminals without more).
@@ -48,6 +49,8 @@ def print_report(report: Report, *, everything: bool = False) -> None:
         results.print(line((_counts(report), "dim")))
     if report.memory:
         results.print(line(memory_line(report.memory)))
+    if report.devices:
+        results.print(line(devices_line(report.devices)))
     results.print(line((report.verdict, "bold green" if report.ok else "bold red")))
 
 
@@ -78,6 +81,16 @@ def _counts(report: Report) -> str:
     counts = Counter(SIGNS[result.status][1].lower() for result in report.results)
     told = ", ".join(f"{counts[sign.lower()]} {sign.lower()}" for _, sign in SIGNS.values() if counts[sign.lower()])
     return f"{len(report.results)} checks: {told} (--all shows each)"
+
+
+def devices_line(devices: Spread) -> str:
+    """By device, for the settings that were named."""
+    parts = [
+        f"{human_size(share.total)} {where} (weights {human_size(share.weights)}, KV cache {human_size(share.cache)}, "
+        f"compute {human_size(share.compute)}; of it the drafter's {human_size(share.drafter)})"
+        for where, share in (("on the GPU", devices.gpu), ("in RAM", devices.ram))
+    ]
+    return f"With these settings: {', '.join(parts)}"
 
 
 def memory_line(memory: PairMemory) -> str:

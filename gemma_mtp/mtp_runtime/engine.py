@@ -83,7 +83,7 @@ class MtpEngine:
             self._verifier = Verifier(self._stack.enter_context(target_context))
             self._drafter: Drafter | None = None
             if assistant is not None:
-                loaded = self._stack.enter_context(Model(assistant, model))
+                loaded = self._stack.enter_context(Model(assistant, model.for_drafter()))
                 drafting = Context(loaded, replace(context, batch=1, outputs=1), target=target_context)
                 self._drafter = Drafter(self._stack.enter_context(drafting))
                 self._memory = Memory(Path(target), Path(assistant), context, model)

@@ -51,14 +51,15 @@ class Greedy:
     def __init__(self, banned: Sequence[int] = (), penalties: Penalties | None = None):
         """banned: tokens that the target never chooses."""
         self.seed: int | None = None
-        self._banned = np.asarray(banned, np.int64)
+        self._banned = np.asarray(banned, np.int64) if banned else None
         self._penalties = penalties
 
     def propose(self, logits: np.ndarray, index: int) -> int:
         return self._best(logits, index)
 
     def choose(self, logits: np.ndarray, index: int, draft: int | None = None) -> int:
-        logits[self._banned] = -np.inf
+        if self._banned is not None:
+            logits[self._banned] = -np.inf
         return self._best(logits, index)
 
     def _best(self, logits: np.ndarray, index: int) -> int:
@@ -76,11 +77,12 @@ class _Drawing:
     def __init__(self, sampling: Sampling, begin: int, banned: Sequence[int], penalties: Penalties | None):
         """begin: the place in the text of the first generated token, to which randomness is bound."""
         self._sampling, self._begin, self._penalties = sampling, begin, penalties
-        self._banned = np.asarray(banned, np.int64)
+        self._banned = np.asarray(banned, np.int64) if banned else None
         self.seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
 
     def _candidates(self, logits: np.ndarray, index: int) -> Candidates:
-        logits[self._banned] = -np.inf
+        if self._banned is not None:
+            logits[self._banned] = -np.inf
         if self._penalties is not None:
             self._penalties.apply(logits, index)
         return candidates(logits, self._sampling)
@@ -116,7 +118,9 @@ class Matching(_Drawing):
             lead = scores[best] + noise.gumbels(self.seed, place, stream, tokens[best : best + 1])[0]
             hopeful = scores >= lead - noise.LARGEST_GUMBEL
             tokens, scores = tokens[hopeful], scores[hopeful]
-        return self._said(int(tokens[np.argmax(scores + noise.gumbels(self.seed, place, stream, tokens))]))
+        if len(tokens) == 1:  # whatever its noise
+            return self._said(int(tokens[0]))
+        return self._said(int(tokens[(scores + noise.gumbels(self.seed, place, stream, tokens)).argmax()]))
 
 
 class Rejecting(_Drawing):
@@ -139,8 +143,7 @@ class Rejecting(_Drawing):
         p, q = self._distribution(logits, index), self._proposed.pop(index, None)
         if draft is None or q is None:
             return self._said(p.draw(self._uniform(index, noise.CHOICE)))
-        token = np.array([draft])
-        if self._uniform(index, noise.ACCEPTANCE) * q.of(token)[0] < p.of(token)[0]:
+        if self._uniform(index, noise.ACCEPTANCE) * q.of_one(draft) < p.of_one(draft):
             return self._said(draft)
         excess = Distribution(p.tokens, np.maximum(p.weights - q.of(p.tokens), 0))
         return self._said(excess.draw(self._uniform(index, noise.RESIDUAL)))
@@ -156,16 +159,24 @@ class Distribution(NamedTuple):
     tokens: np.ndarray
     weights: np.ndarray
 
+    def of_one(self, token: int) -> float:
+        """The weight of `token`."""
+        return float(self.weights[self.tokens == token].sum())
+
     def of(self, tokens: np.ndarray) -> np.ndarray:
         """The weights of `tokens`."""
+        if len(self.tokens) < MANY:
+            order = self.tokens.argsort()
+            places = order[np.minimum(self.tokens[order].searchsorted(tokens), len(order) - 1)]
+            return np.where(self.tokens[places] == tokens, self.weights[places], 0.0)
         dense = np.zeros(1 + max(self.tokens.max(), tokens.max()))
         dense[self.tokens] = self.weights
         return np.asarray(dense[tokens])
 
     def draw(self, uniform: float) -> int:
         """A token by its weight. uniform: in (0, 1)."""
-        sums = np.cumsum(self.weights)
-        place = int(np.searchsorted(sums, uniform * sums[-1], side="right"))
+        sums = self.weights.cumsum()
+        place = int(sums.searchsorted(uniform * sums[-1], side="right"))
         return int(self.tokens[min(place, len(sums) - 1)])
 
 

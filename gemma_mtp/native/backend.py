@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -31,11 +31,16 @@ from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError, Missi
 from gemma_mtp.files.text import read_json
 from gemma_mtp.native.causes import explain
 from gemma_mtp.native.child import NativeCrash, in_child
+from gemma_mtp.native.placement import CPU, NONE
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 LOG = logging.getLogger(__name__)
 PACKAGE = "llama-cpp-python"
 SURVEY = f"{__name__}:survey"
+#: In the line that ggml's CUDA backend has for each card.
+CARD = "compute capability"
+#: Where Linux says which version of a GPU's driver is there.
+DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/sys/module/amdgpu/version"))
 #: Tokens in one batch: a single token takes other kernels than a few, and those others than many.
 BATCHES = (1, 4, 32)
 #: A batch's last row of logits against the same tokens one by one: the largest difference, relative to the largest
@@ -54,8 +59,26 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class DeviceProbe:
+    """The same small model on one device alone. device: its name, CPU for none but that. what: empty if it works."""
+
+    device: str
+    what: str = ""
+    log: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str | None:
+        """What to do, if the reason is known."""
+        known = explain("", "\n".join((self.what, *self.log)))
+        return known.told() if known else None
+
+
+@dataclass(frozen=True)
 class BackendReport:
-    """What the probe found. Memory in bytes."""
+    """What the probe found. Memory in bytes.
+
+    cards: what the GPU backend says of each card. alone: where there is a GPU, each device by itself.
+    """
 
     package: str
     library: str
@@ -66,6 +89,8 @@ class BackendReport:
     works: bool
     extra_buffers: bool
     failures: tuple[Failure, ...] = field(default=())
+    cards: tuple[str, ...] = ()
+    alone: tuple[DeviceProbe, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,6 +128,9 @@ def advice(report: BackendReport) -> str | None:
         return "nothing has to be done: gemma-mtp switches the extra buffer types off by itself"
     failure = report.failures[-1]
     known = explain(failure.signal or "", "\n".join((failure.what, *failure.log)))
+    if any(one.device == CPU and not one.what for one in report.alone):
+        reason = f": {known.told()}" if known else ""
+        return f"it works on the CPU (--device none), the GPU is at fault{reason}"
     if known and not known.portable:
         return known.told()
     if not known and not failure.signal and not report.features:  # it never was loaded
@@ -137,6 +165,8 @@ def versions() -> dict[str, str]:
         "Python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.machine()})",
         "system": platform.platform(),
     }
+    if driver := gpu_driver():
+        known["GPU driver"] = driver
     for name in (PACKAGE, "xllamacpp", "numpy", "gguf"):
         try:
             known[name] = version(name)
@@ -159,6 +189,7 @@ def probe(threads: int | None = None) -> BackendReport:
             if failure is None:
                 break
             failures.append(failure)
+        alone = _each_alone(Path(scratch), extra_buffers, threads, facts.get("devices", ()))
     report = BackendReport(
         package=package,
         library=facts.get("library", str(folder)),
@@ -169,16 +200,34 @@ def probe(threads: int | None = None) -> BackendReport:
         works=failure is None,
         extra_buffers=extra_buffers and failure is None,
         failures=tuple(failures),
+        cards=tuple(facts.get("cards", ())),
+        alone=alone,
     )
     _remember(report)
     return report
 
 
-def _attempt(path: Path, extra_buffers: bool, threads: int | None, facts: dict[str, Any]) -> Failure | None:
-    """One probe in a child process. `facts` takes what it learns about the library on the way."""
+def _each_alone(
+    scratch: Path, extra_buffers: bool, threads: int | None, devices: Sequence[Mapping[str, Any]]
+) -> tuple[DeviceProbe, ...]:
+    """Which device it is that works or fails; nothing where there is the CPU alone, which was probed."""
+    gpus = [str(device["name"]) for device in devices if "GPU" in str(device["kind"])]
+    found = list[DeviceProbe]()
+    for name in [*gpus, CPU] if gpus else []:
+        path, device = scratch / f"probe-{len(found)}.gguf", NONE if name == CPU else name
+        failure = _attempt(path, extra_buffers, threads, {}, device)
+        found.append(DeviceProbe(name, failure.what, failure.log) if failure else DeviceProbe(name))
+    return tuple(found)
+
+
+def _attempt(
+    path: Path, extra_buffers: bool, threads: int | None, facts: dict[str, Any], device: str | None = None
+) -> Failure | None:
+    """One probe in a child process, on all devices or one. `facts` takes what it learns of the library on the way."""
     stage = "loading llama.cpp"
+    asked = (path, extra_buffers, threads, *([device] if device else []))
     try:
-        for stage, found in in_child(SURVEY, path, extra_buffers, threads):  # noqa: B007 - the last one is told
+        for stage, found in in_child(SURVEY, *asked):  # noqa: B007 - the last one is told
             facts.update(found)
     except (LlamaError, EnvironmentProblem) as error:
         what = error.what if isinstance(error, NativeCrash) else str(error)
@@ -187,7 +236,9 @@ def _attempt(path: Path, extra_buffers: bool, threads: int | None, facts: dict[s
     return None
 
 
-def survey(path: Path, extra_buffers: bool, threads: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+def survey(
+    path: Path, extra_buffers: bool, threads: int | None = None, device: str | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Runs in the child: (what comes next, facts found so far), before each step. Raises LlamaError."""
     try:
         from gemma_mtp.native import llama
@@ -199,12 +250,13 @@ def survey(path: Path, extra_buffers: bool, threads: int | None = None) -> Itera
         "library": str(llama.library_path()),
         "build": llama.build_info(),
         "features": llama.features(),
-        "devices": [asdict(device) for device in llama.devices()],
+        "devices": [asdict(one) for one in llama.devices()],
+        "cards": [line.strip() for _, line in llama.LOG.lines if CARD in line],
     }
     yield "loading a model", facts
     write_probe_model(path)
     settings = ContextSettings(size=256, batch=max(BATCHES), outputs=1, threads=threads or min(4, available_cores()))
-    with llama.Model(path, ModelSettings(extra_buffers=extra_buffers)) as model:
+    with llama.Model(path, ModelSettings(extra_buffers=extra_buffers, device=device)) as model:
         for count in BATCHES:
             yield f"decoding {count} token{'s' * (count > 1)} in a batch", {}
             _check_batch(model, settings, count)
@@ -242,6 +294,19 @@ def installed() -> tuple[str, Path]:
         raise MissingExtra("runtime", feature="the Python loop") from None
     override = os.environ.get("LLAMA_CPP_LIB_PATH")
     return package, Path(override) if override else Path(spec.submodule_search_locations[0]) / "lib"
+
+
+def gpu_driver() -> str:
+    """The GPU driver as Linux tells it; empty where it tells nothing."""
+    for file in DRIVERS:
+        with suppress(OSError):
+            return file.read_text(errors="replace").splitlines()[0].strip()
+    return ""
+
+
+def architectures(report: BackendReport) -> str:
+    """The GPUs that this build has kernels for, in its numbers (900 is compute capability 9.0); empty if unknown."""
+    return next((one.partition("ARCHS = ")[2] for one in report.features if "ARCHS = " in one), "")
 
 
 def cpu_name() -> str:
@@ -298,9 +363,16 @@ def remembered() -> BackendReport | None:
     try:
         content = read_json(cache_file())
         failures = tuple(Failure(**{**one, "log": tuple(one["log"])}) for one in content.pop("failures"))
+        alone = tuple(DeviceProbe(**{**one, "log": tuple(one["log"])}) for one in content.pop("alone"))
         report = BackendReport(
-            **{**content, "features": tuple(content["features"]), "devices": tuple(content["devices"])},
+            **{
+                **content,
+                "features": tuple(content["features"]),
+                "devices": tuple(content["devices"]),
+                "cards": tuple(content["cards"]),
+            },
             failures=failures,
+            alone=alone,
         )
     except (BadFileError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -23,6 +23,7 @@ from gemma_mtp.errors import EnvironmentProblem, LlamaError, MissingExtra, Usage
 from gemma_mtp.extras import command, installed
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
+from gemma_mtp.native.placement import LOAD_MODES
 from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
@@ -177,8 +178,9 @@ def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
     context, model = loading.context, loading.model
     threads = context.threads or decoding_threads()
     params.n_ctx = context.size * loading.parallel  # which the server divides by the number of places
-    params.n_batch = params.n_ubatch = context.batch
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.n_batch, params.n_ubatch = context.batch, context.at_once
+    params.cpuparams.n_threads, params.cpuparams_batch.n_threads = threads, context.threads_batch or threads
+    params.swa_full, params.kv_unified = context.swa_full, context.kv_unified
     params.cache_type_k = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{context.cache_k.upper()}")
     params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{context.cache_v.upper()}")
     words = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
@@ -186,12 +188,33 @@ def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
         xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{words[context.flash_attention]}"
     )
     params.n_gpu_layers, params.no_extra_bufts = model.gpu_layers, not model.extra_buffers
+    _place(params, model, xllamacpp)
+
+
+def _place(params: Any, model: ModelSettings, xllamacpp: Any) -> None:
+    """Raises UsageError: what xllamacpp does not let one choose."""
+    if model.device is not None:
+        raise UsageError(
+            f"{PACKAGE} has no --device for the target",
+            hint="the engine python has; or name GPUs by CUDA_VISIBLE_DEVICES in the environment",
+        )
+    params.split_mode = getattr(xllamacpp.llama_split_mode, f"LLAMA_SPLIT_MODE_{model.split_mode.upper()}")
+    params.load_mode = xllamacpp.llama_load_mode(LOAD_MODES[model.load_mode])
+    params.main_gpu = model.main_gpu
+    if model.tensor_split:
+        room = len(params.tensor_split)
+        params.tensor_split = [*model.tensor_split, *[0.0] * room][:room]
+    if model.overrides:
+        params.tensor_buft_overrides = ",".join(f"{pattern}={device}" for pattern, device in model.overrides)
 
 
 def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp: Any) -> None:
     draft, threads = speculative.draft, loading.context.threads or decoding_threads()
     speculative.types = [getattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)]
-    draft.mparams.path, draft.n_gpu_layers = str(assistant), loading.model.gpu_layers
+    own = loading.model.for_drafter()
+    draft.mparams.path, draft.n_gpu_layers = str(assistant), own.gpu_layers
+    if own.device is not None:
+        draft.devices = own.device
     wanted = loading.drafting
     draft.n_max, draft.n_min, draft.p_min = wanted.longest, wanted.shortest, wanted.p_min
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads

@@ -30,6 +30,7 @@ from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
 from gemma_mtp.extras import command
 from gemma_mtp.native.child import ECHO
+from gemma_mtp.native.placement import LOAD_MODES, NONE, SPLIT_MODES
 from gemma_mtp.native.settings import (
     CACHE_TYPES,
     FLASH_ATTENTION,
@@ -150,9 +151,7 @@ class Model(_Native):
         """Raises LlamaError if llama.cpp refuses the file."""
         self.path = Path(path)
         settings = settings or ModelSettings()
-        params = lib.llama_model_default_params()
-        params.n_gpu_layers = settings.gpu_layers
-        params.use_extra_bufts = settings.extra_buffers
+        params, _kept = _model_params(settings)
         with _failures_of("llama_model_load_from_file", self.path) as failure:
             handle = lib.llama_model_load_from_file(os.fsencode(self.path), params)
             if not handle:
@@ -382,13 +381,59 @@ class _Batch:
 def _context_params(settings: ContextSettings, model: Model) -> Any:
     params = lib.llama_context_default_params()
     params.n_ctx = min(settings.size, model.trained_context) if model.trained_context else settings.size
-    params.n_batch = params.n_ubatch = min(settings.batch, params.n_ctx)
+    params.n_batch = min(settings.batch, params.n_ctx)
+    params.n_ubatch = min(settings.at_once, params.n_batch)
     params.n_outputs_max = params.n_outputs_max_per_seq = min(settings.outputs, params.n_batch)
-    params.n_threads = params.n_threads_batch = settings.threads or decoding_threads()
+    params.n_threads = settings.threads or decoding_threads()
+    params.n_threads_batch = settings.threads_batch or params.n_threads
     params.type_k, params.type_v = CACHE_TYPES[settings.cache_k], CACHE_TYPES[settings.cache_v]
     params.flash_attn_type = FLASH_ATTENTION[settings.flash_attention]
-    params.swa_full = False  # sliding layers keep their window and one batch, as llama-server does
+    params.swa_full, params.kv_unified = settings.swa_full, settings.kv_unified
     return params
+
+
+def _model_params(settings: ModelSettings) -> tuple[Any, list[Any]]:
+    """Parameters to load a model with, and what they point to, which must live as long as the call.
+
+    Raises UsageError: no such device.
+    """
+    params, kept = lib.llama_model_default_params(), list[Any]()
+    params.n_gpu_layers, params.use_extra_bufts = settings.gpu_layers, settings.extra_buffers
+    params.split_mode, params.main_gpu = SPLIT_MODES[settings.split_mode], settings.main_gpu
+    params.load_mode = LOAD_MODES[settings.load_mode]
+    if settings.tensor_split:
+        shares = (ctypes.c_float * lib.LLAMA_MAX_DEVICES)(*settings.tensor_split[: lib.LLAMA_MAX_DEVICES])
+        params.tensor_split = ctypes.cast(shares, ctypes.POINTER(ctypes.c_float))
+        kept.append(shares)
+    if settings.device is not None:
+        names = [] if settings.device == NONE else settings.device.split(",")
+        found = (ctypes.c_void_p * (len(names) + 1))(*[_device(name) for name in names], None)
+        params.devices = ctypes.cast(found, ctypes.c_void_p)
+        kept.append(found)
+    if settings.overrides:
+        buffer_of = _symbol("ggml_backend_dev_buffer_type")
+        buffer_of.restype, buffer_of.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        pairs = [_Override(pattern.encode(), buffer_of(_device(name))) for pattern, name in settings.overrides]
+        listed = (_Override * (len(pairs) + 1))(*pairs, _Override(None, None))
+        params.tensor_buft_overrides = ctypes.cast(listed, ctypes.c_void_p)
+        kept.append(listed)
+    return params, kept
+
+
+class _Override(ctypes.Structure):
+    """llama.h, `struct llama_model_tensor_buft_override`."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
+
+
+def _device(name: str) -> int:
+    """ggml's device of this name. Raises UsageError."""
+    find = _symbol("ggml_backend_dev_by_name")
+    find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
+    if found := find(name.encode()):
+        return int(found)
+    there = ", ".join(device.name for device in devices())
+    raise UsageError(f"there is no device {name!r}", hint=f"this build of llama.cpp has {there}")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import UsageError, meant
+from gemma_mtp.native.placement import LOAD_MODES, SPLIT_MODES, overrides, stands_wrong
 
 #: KV cache types on offer -> ggml's type id (ggml.h, `enum ggml_type`).
 CACHE_TYPES = {"f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2}
@@ -35,10 +37,66 @@ class ModelSettings:
     gpu_layers: layers kept in GPU memory, -1: all. Without a GPU it has no effect.
     extra_buffers: allow llama.cpp's extra buffer types, which repack weights for the CPU (AMX, interleaved blocks). On
         some machines they crash; `backend.settings_for_this_machine` knows.
+    The others are llama.cpp's options of the same names (`placement.OPTIONS`). n_cpu_moe: layers, from the first on,
+    whose experts stay in RAM. override_tensor: "PATTERN=DEVICE". split_mode: a key of SPLIT_MODES. tensor_split: shares
+    of the devices. device: names, with commas between them, or "none". load_mode: a key of LOAD_MODES.
+    gpu_layers_draft, device_draft: the drafter's own, None: as the target's.
     """
 
     gpu_layers: int = -1
     extra_buffers: bool = True
+    n_cpu_moe: int = 0
+    override_tensor: tuple[str, ...] = ()
+    split_mode: str = "layer"
+    tensor_split: tuple[float, ...] = ()
+    main_gpu: int = 0
+    device: str | None = None
+    gpu_layers_draft: int | None = None
+    device_draft: str | None = None
+    load_mode: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        for name, value, known in (
+            ("split-mode", self.split_mode, SPLIT_MODES),
+            ("load-mode", self.load_mode, LOAD_MODES),
+        ):
+            if value not in known:
+                raise UsageError(f"--{name} {value!r} is unknown", hint=f"choose one of {', '.join(known)}")
+        for name, count in (("n-cpu-moe", self.n_cpu_moe), ("main-gpu", self.main_gpu)):
+            if count < 0:
+                raise UsageError(f"--{name} is {count}, at least 0 is needed")
+        if self.tensor_split and not (min(self.tensor_split) >= 0 < sum(self.tensor_split) < math.inf):
+            raise UsageError("--tensor-split: shares of at least 0 are needed, one above it")
+        for pattern, device in self.overrides:
+            _check_override(pattern, device)
+        if where := stands_wrong(self.device, self.device_draft, self.split_mode, self.main_gpu):
+            raise UsageError(
+                f"the drafter is on {self.device_draft}, the target's last layers, whose cache it reads, on {where}",
+                hint=f"leave --device-draft out, or name {where} there",
+            )
+
+    @property
+    def overrides(self) -> list[tuple[str, str]]:
+        """(pattern, device) for tensors' names; the first that is found in a name counts."""
+        return overrides(self.n_cpu_moe, self.override_tensor)
+
+    def for_drafter(self) -> ModelSettings:
+        """How the assistant is loaded beside a target that is loaded so."""
+        own = self.gpu_layers if self.gpu_layers_draft is None else self.gpu_layers_draft
+        return replace(self, gpu_layers=own, device=self.device_draft or self.device, n_cpu_moe=0, override_tensor=())
+
+
+def _check_override(pattern: str, device: str) -> None:
+    """Raises UsageError."""
+    if not pattern or not device:
+        raise UsageError(
+            f"--override-tensor: {(pattern or device)!r} is no PATTERN=DEVICE", hint="for instance exps=CPU"
+        )
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--override-tensor: the pattern {pattern!r} cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -50,6 +108,8 @@ class ContextSettings:
     outputs: rows of logits that one call may ask for: the longest draft and one.
     threads: for one token and for batches; None: `cores.decoding_threads`, the cores that have nothing to do.
     cache_k, cache_v: keys of CACHE_TYPES, in any case. flash_attention: a key of FLASH_ATTENTION.
+    threads_batch: for batches; None: `threads`. ubatch: tokens of a batch that are computed at once, None: all of them.
+    swa_full: sliding layers keep the whole context, not their window. kv_unified: one cache for all sequences.
     """
 
     size: int = 4096
@@ -59,6 +119,10 @@ class ContextSettings:
     cache_k: str = "f16"
     cache_v: str = "f16"
     flash_attention: str = "auto"
+    threads_batch: int | None = None
+    ubatch: int | None = None
+    swa_full: bool = False
+    kv_unified: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -72,15 +136,22 @@ class ContextSettings:
             if value not in known:
                 hint = f"{meant(value, known)} choose one of {', '.join(known)}".lstrip()
                 raise UsageError(f"{name} {value!r} is unknown", hint=hint)
-        for name, count in (("context size", self.size), ("batch", self.batch), ("outputs", self.outputs)):
-            if count < 1:
+        counts = {"context size": self.size, "batch": self.batch, "outputs": self.outputs, "ubatch": self.ubatch}
+        for name, count in counts.items():
+            if count is not None and count < 1:
                 raise UsageError(f"the {name} is {count}, at least 1 is needed")
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise UsageError(f"{self.threads} threads: 1 to {MOST_THREADS} are possible")
+        for threads in (self.threads, self.threads_batch):
+            if threads is not None and not 1 <= threads <= MOST_THREADS:
+                raise UsageError(f"{threads} threads: 1 to {MOST_THREADS} are possible")
         if CACHE_TYPES[self.cache_v] not in (0, 1, 30) and self.flash_attention == "off":
             raise UsageError(
                 f"a V cache of type {self.cache_v} needs flash attention", hint="leave flash attention on, or use f16"
             )
+
+    @property
+    def at_once(self) -> int:
+        """Tokens that are computed at once, at most: llama.cpp's physical batch."""
+        return min(self.ubatch or self.batch, self.batch)
 
     def with_threads(self) -> ContextSettings:
         """The same with a number of threads, so that several processes take the same one."""

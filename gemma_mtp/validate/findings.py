@@ -10,6 +10,7 @@ from gemma_mtp.model.part import Part
 
 if TYPE_CHECKING:
     from gemma_mtp.validate.comparison import Comparison, ReferenceComparison
+    from gemma_mtp.validate.devices import Spread
     from gemma_mtp.validate.memory import PairMemory
 
 
@@ -67,14 +68,16 @@ class Report:
     """All results of one verification.
 
     strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
-    memory: what the pair takes; None if its keys are wrong. run, reference: what was measured by decoding, and against
-    the official implementation, prompt by prompt. part: what was verified, if it was one model alone; None: a pair.
+    memory: what the pair takes; None if its keys are wrong. devices: the same by device, where a GPU is said to be.
+    run, reference: what was measured by decoding, and against the official implementation, prompt by prompt.
+    part: what was verified, if it was one model alone; None: a pair.
     """
 
     results: tuple[Result, ...]
     strict: bool = False
     notes: tuple[str, ...] = ()
     memory: PairMemory | None = None
+    devices: Spread | None = None
     run: tuple[Comparison, ...] = ()
     reference: tuple[ReferenceComparison, ...] = ()
     part: Part | None = None
@@ -109,6 +112,7 @@ class Report:
             "verdict": self.verdict,
             "notes": list(self.notes),
             "memory": self.memory.to_dict() if self.memory else None,
+            "devices": self.devices.to_dict() if self.devices else None,
             "run": [comparison.to_dict() for comparison in self.run],
             "reference": [comparison.to_dict() for comparison in self.reference],
             "checks": [result.to_dict() for result in self.results],

@@ -10,7 +10,9 @@ from datetime import date
 from types import MappingProxyType
 
 from gemma_mtp.errors import UsageError, meant
-from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings
+from gemma_mtp.native.placement import LOAD_MODES, SPLIT_MODES, belonging, read
+from gemma_mtp.native.placement import OPTIONS as PLACEMENT
+from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, TRAINED, ContextSettings, ModelSettings
 
 #: A build number (b10743 -> 10743), a release (1.115 -> (1, 115)), or the day of a build where there are neither.
 Version = int | date | tuple[int, ...]
@@ -73,14 +75,19 @@ LONG_FORMS = {
     "-hfrd": "--hf-repo-draft",
     "--draft": "--draft-max",
     "-c": "--ctx-size",
+    "-ngl": "--gpu-layers",
+    "--n-gpu-layers": "--gpu-layers",
+    "-nr": "--no-repack",
     "--ctx": "--ctx-size",
     "-b": "--batch-size",
     "-ub": "--ubatch-size",
     "-fa": "--flash-attn",
 }
+#: Fields of ModelSettings that say something only where there is a GPU.
+ON_GPU = ("n_cpu_moe", "override_tensor", "split_mode", "tensor_split", "main_gpu", "device", "gpu_layers_draft")
 #: All options that something here depends on.
 OPTIONS = (
-    *sorted(set(LONG_FORMS.values())),
+    *sorted({*LONG_FORMS.values(), *(name for option in PLACEMENT for name in option.names)}),
     "--embedding",
     "--embeddings",
     "--models-dir",
@@ -189,16 +196,43 @@ def context_for(host: Host, size: int | None = None, cache_type: str | None = No
     A type of cache in the settings that a fork alone has counts as f16. Raises UsageError: a cache_type that llama.cpp
     does not have, or one that does not go with the rest.
     """
-    said, usual = {**host.settings, **dict.fromkeys(foreign_caches(host), "f16")}, ContextSettings()
+    placed, usual = read(host.settings), ContextSettings()
+    if "--batch-size" in host.settings:
+        placed.setdefault("ubatch", usual.batch)
+    batch = host.number("--batch-size", placed.get("ubatch", usual.batch))
+    if placed.get("ubatch") == batch:
+        del placed["ubatch"]
+    said = {**host.settings, **dict.fromkeys(foreign_caches(host), "f16")}
     asked = host.number("--ctx-size", usual.size) or TRAINED  # -c 0: as long as the model was trained for
     attention = said.get("--flash-attn", usual.flash_attention) or "on"
     return ContextSettings(
         size or asked,
-        host.number("--ubatch-size", usual.batch),
+        batch,
         cache_k=cache_type or said.get("--cache-type-k", usual.cache_k),
         cache_v=cache_type or said.get("--cache-type-v", usual.cache_v),
         flash_attention=attention if attention in FLASH_ATTENTION else usual.flash_attention,
+        **belonging(placed, ContextSettings),
     )
+
+
+def model_for(host: Host) -> ModelSettings:
+    """How models are loaded there, as far as the host's settings say; modes that a fork alone has count for nothing.
+
+    Raises UsageError.
+    """
+    said = host.settings.get("--gpu-layers", "all")
+    layers = int(said) if said.lstrip("-").isdecimal() else -1
+    placed = belonging(read(host.settings), ModelSettings)
+    for name, known in (("split_mode", SPLIT_MODES), ("load_mode", LOAD_MODES)):
+        if placed.get(name) not in known:
+            placed.pop(name, None)
+    return ModelSettings(layers, "--no-repack" not in host.settings, **placed)
+
+
+def places_on_gpu(host: Host) -> bool:
+    """Whether somebody says that there is a GPU, by its name or by what is kept there."""
+    names = {name for option in PLACEMENT if option.field in ON_GPU for name in option.names}
+    return bool(host.gpu) or "--gpu-layers" in host.settings or not names.isdisjoint(host.settings)
 
 
 def parse_settings(text: str) -> dict[str, str]:

@@ -91,25 +91,33 @@ def assistant_memory(side: OpenModel, context: ContextSettings) -> Memory:
 def cells(model: Hyperparameters, context: ContextSettings) -> tuple[int, int]:
     """Cells of a full and of a sliding layer's cache: the window and one batch, if that is less than the context."""
     full = _padded(min(context.size, model.context))
+    if context.swa_full:
+        return full, full
     return full, _padded(min(full, model.sliding_window + _batch(model, context)))
 
 
 def _batch(model: Hyperparameters, context: ContextSettings) -> int:
-    return min(context.batch, context.size, model.context)
+    return min(context.at_once, context.size, model.context)
 
 
 def cache_bytes(model: Hyperparameters, context: ContextSettings) -> int:
     """Keys and values of all layers with a cache of their own."""
+    return sum(layer_caches(model, context))
+
+
+def layer_caches(model: Hyperparameters, context: ContextSettings) -> list[int]:
+    """The same for each layer; those that share another's cache have none."""
     full, sliding = cells(model, context)
     own = range(model.layers - model.shared_kv_layers)
     keys, values = (GGMLType(CACHE_TYPES[kind]) for kind in (context.cache_k, context.cache_v))
     widths = {layer: model.kv_heads(layer) * model.head_dim(layer) for layer in own}
-    total = 0
+    found = [0] * model.layers
     for layer, width in widths.items():
         # Without flash attention values are stored transposed, and all layers get the widest one's room.
         value_width = max(widths.values()) if context.flash_attention == "off" else width
-        total += (sliding if model.sliding[layer] else full) * (row_bytes(keys, width) + row_bytes(values, value_width))
-    return total
+        row = row_bytes(keys, width) + row_bytes(values, value_width)
+        found[layer] = (sliding if model.sliding[layer] else full) * row
+    return found
 
 
 def _weights(side: OpenModel) -> int:

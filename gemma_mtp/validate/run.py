@@ -15,7 +15,7 @@ from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 from gemma_mtp.native import engines
 from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
-from gemma_mtp.native.settings import ContextSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.opening import Place, local_gguf
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
@@ -35,7 +35,7 @@ LAST_WORDS = 4
 class RunOptions:
     """tokens: for each prompt. seconds: for loading and for each prompt. memory: bytes, None for no limit.
 
-    engine: a key of `engines.TITLE`; None: what is installed.
+    engine: a key of `engines.TITLE`; None: what is installed. model: how both are loaded; None: as this machine can.
     """
 
     prompts: tuple[tuple[str, str], ...] = tuple(BUILT_IN.items())
@@ -44,6 +44,7 @@ class RunOptions:
     seconds: int = 300
     memory: int | None = None
     engine: str | None = None
+    model: ModelSettings | None = None
 
 
 def with_run(
@@ -100,9 +101,14 @@ def make_job(
         options.seconds,
         options.memory,
         context,
-        engines.settings_for(engine),
+        _loading(engines.settings_for(engine), options.model),
         engine,
     )
+
+
+def _loading(works: ModelSettings, asked: ModelSettings | None) -> ModelSettings:
+    """As asked, with what this machine's llama.cpp works with."""
+    return works if asked is None else replace(asked, extra_buffers=works.extra_buffers and asked.extra_buffers)
 
 
 def answers(

@@ -17,8 +17,9 @@ from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Place, open_model
 from gemma_mtp.validate.checks import CHECKS, Check, FileCheck, identity, of_file
 from gemma_mtp.validate.checks.hosts import known_problems, not_understood
+from gemma_mtp.validate.devices import spread
 from gemma_mtp.validate.findings import Finding, Report, Result, Status, skipped
-from gemma_mtp.validate.host import Host
+from gemma_mtp.validate.host import Host, model_for, places_on_gpu
 from gemma_mtp.validate.memory import pair_memory
 from gemma_mtp.validate.pair import Pair, Published, Single
 
@@ -141,7 +142,9 @@ def static_report(pair: Pair, strict: bool) -> Report:
     if not {"target-keys", "assistant-keys"} <= passed:
         return Report(tuple(results), strict, notes)
     memory = pair_memory(pair.target, pair.assistant, pair.context)
-    return Report((*results, *known_problems(pair)), strict, notes, memory)
+    model = model_for(pair.host)
+    devices = spread(pair.target, pair.assistant, pair.context, model) if places_on_gpu(pair.host) else None
+    return Report((*results, *known_problems(pair)), strict, notes, memory, devices)
 
 
 def check_file(side: OpenModel, *without: str, host: Host | None = None) -> Report:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-import document_hosts  # noqa: E402
-
-from gemma_mtp.hosts import HOSTS  # noqa: E402
-from gemma_mtp.hosts.export import shown  # noqa: E402
+from gemma_mtp.hosts import HOSTS
+from gemma_mtp.hosts.export import shown
+from tools import document_hosts
 
 
 def test_the_page_is_current():

@@ -1,0 +1,88 @@
+"""Gemma 4 pairs of the real shapes and no weights: headers with all sizes, before a hole as large as the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, model_keys, vocabulary
+
+from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
+from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.roles import slots
+from gemma_mtp.quantize.mixes import mix_types
+from gemma_mtp.quantize.types import FILE_TYPES
+
+VOCABULARY = 262_144
+TOKENS = [*WORDS, *(f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))]
+
+SHAPE_26B = replace(
+    TARGET,
+    layers=30,
+    hidden=2816,
+    intermediate=2112,
+    heads=16,
+    kv_heads_sliding=8,
+    kv_heads_full=2,
+    head_dim_sliding=256,
+    head_dim_full=512,
+    sliding=tuple(layer % 6 != 5 for layer in range(30)),
+    sliding_window=1024,
+    context=262_144,
+    vocabulary=VOCABULARY,
+    logit_softcap=30.0,
+    values_are_keys=True,
+    experts=128,
+    experts_used=8,
+    expert_intermediate=704,
+)
+SHAPE_31B = replace(
+    SHAPE_26B,
+    layers=60,
+    hidden=5376,
+    intermediate=21_504,
+    heads=32,
+    kv_heads_sliding=16,
+    kv_heads_full=4,
+    sliding=tuple(layer % 6 != 5 for layer in range(60)),
+    experts=0,
+    experts_used=0,
+    expert_intermediate=0,
+)
+
+
+def drafter_of(target: Hyperparameters) -> Hyperparameters:
+    return replace(
+        target,
+        part="assistant",
+        architecture=ASSISTANT.architecture,
+        layers=4,
+        hidden=1024,
+        intermediate=8192,
+        sliding=(True, True, True, False),
+        shared_kv_layers=4,
+        backbone=target.hidden,
+        experts=0,
+        experts_used=0,
+        expert_intermediate=0,
+        logit_softcap=None,
+        values_are_keys=False,
+    )
+
+
+def write_hollow(path: Path, shape: Hyperparameters, kind: str) -> Path:
+    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header."""
+    metadata = {**model_keys(shape), **vocabulary(TOKENS)}
+    plans = [TensorPlan("rope_freqs.weight", (shape.head_dim_full // 2,), GGMLType.F32)]
+    plans += [
+        TensorPlan(slot.mainline_name, slot.shape(shape), GGMLType.F32)
+        for slot in slots(shape)
+        if slot.needed(shape) and slot.role.name not in ("centroids", "token_ordering")
+    ]
+    types = mix_types(FILE_TYPES[kind], metadata, plans)
+    plans = [replace(plan, type=given) for plan, given in zip(plans, types, strict=True)]
+    with path.open("wb") as file:
+        file.write(encode_header(metadata, plans))
+        file.truncate(file.tell() + sum(padded(plan.nbytes) for plan in plans))
+    return path
