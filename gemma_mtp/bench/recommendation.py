@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, ConfidenceRow, Recommendation, Row, draft_name
-from gemma_mtp.model.family import FAMILY
-from gemma_mtp.native.placement import server_words
+from gemma_mtp.native.server_line import llama_server
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: Under this speed-up drafting isn't worth its memory.
@@ -54,33 +52,6 @@ def best_length(rows: Sequence[Row]) -> Row:
     fixed = sorted((row for row in rows if row.draft != AUTO), key=lambda row: row.draft)
     top = max(row.speedup for row in fixed)
     return next(row for row in fixed if row.speedup >= top * (1 - CLOSE))
-
-
-def llama_server(
-    target: Path, assistant: Path, draft: int, context: ContextSettings, model: ModelSettings, p_min: float = 0.0
-) -> str:
-    """The command line for mainline llama.cpp (common/arg.cpp) with the settings that were measured."""
-    words = ["llama-server", "-m", str(target)]
-    if draft:
-        words += ["-md", str(assistant), "--spec-type", FAMILY.spec_type, "--spec-draft-n-max", str(draft)]
-    if p_min:
-        words += ["--spec-draft-p-min", f"{p_min:g}"]
-    words += ["-c", str(context.size), "-np", "1"]
-    if context.threads:
-        words += ["-t", str(context.threads)]
-    if model.gpu_layers >= 0:
-        words += ["-ngl", str(model.gpu_layers)]
-    if (context.cache_k, context.cache_v) != ("f16", "f16"):
-        words += ["-ctk", context.cache_k, "-ctv", context.cache_v]
-    if context.flash_attention != "auto":
-        words += ["-fa", context.flash_attention]
-    if context.batch != ContextSettings.batch:
-        words += ["-b", str(context.batch)]
-        words += [] if context.ubatch else ["-ub", str(context.batch)]
-    words += server_words(model, context)
-    if not model.extra_buffers:
-        words += ["--no-repack"]
-    return shlex.join(words)
 
 
 def _reasons(rows: Sequence[Row], best: Row, draft: int) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gemma_mtp.cli.options import (
+    CHAT,
     ENGINE,
     FIXED,
     Assistant,
@@ -75,6 +76,10 @@ def serve(
         ),
     ] = "auto",
     think: Think = False,
+    chat_template_file: Annotated[
+        Path | None,
+        typer.Option(help="A chat template (Jinja) in the place of the target's own.", rich_help_panel=CHAT),
+    ] = None,
     parallel: Annotated[
         int, typer.Option("--parallel", "-np", min=1, help="Requests answered at once, each with a context of its own.")
     ] = 1,
@@ -123,6 +128,7 @@ def serve(
     from gemma_mtp.native.settings import Drafting
     from gemma_mtp.serve.server import bound, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
+    from gemma_mtp.serve.template import read_template
 
     context, model = engine_settings(
         "cpp",
@@ -134,6 +140,7 @@ def serve(
         cache_type=cache_type,
         placement=placement,
     )
+    template = None if chat_template_file is None else read_template(chat_template_file)
     keys = tuple(api_key or ())
     if not all(keys):
         raise UsageError("an API key is empty", hint="leave --api-key out to ask for none")
@@ -148,7 +155,9 @@ def serve(
     if drafter and not (draft_max or draft_min or p_min is not None):
         drafting = as_bench_found(drafting, open_memory(pair.target, drafter, context, model), "cpp", "python")
     loading = Loading(pair.target, drafter, drafting, context, model, parallel, cache_ram)
-    listening = Listening(host, port, keys, name or pair.target.stem, metrics=True, thinking=think)
+    listening = Listening(
+        host, port, keys, name or pair.target.stem, metrics=True, thinking=think, chat_template=template
+    )
     try:
         with (
             native_log(verbose, log),

@@ -47,6 +47,7 @@ class Listening:
 
     port 0: any free one. api_keys: any of them is needed; without one everyone may ask. threads: connections that it
     reads at once, None: llama.cpp's number. thinking: the template's `enable_thinking` where a request does not say.
+    chat_template: Jinja's text, in the place of the target's own.
     """
 
     host: str = "127.0.0.1"
@@ -56,6 +57,7 @@ class Listening:
     metrics: bool = False
     threads: int | None = None
     thinking: bool = False
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
     _set_context(params, loading, xllamacpp)
     params.hostnames, params.port, params.api_keys = [listening.host], listening.port, list(listening.api_keys)
     params.endpoint_metrics, params.n_threads_http = listening.metrics, listening.threads or -1
+    if listening.chat_template is not None:
+        params.chat_template = listening.chat_template
     params.enable_reasoning = int(listening.thinking)
     params.default_template_kwargs = {"enable_thinking": "true" if listening.thinking else "false"}
     params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key

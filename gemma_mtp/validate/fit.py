@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gemma_mtp.bench.recommendation import llama_server
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.part import Part
+from gemma_mtp.native.server_line import llama_server
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import open_model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lessons import DOCUMENTS, lesson_of, recorded
+from helpers.lessons import DOCUMENTS, lesson_of, recorded
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)

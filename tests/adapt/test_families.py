@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.checkpoint_families import FAMILIES, FULL, SLIDING, VOCABULARY, make_checkpoint, text_config
-from lessons import lesson_of
+from helpers.lessons import lesson_of
 
 from gemma_mtp.adapt.lesson import CALLBACK, STATE
 from gemma_mtp.adapt.teacher import Recorder

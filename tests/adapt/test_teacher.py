@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lessons import DOCUMENTS, lesson_of, recorded
+from helpers.lessons import DOCUMENTS, lesson_of, recorded
 
 from gemma_mtp.adapt.lesson import STATE, Recorded
 from gemma_mtp.adapt.signals import ARRAYS, GREEDY, SAMPLED, TEXT, Signals, begin_folder, open_signals, shards

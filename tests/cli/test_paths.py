@@ -42,6 +42,13 @@ INPUTS = (
     "verify t.gguf a.gguf --run --prompts BAD",
     "verify t.gguf a.gguf --hub BAD",
     "inspect BAD",
+    "diff BAD t.gguf",
+    "diff t.gguf BAD",
+    "edit BAD -o out.gguf --set general.name=x",
+    "edit t.gguf -o out.gguf --chat-template BAD",
+    "export llama-server BAD a.gguf",
+    "export llama-server t.gguf BAD",
+    "export llama-server t.gguf a.gguf --bench BAD",
     "run BAD a.gguf -p x",
     "run t.gguf BAD -p x",
     "run t.gguf --no-draft -f BAD",
@@ -51,6 +58,7 @@ INPUTS = (
     "bench t.gguf a.gguf --prompts BAD",
     "serve BAD a.gguf",
     "serve t.gguf BAD",
+    "serve t.gguf a.gguf --chat-template-file BAD",
     "push BAD --repo me/x",
     "push a.gguf --repo me/x --bench BAD",
     "push a.gguf --repo me/x --target BAD",
@@ -65,9 +73,11 @@ OUTPUTS = (
     "convert checkpoint -o BAD",
     "quantize t.gguf BAD Q4_0",
     "bench t.gguf a.gguf -o BAD",
+    "edit t.gguf -o BAD --set general.name=x",
+    "export ollama t.gguf a.gguf -o BAD",
     "bench t.gguf a.gguf --plot BAD.png",
 )
-FOLDERS = ("make checkpoint -o BAD", "demo --keep BAD")
+FOLDERS = ("make checkpoint -o BAD", "demo --keep BAD", "export lmstudio t.gguf a.gguf -o BAD")
 
 
 @pytest.fixture(scope="module")

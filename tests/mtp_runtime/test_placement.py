@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from gemma_mtp.bench.recommendation import llama_server
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.placement import OPTIONS, belonging, read, server_words
+from gemma_mtp.native.server_line import llama_server
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
 #: A value of each field that is not the default.
