@@ -19,7 +19,7 @@ from gemma_mtp.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gemma_mtp.validate.fit import Fit
+    from gemma_mtp.bench.fit import Fit
 
 
 @takes_pair
@@ -48,11 +48,11 @@ def fit(
     - `gemma-mtp fit target-Q4_K_M.gguf mtp-target-Q8_0.gguf --vram 16GB --ctx 32768`
     - `gemma-mtp fit hf://owner/repo/target.gguf owner/assistant-GGUF:Q8_0 --vram 24GB --json`
     """
+    from gemma_mtp.bench.fit import fit as found_fit
+    from gemma_mtp.bench.fit import parse_size
     from gemma_mtp.cli.output import print_json
     from gemma_mtp.native.placement import belonging
     from gemma_mtp.native.settings import ContextSettings, ModelSettings
-    from gemma_mtp.validate.fit import fit as found_fit
-    from gemma_mtp.validate.fit import parse_size
 
     context = ContextSettings(
         ctx,

@@ -41,6 +41,8 @@ INPUTS = (
     "verify t.gguf BAD",
     "verify t.gguf a.gguf --run --prompts BAD",
     "verify t.gguf a.gguf --hub BAD",
+    "fit BAD a.gguf",
+    "fit t.gguf BAD",
     "inspect BAD",
     "diff BAD t.gguf",
     "diff t.gguf BAD",

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from helpers.real_shapes import SHAPE_26B, SHAPE_31B, drafter_of, write_hollow
 
+from gemma_mtp.bench.fit import fit, parse_size
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.devices import DRIVER, spread
-from gemma_mtp.validate.fit import fit, parse_size
 from gemma_mtp.validate.host import context_for, model_for, parse_host
 
 MEBIBYTE = 2**20
