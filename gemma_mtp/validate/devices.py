@@ -19,7 +19,7 @@ from gemma_mtp.validate.memory import FLOAT, assistant_memory, cells, layer_cach
 GPU, RAM = "GPU", "RAM"
 #: The tensors that are looked up row by row, before the first layer.
 INPUTS = re.compile(r"(per_layer_)?token_embd\.weight$")
-#: What a GPU's driver and the kernels themselves take, which no header tells: seen at 0.3 to 0.5 GB with CUDA.
+#: What a GPU's driver and the kernels themselves take, which no header tells. Assumed, on the safe side; not measured.
 DRIVER = 500_000_000
 LAYER = re.compile(r"blk\.(\d+)\.")
 
