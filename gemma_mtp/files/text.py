@@ -48,6 +48,9 @@ KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 
+#: What parsers raise for texts of all kinds: of TOML a ValueError, of YAML's odd dates and numbers anything.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, yaml.YAMLError)
+
 Kind = type[GemmaMtpError]
 
 
@@ -190,7 +193,7 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes, name: str, where: st
         return parse(text)
     except RecursionError:
         raise error(f"its values stand more than {DEPTH} deep in each other", where=where) from None
-    except (ValueError, TypeError, OverflowError, yaml.YAMLError) as problem:  # TOMLDecodeError is a ValueError
+    except UNREADABLE as problem:
         head = text[:HEAD].encode("utf-8", "replace") if isinstance(text, str) else text[:HEAD]
         if other := recognized(head, JSON, TEXT):
             raise error(f"is {other.what}", where=where, hint=other.hint) from problem

@@ -47,7 +47,7 @@ def starved() -> Iterator[int]:
     raise MemoryError
 
 
-def out_of_gpu(path: Path, extra_buffers: bool, threads: int | None) -> Iterator[tuple[str, dict]]:
+def out_of_gpu(path: Path, extra_buffers: bool, threads: int | None, *device: str) -> Iterator[tuple[str, dict]]:
     """Runs in a child, in the probe's place: a build for other GPUs, which logs why and aborts."""
     yield "loading a model", {"devices": [{"name": "CUDA0", "description": "GPU", "kind": "GPU", "memory_total": 0}]}
     from gemma_mtp.native.llama import LOG
