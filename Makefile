@@ -10,7 +10,7 @@ demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing i
 
 # ROOM=validate: the tests of one room
 test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine; branch coverage
-	$(BIN)/python -m pytest -n auto --cov tests/$(ROOM)
+	$(BIN)/python -m pytest -n auto --cov=gemma_mtp tests/$(ROOM)
 
 quick: $(VENV)/.dev  ## tests that need neither another implementation nor more than some seconds
 	$(BIN)/python -m pytest -n auto -m "not slow and not reference" tests/$(ROOM)

@@ -89,13 +89,13 @@ def verify(
     """
     from dataclasses import replace
 
+    from gemma_mtp.errors import UsageError
+
     if server is not None:
         from gemma_mtp.cli.server_table import tell_server
 
         tell_server(server, api_key, server_model, files=(target, assistant), json=json)
     if target is None:
-        from gemma_mtp.errors import UsageError
-
         raise UsageError("no file is named", hint="name the target, then the assistant; or one file alone")
 
     from gemma_mtp.cli.engines import choose_engine

@@ -15,6 +15,7 @@ from gemma_mtp.files.gguf_writer import TensorPlan, encode_header
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
 from gemma_mtp.hub.source import parse_source
+from gemma_mtp.model.part import Part
 
 REPO = "acme/tiny-GGUF"
 URL = f"hf://{REPO}/mtp-tiny-Q8_0.gguf"
@@ -114,12 +115,12 @@ def test_a_type_names_a_file(repo: HubStub):
         repo.add_file(REPO, name, gguf(10))
     commit = repo.repos[REPO]["commits"][-1]["oid"]
     source = parse_source(f"{REPO}:Q8_0")
-    assert [found.file for found in find_remote_gguf(source, "assistant")] == ["mtp-tiny-Q8_0.gguf"]
-    assert [found.file for found in find_remote_gguf(source, "target")] == [
+    assert [found.file for found in find_remote_gguf(source, Part.ASSISTANT)] == ["mtp-tiny-Q8_0.gguf"]
+    assert [found.file for found in find_remote_gguf(source, Part.TARGET)] == [
         "tiny-Q8_0-00001-of-00002.gguf",
         "tiny-Q8_0-00002-of-00002.gguf",
     ]
-    assert {found.revision for found in find_remote_gguf(source, "target")} == {commit}
+    assert {found.revision for found in find_remote_gguf(source, Part.TARGET)} == {commit}
     with pytest.raises(UsageError, match="no file other"):
         find_remote_gguf(parse_source(f"hf://{REPO}/other.gguf"), "target")
 

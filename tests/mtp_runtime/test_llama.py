@@ -116,7 +116,7 @@ def test_files_that_are_no_pair(target_gguf: GGUFFactory, assistant_gguf: GGUFFa
     text.write_text("not a model")
     cut.write_bytes(target.read_bytes()[:-1000])
     for first, second, kind, words in (
-        (tmp_path / "none.gguf", None, GGUFError, "No such file"),
+        (tmp_path / "none.gguf", None, BadFileError, "no such file"),
         (text, None, GGUFError, "not a GGUF file"),
         (cut, None, GGUFError, "the file has"),
         (assistant, None, BadFileError, "where the target is expected"),
@@ -133,7 +133,9 @@ def test_files_that_are_no_pair(target_gguf: GGUFFactory, assistant_gguf: GGUFFa
     [
         pytest.param({"embedding_length_out": u32(1024)}, "backbone width is 1,024", id="backbone"),
         pytest.param({"attention.head_count_kv": array(ValueType.INT32, [1, 1, 1, 1])}, r"KV heads", id="heads"),
-        pytest.param({"attention.key_length": u32(64)}, "attention.key_length is 64", id="head size"),
+        pytest.param(
+            {"attention.key_length": u32(64)}, "attention.key_length and attention.value_length differ", id="head size"
+        ),
     ],
 )
 def test_pairs_on_which_llama_cpp_would_abort(

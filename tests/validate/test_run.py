@@ -81,7 +81,7 @@ def test_pair_with_errors_is_not_loaded(tmp_path, good_pair, verify):
 
 
 def test_checkpoints_cannot_be_run(tmp_path, good_pair):
-    with pytest.raises(UsageError, match="local GGUF"):
+    with pytest.raises(UsageError, match="no checkpoint"):
         with_run(verify_pair(*good_pair), tmp_path, good_pair[1])
 
 
@@ -123,8 +123,7 @@ DEATHS = {
 @pytest.mark.parametrize("name", DEATHS)
 def test_child_killed_by(good_pair, name, monkeypatch):
     """A real child that dies of a signal: this process lives on and says which, and what llama.cpp said before."""
-    monkeypatch.setattr("gemma_mtp.validate.run.PROBE", "test_run:die")
-    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    monkeypatch.setattr("gemma_mtp.validate.run.PROBE", f"{__name__}:die")
     finding = last(run(*good_pair, replace(FEW, prompts=((name, ""),)))).finding
     assert finding.status is Status.ERROR
     assert DEATHS[name] in finding.message
