@@ -48,7 +48,7 @@ def test_training_script(tmp_path):
     options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, str(ROOT / "tools" / "train_demo_pair.py"), "--out", str(tmp_path), *options]
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"}, check=False
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for part in ("target", "assistant"):
