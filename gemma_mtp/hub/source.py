@@ -27,6 +27,7 @@ from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.paths import given_path, is_there
 from gemma_mtp.hub.names import is_inside
 from gemma_mtp.model.family import FAMILY
+from gemma_mtp.redaction import redact
 
 SCHEME = "hf://"
 #: What a repo is read at unless a revision is named.
@@ -98,6 +99,10 @@ def parse_source(place: str | PathLike[str]) -> Source:
     Raises UsageError (not of the grammar) and BadFileError (a path, but nothing is there).
     """
     text = place if isinstance(place, str) else str(Path(place))
+    if "://" in text and redact(text) != text:
+        raise UsageError(
+            "this address holds a password or token", where=text, hint="write owner/repo, after hf auth login"
+        )
     if not isinstance(place, str) or is_there(given_path(text)):
         return Source(path=_existing(given_path(text)))
     if text.startswith(SCHEME):

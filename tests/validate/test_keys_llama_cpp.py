@@ -44,7 +44,7 @@ STRICTER = {
     "attention.head_count_kv": "a BOOL is no count, and 0 heads have no keys",
     "attention.layer_norm_rms_epsilon": "NaN and -1",
     "attention.value_length": "an assistant reads its target's values: the lengths must agree",
-    "embedding_length_per_layer_input": "an assistant has none: a count below 0 loads, and says nothing that could be meant",
+    "embedding_length_per_layer_input": "an assistant has none; a count below 0 loads, and means nothing",
     "mtp.centroid_count": "a key of ours, which llama.cpp skips",
     "mtp.centroid_top_k": "a key of ours, which llama.cpp skips",
     "attention.shared_kv_layers": "an assistant has no keys of its own",
