@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[list[str], int | None]] = {
     "make": (["make", CHECKPOINT, "--type", "BF16", "-o", "out", "--push", "alice/made-GGUF", "--json"], 0),
     "make --all": (["make", "--all", "google", "--type", "BF16", "-o", "out", "--dry-run", "--json"], 0),
     "missing repo": (["convert", "google/missing"], 3),
-    "missing file": (["convert", f"hf://{GGUFS}/missing.gguf"], 3),
+    "missing file": (["convert", f"hf://{GGUFS}/missing.gguf"], 2),
     "somebody else's": (["push", FILE, "--repo", "bob/x"], 3),
     "address": (["convert", ADDRESS], 2),
     "address of a file": (["verify", f"{ADDRESS}/blob/main/x.gguf?token={IN_ARGUMENT}", FILE], 2),
