@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-from gemma_mtp.redaction import redact
-
 #: Control characters, line separators, marks of direction, what has no width and no purpose in a name, and halves of
 #: surrogate pairs, which is how Python spells the bytes of a file name that is no UTF-8. Joiners belong to emojis.
 _HARMFUL = re.compile(
@@ -19,12 +17,12 @@ _HARMFUL = re.compile(
 
 def plain(text: object) -> str:
     """The text in one line, in which nothing acts."""
-    return _HARMFUL.sub(_escaped, redact(str(text)))
+    return _HARMFUL.sub(_escaped, str(text))
 
 
 def harmless(text: str) -> str:
     """The text with its lines and tabs, in which nothing else acts."""
-    return _HARMFUL.sub(lambda match: match[0] if match[0] in "\n\t" else _escaped(match), redact(text))
+    return _HARMFUL.sub(lambda match: match[0] if match[0] in "\n\t" else _escaped(match), text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from gemma_mtp.convert.convert import convert_model
 from gemma_mtp.convert.naming import outputs_for
 from gemma_mtp.convert.pipeline import Conversion, convert_checkpoint
-from gemma_mtp.convert.respell import convert_dialect, is_spelled
+from gemma_mtp.convert.respell import convert_dialect
 from gemma_mtp.convert.spelling import OWN_KEYS, dialect_named
 from gemma_mtp.quantize.engine import Output
 
@@ -15,6 +15,5 @@ __all__ = [
     "convert_dialect",
     "convert_model",
     "dialect_named",
-    "is_spelled",
     "outputs_for",
 ]

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from gemma_mtp.convert.naming import outputs_for
 from gemma_mtp.convert.pipeline import Conversion, convert_opened
-from gemma_mtp.convert.respell import convert_dialect, is_spelled
+from gemma_mtp.convert.respell import respell
 from gemma_mtp.convert.spelling import dialect_named
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.atomic import check_output
@@ -93,15 +93,9 @@ def _respelled(model: OpenModel, wanted: Path | None, dialect: Dialect, force: b
     source, *more = model.files
     if more:
         raise UsageError("this is a split model", where=model.place, hint=MERGE_PARTS)
-    if is_spelled(source, dialect):
-        raise UsageError(
-            f"this file is {dialect.name} already: there is nothing to convert",
-            where=model.place,
-            hint="use it as it is; `gemma-mtp quantize` changes its type",
-        )
     name = str(FileName.parse(source).in_dialect(dialect.name))
     path = (wanted or Path()) / name if wanted is None or wanted.is_dir() else wanted
-    return convert_dialect(source, path, dialect, force=force)
+    return respell(source, path, dialect, place=model.place, force=force)
 
 
 def _is_gguf(source: Source) -> bool:

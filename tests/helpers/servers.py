@@ -33,7 +33,11 @@ class Served:
 
 
 @contextmanager
-def serving(*arguments: str | Path) -> Iterator[Served]:
+def serving(*arguments: str | Path, key: str | None = None) -> Iterator[Served]:
+    """A server that runs to the end of the block. key: what its users need; None: none, whatever this process has."""
+    environment = {name: value for name, value in os.environ.items() if name != "GEMMA_MTP_API_KEY"}
+    if key:
+        environment["GEMMA_MTP_API_KEY"] = key
     command = [sys.executable, "-m", "gemma_mtp", "serve", *map(str, arguments), "--port", "0"]
     if "--ctx" not in arguments:
         command += ["--ctx", "512"]
@@ -42,7 +46,7 @@ def serving(*arguments: str | Path) -> Iterator[Served]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != "GEMMA_MTP_API_KEY"},
+        env=environment,
         start_new_session=True,
     )
     try:

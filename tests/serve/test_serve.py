@@ -10,50 +10,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import openai
 import pytest
+from helpers import servers
+from helpers.servers import Served
 
 KEY = "a-key-for-tests"
 PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
 GREEDY = {"max_tokens": 40, "temperature": 0}
 
 
-@dataclass
-class Served:
-    address: str
-    process: subprocess.Popen[str]
-
-
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "gemma_mtp", "serve", *map(str, arguments), "--threads", "1", "--ctx", "512"]
 
 
-@contextmanager
-def serving(*arguments: str | Path, key: str | None = KEY) -> Iterator[Served]:
-    environment = {name: value for name, value in os.environ.items() if name != "GEMMA_MTP_API_KEY"}
-    if key:
-        environment["GEMMA_MTP_API_KEY"] = key
-    process = subprocess.Popen(
-        [*command(*arguments), "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        assert process.stdout
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=20)
-        yield Served(address, process)
-    finally:
-        process.kill()
-        process.wait()
+def serving(*arguments: str | Path, key: str | None = KEY) -> AbstractContextManager[Served]:
+    return servers.serving(*arguments, key=key)
 
 
 @pytest.fixture(scope="module")
