@@ -111,6 +111,16 @@ def own_home(tmp_path_factory: pytest.TempPathFactory):
         yield home
 
 
+@pytest.fixture(autouse=True)
+def nothing_learned(own_home: Path):
+    """No test drafts as another has learned, or as a short bench found best."""
+    for kept in own_home.glob("drafting-*.json"):
+        kept.unlink()
+    yield
+    for kept in own_home.glob("drafting-*.json"):
+        kept.unlink()
+
+
 @pytest.fixture(scope="session")
 def gguf_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("gguf")

@@ -1,19 +1,14 @@
-"""What sampling leaves of a row, against the plain way to find it; and what finding it costs."""
+"""What sampling leaves of a row, against the plain way to find it."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from gemma_mtp.mtp_runtime.candidates import candidates, confidence
-from gemma_mtp.mtp_runtime.sampler import make_sampler
 from gemma_mtp.native.settings import Sampling
-
-VOCABULARY = 262_144
 
 
 def row(kind: str, size: int, seed: int = 0) -> np.ndarray:
@@ -70,22 +65,3 @@ def test_confidence_is_the_share_among_the_ten_best(size: int, kind: str):
     logits = row(kind, size)
     best = np.sort(logits.astype(np.float64))[::-1][:10]
     assert confidence(logits) == pytest.approx(1 / np.exp(best - best[0]).sum(), rel=1e-9)
-
-
-@pytest.mark.parametrize(("kind", "limit"), [("sure", 4.0), ("flat", 6.5)])
-@pytest.mark.parametrize("mode", ["match", "reject"])
-def test_a_draw_costs_little_more_than_looking_at_the_row(kind: str, limit: float, mode: str):
-    """In time of this thread's own, beside the one pass that the greedy choice takes: the least of many, in turns."""
-    rows = [row(kind, VOCABULARY, seed) for seed in range(4)]
-    sampler = make_sampler(Sampling(temperature=1.0, top_k=64, top_p=0.95, min_p=0, seed=1, mode=mode), [1])
-    looking, drawing = (math.inf,) * 2
-    for _ in range(60):
-        looking = min(looking, seconds(lambda: [one.argmax() for one in rows]))
-        drawing = min(drawing, seconds(lambda: [sampler.choose(one, place) for place, one in enumerate(rows)]))
-    assert drawing < limit * looking
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.thread_time()
-    work()
-    return time.thread_time() - start
