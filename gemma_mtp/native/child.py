@@ -11,7 +11,7 @@ Protocol: pickles over the child's stdin (the call; in a conversation also what 
 stdout (items, then the end). Both ends are this program, so unpickling is safe. The child's stdout and stderr go to a
 temporary file, and to whoever asked for them with `native_log_to`.
 
-A parent that is killed closes nothing in good order: the child looks after it (`_leave_with`), and ends when it is gone.
+A parent that is killed closes nothing in good order: the child looks after it (`_leave_with`), and ends with it.
 """
 
 from __future__ import annotations

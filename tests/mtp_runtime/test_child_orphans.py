@@ -35,9 +35,9 @@ def test_a_killed_parent_takes_its_child_along(how: str, tmp_path: Path):
     pipe = str(tmp_path / "pipe")
     os.mkfifo(pipe)
     program = PARENT.format(how=how, pipe=pipe)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
-        with open(pipe) as told:
-            assert parent.stdout
-            assert parent.stdout.readline() == "started\n"
-            parent.kill()
-            assert told.read() == "", "the child lived on"
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with parent, open(pipe) as told:
+        assert parent.stdout
+        assert parent.stdout.readline() == "started\n"
+        parent.kill()
+        assert told.read() == "", "the child lived on"
