@@ -13,35 +13,36 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-#: What imported modules have read of the environment: commands that differ in it are copies of different processes.
-READ = ("HF_", "HOME", "XDG_", "PYTHON", "HUGGING", "LANG", "LC_", "COLUMNS", "TERM", "NO_COLOR", "FORCE_COLOR")
-#: Servers that are kept at once, and after how many commands with the same environment one is worth its start.
+Part = frozenset[tuple[str, str]]
+#: What the interpreter has read of the environment when it runs; and what our modules and theirs have, once imported.
+#: Commands that differ in it are copies of different processes.
+INTERPRETER = ("PYTHON", "LANG", "LC_")
+MODULES = (*INTERPRETER, "HF_", "HUGGING", "HOME", "XDG_", "COLUMNS", "TERM", "NO_COLOR", "FORCE_COLOR", "TTY_")
+#: Processes that are kept at once; and after how many commands with one environment a whole one is worth its start.
 KEPT, WORTH = 4, 2
-_seen: Counter[frozenset[tuple[str, str]]] = Counter()
+_seen: Counter[Part] = Counter()
 
 
 def command(
     *arguments: object,
     cwd: Path | str | None = None,
     env: Mapping[str, str] | None = None,
-    input: str | None = None,
+    input: str = "",
+    before: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """`gemma-mtp` with these words. env: the whole environment; input: its standard input, none by default."""
-    words = [str(word) for word in arguments]
-    environment = dict(os.environ if env is None else env)
-    read = frozenset((name, value) for name, value in environment.items() if name.startswith(READ))
-    _seen[read] += 1
-    if _seen[read] <= WORTH or not hasattr(os, "fork"):
-        program = [sys.executable, "-m", "gemma_mtp", *words]
+    """`gemma-mtp` with these words. env: the whole environment. before: Python that is run first."""
+    words, environment = [str(word) for word in arguments], dict(os.environ if env is None else env)
+    if not hasattr(os, "fork"):
+        program = [sys.executable, "-c", f"{before}\nfrom gemma_mtp.cli.main import main; main()", *words]
+        environment["PYTHONPATH"] = _path(environment, ROOT)
         kinds = {"capture_output": True, "text": True, "encoding": "utf-8", "check": False}
-        theirs = environment | {"PYTHONPATH": _path(environment, ROOT)}
-        return subprocess.run(program, cwd=cwd, env=theirs, input=input or "", **kinds)
+        return subprocess.run(program, cwd=cwd, env=environment, input=input, **kinds)
     with tempfile.TemporaryDirectory() as folder:
         streams = [Path(folder, name) for name in ("in", "out", "err")]
-        for stream, text in zip(streams, (input or "", "", ""), strict=True):
+        for stream, text in zip(streams, (input, "", ""), strict=True):
             stream.write_text(text, encoding="utf-8")
-        asked = {"words": words, "cwd": str(cwd or os.getcwd()), "environment": environment}
-        code = _asked(_server(read), json.dumps({**asked, "streams": [str(stream) for stream in streams]}))
+        asked = {"words": words, "cwd": str(cwd or os.getcwd()), "environment": environment, "before": before}
+        code = _asked(_server_for(environment), {**asked, "streams": [str(stream) for stream in streams]})
         out, err = (stream.read_text(encoding="utf-8") for stream in streams[1:])
     return subprocess.CompletedProcess(["gemma-mtp", *words], code, out, err)
 
@@ -50,32 +51,41 @@ def _path(environment: Mapping[str, str], *more: Path) -> str:
     return os.pathsep.join(filter(None, (*map(str, more), environment.get("PYTHONPATH"))))
 
 
-def _asked(server: _Server, line: str) -> int:
+def _asked(server: _Server, asked: Mapping[str, object]) -> int:
     assert server.stdin
     assert server.stdout
-    server.stdin.write(line + "\n")
+    server.stdin.write(json.dumps(asked) + "\n")
     server.stdin.flush()
     return int(server.stdout.readline())
 
 
+def _server_for(environment: Mapping[str, str]) -> _Server:
+    whole, bare = (
+        frozenset((name, value) for name, value in environment.items() if name.startswith(names))
+        for names in (MODULES, INTERPRETER)
+    )
+    _seen[whole] += 1
+    return _server("whole", whole) if _seen[whole] > WORTH else _server("bare", bare)
+
+
 @functools.lru_cache(KEPT)
-def _server(environment: frozenset[tuple[str, str]]) -> _Server:
+def _server(kind: str, environment: Part) -> _Server:
     """The process that is copied for commands with this part of the environment."""
-    return _Server(environment)
+    return _Server(kind, environment)
 
 
 class _Server(subprocess.Popen[str]):
     """It ends when nobody holds it any more: its input does then."""
 
-    def __init__(self, environment: frozenset[tuple[str, str]]):
-        theirs = {name: value for name, value in os.environ.items() if not name.startswith(READ)} | dict(environment)
-        path = _path(theirs, ROOT, ROOT / "tests")
+    def __init__(self, kind: str, environment: Part):
+        theirs = {name: value for name, value in os.environ.items() if not name.startswith(MODULES)}
+        theirs |= dict(environment)
         super().__init__(
-            [sys.executable, "-m", "helpers.command_server"],
+            [sys.executable, "-m", "helpers.command_server", kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=theirs | {"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
+            env=theirs | {"PYTHONPATH": _path(theirs, ROOT, ROOT / "tests"), "OPENBLAS_NUM_THREADS": "1"},
         )
 
     def __del__(self, **_: object) -> None:
