@@ -15,7 +15,7 @@ from helpers.commands import command
 from helpers.demo_files import PROMPT, GGUFFactory
 
 
-def run(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return command("run", *arguments, "--threads", "1", input=stdin)
 
 
