@@ -72,6 +72,14 @@ MARKED = {
 NEEDS = {"native": "llama_cpp", "serve": "xllamacpp", "hosts": "xllamacpp"}
 
 
+def pytest_configure() -> None:
+    if _is_installed("hypothesis"):
+        from hypothesis import settings
+
+        settings.register_profile("no clock", deadline=None)
+        settings.load_profile("no clock")
+
+
 class File(pytest.Module):
     """A test file that is skipped where a package that it imports is an optional one and not installed."""
 

@@ -53,7 +53,6 @@ def become(words: list[str], cwd: str, environment: dict[str, str], streams: lis
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[0] = cwd
     for number, (path, flags) in enumerate(zip(streams, FLAGS, strict=True)):
         opened = os.open(path, flags)
         os.dup2(opened, number)
