@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import command
 from helpers.lessons import DOCUMENTS, lesson_of, recorded
 
 torch = pytest.importorskip("torch")
@@ -83,7 +84,7 @@ def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory
         "--json",
         *SMALL,
     ]
-    out = subprocess.run([sys.executable, "-m", "gemma_mtp", *map(str, words)], capture_output=True, text=True)
+    out = command(*words)
     assert out.returncode == 0, out.stderr
     return folder, json.loads(out.stdout)
 
