@@ -55,10 +55,20 @@ def drafter_config(target: Gemma4TextConfig) -> Gemma4TextConfig:
     )
 
 
-def train(target: Gemma4ForCausalLM, ids: torch.Tensor, args: argparse.Namespace) -> Gemma4ForCausalLM:
-    """Distil what the target says on windows of the corpus."""
+@torch.no_grad()
+def start(target: Gemma4ForCausalLM) -> Gemma4ForCausalLM:
+    """A new drafter. Its embeddings, which are its head too, are the target's along their principal directions."""
     model = Gemma4ForCausalLM(drafter_config(target.config))
     temper_attention(model)
+    rows = target.get_input_embeddings().weight
+    directions = torch.linalg.svd(rows, full_matrices=False).Vh[: model.config.hidden_size]
+    model.get_input_embeddings().weight.copy_(rows @ directions.T)
+    return model
+
+
+def train(target: Gemma4ForCausalLM, ids: torch.Tensor, args: argparse.Namespace) -> Gemma4ForCausalLM:
+    """Distil what the target says on windows of the corpus."""
+    model = start(target)
     optimizer = Optimizer(model, Settings(), args.steps)
     progress = Progress("drafter", args.steps)
     for step in range(1, args.steps + 1):
@@ -85,9 +95,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", type=Path, required=True, help="the target's checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the drafter's to")
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--length", type=int, default=160)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--megabytes", type=float, default=0, help="use only the first part of the text (for tests)")
