@@ -248,22 +248,34 @@ class CppEngine:
     """
 
     def __init__(self, loading: Loading, *, verbosity: int | None = None):
-        """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
+        """Raises what `start_server` raises, and LlamaError: a drafter that llama.cpp drops without an error, as it
+        does with those whose vocabulary is another. Nobody else may ask: its key is secret."""
         self._key = secrets.token_urlsafe()
         self._server = start_server(loading, Listening(api_keys=(self._key,)), verbosity=verbosity)
+        if loading.drafting.uses and not self._ask("/slots")[0].get("speculative"):
+            self.close()
+            raise LlamaError(
+                "llama.cpp's server loaded the drafter and does not draft with it: its log says why",
+                where=loading.drafter or loading.target,
+                hint=f"--verbose shows the log; {ours('inspect', loading.drafter or loading.target)}",
+            )
 
     def tokenize(self, text: str) -> list[int]:
         """The prompt's token ids, begin token included. Raises LlamaError."""
+        return list(self._ask("/tokenize", {"content": text, "add_special": True})["tokens"])
+
+    def _ask(self, path: str, content: dict[str, Any] | None = None) -> Any:
+        """An endpoint that xllamacpp has no call for. Raises LlamaError."""
         request = urllib.request.Request(
-            f"{self._server.listening_address}/tokenize",
-            json.dumps({"content": text, "add_special": True}).encode(),
+            f"{self._server.listening_address}{path}",
+            None if content is None else json.dumps(content).encode(),
             {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"},
         )
         try:  # a proxy of the environment has nothing to do with a server on this machine
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
-                return list(json.load(answer)["tokens"])
-        except (OSError, ValueError, KeyError) as error:
-            raise LlamaError(f"llama.cpp's server does not tokenize: {error}") from error
+                return json.load(answer)
+        except (OSError, ValueError) as error:
+            raise LlamaError(f"llama.cpp's server does not answer {path}: {error}") from error
 
     def complete(
         self, prompt: str | Sequence[int], *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
