@@ -159,7 +159,7 @@ def begin_folder(folder: Path, about: dict[str, Any]) -> Signals:
                 hint="name another folder, or delete this one",
             )
         return found
-    if any(folder.iterdir()):
+    if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: unfinished, of a killed process
         raise UsageError("this folder is not empty, and holds no signals", where=folder, hint="name another folder")
     describe(folder, {"version": VERSION, **about, "complete": False})
     return open_signals(folder)
@@ -181,7 +181,7 @@ class Journal:
             for line in self._path.read_bytes().splitlines():
                 try:
                     name, tokens = json.loads(line)
-                except ValueError:
+                except (ValueError, TypeError):
                     continue
                 self._known[name] = tuple(tokens)
 

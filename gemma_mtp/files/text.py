@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from gemma_mtp.errors import BadFileError, GemmaMtpError
+from gemma_mtp.errors import OF_THE_MACHINE, BadFileError, EnvironmentProblem, GemmaMtpError
+from gemma_mtp.files.reading import HINTS
 from gemma_mtp.files.signature import HEAD, JSON, MARK, TEXT, recognized
 
 if sys.version_info >= (3, 11):
@@ -55,7 +56,7 @@ Kind = type[GemmaMtpError]
 
 
 def read_small(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes. Raises `error`."""
+    """The bytes of a regular file of at most `limit` bytes. Raises `error`, EnvironmentProblem for a failing disk."""
     try:
         # Not blocking: the opening of a pipe would wait for somebody who writes into it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -68,10 +69,18 @@ def read_small(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) ->
     except IsADirectoryError:
         raise error("is a folder, where a small file is needed", where=path) from None
     except (OSError, ValueError) as problem:  # ValueError: a zero byte in the path
-        raise error(f"cannot be read: {getattr(problem, 'strerror', None) or problem}", where=path) from problem
+        raise _unreadable(problem, path, error) from problem
     if found.st_size > limit or len(raw) > limit:
         raise error(f"has more than {limit:,} bytes, which is too much for a file of its kind", where=path)
     return raw
+
+
+def _unreadable(problem: OSError | ValueError, where: str | Path, error: Kind) -> GemmaMtpError:
+    """What the system says of a file: `error`, or an EnvironmentProblem where the machine is to blame."""
+    number = getattr(problem, "errno", None) or 0
+    kind = EnvironmentProblem if number in OF_THE_MACHINE else error
+    said = getattr(problem, "strerror", None) or problem
+    return kind(f"cannot be read: {said}", where=where, hint=HINTS.get(number) if kind is not error else None)
 
 
 def decode(raw: bytes, where: str | Path, error: Kind = BadFileError) -> str:
@@ -103,7 +112,7 @@ def text_of(stream: BinaryIO, where: str | Path, *, limit: int = PROMPT, error: 
     try:
         raw = stream.read(limit + 1)
     except OSError as problem:
-        raise error(f"cannot be read: {problem.strerror}", where=where) from problem
+        raise _unreadable(problem, where, error) from problem
     if len(raw) > limit:
         raise error(f"has more than {limit:,} bytes, which is too much for a file of its kind", where=where)
     return decode(raw, where, error)
