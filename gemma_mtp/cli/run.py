@@ -166,6 +166,7 @@ def run(
     from gemma_mtp.cli.pair import pair_of
     from gemma_mtp.cli.run_input import ask, read_prompt
     from gemma_mtp.errors import UsageError
+    from gemma_mtp.files.text import typed
     from gemma_mtp.mtp_runtime import session
     from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.settings import NO_DRAFTS, ChatSettings, Drafting, Sampling
@@ -208,7 +209,7 @@ def run(
         pair.target,
         pair.assistant,
         text,
-        chat=ChatSettings(system, think) if chat else None,
+        chat=ChatSettings(None if system is None else typed(system), think) if chat else None,
         max_tokens=UNENDING if tokens == -1 else tokens,
         drafting=drafting,
         sampling=Sampling(

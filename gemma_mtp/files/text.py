@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from gemma_mtp.errors import OF_THE_MACHINE, BadFileError, EnvironmentProblem, GemmaMtpError
-from gemma_mtp.files.reading import HINTS
+from gemma_mtp.files.reading import HINTS, PIECE
 from gemma_mtp.files.signature import HEAD, JSON, MARK, TEXT, recognized
 
 if sys.version_info >= (3, 11):
@@ -65,7 +65,7 @@ def read_small(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) ->
             if not stat.S_ISREG(found.st_mode):
                 kind = next((name for test, name in KINDS if test(found.st_mode)), "no file")
                 raise error(f"is {kind}, where a small file is needed", where=path)
-            raw = file.read(limit + 1) if found.st_size <= limit else b""
+            raw = _read_up_to(file, limit + 1) if found.st_size <= limit else b""
     except IsADirectoryError:
         raise error("is a folder, where a small file is needed", where=path) from None
     except (OSError, ValueError) as problem:  # ValueError: a zero byte in the path
@@ -73,6 +73,15 @@ def read_small(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) ->
     if found.st_size > limit or len(raw) > limit:
         raise error(f"has more than {limit:,} bytes, which is too much for a file of its kind", where=path)
     return raw
+
+
+def _read_up_to(file: BinaryIO, most: int) -> bytes:
+    """At most so many bytes, in memory for those that are there: a single `read` takes room for all that it may get."""
+    parts: list[bytes] = []
+    while most and (part := file.read(min(most, PIECE))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def _unreadable(problem: OSError | ValueError, where: str | Path, error: Kind) -> GemmaMtpError:
@@ -107,10 +116,21 @@ def read_text(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) -> 
     return decode(read_small(path, limit=limit, error=error), path, error)
 
 
+def typed(text: str) -> str:
+    """A text of the command line as it was typed: a locale without its letters has their bytes as lone surrogates.
+
+    What is no UTF-8 stays as it is.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
 def text_of(stream: BinaryIO, where: str | Path, *, limit: int = PROMPT, error: Kind = BadFileError) -> str:
     """The text of a stream that is open already, such as standard input. Raises `error`."""
     try:
-        raw = stream.read(limit + 1)
+        raw = _read_up_to(stream, limit + 1)
     except OSError as problem:
         raise _unreadable(problem, where, error) from problem
     if len(raw) > limit:

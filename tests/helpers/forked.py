@@ -43,17 +43,18 @@ class Ended:
 
 
 class Forked:
-    """The process that forks, at work; a context manager. environment: what differs in it."""
+    """The process that forks, at work; a context manager. environment: what differs in it; None removes."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None):
+    def __init__(self, environment: Mapping[str, str | None] | None = None):
         words = [sys.executable, "-m", "helpers.forked"]
-        path = os.pathsep.join(filter(None, sys.path))
+        own = {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+        variables = {**os.environ, **own, **(environment or {})}
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", **(environment or {})},
+            env={name: value for name, value in variables.items() if value is not None},
         )
 
     def run(
@@ -131,12 +132,17 @@ class _Moments:
         raise OSError(number, os.strerror(number), *([path] if path else []))
 
 
+def _as_typed(word: str) -> str:
+    """A word as Python gives it to a program whose locale may have no such letters."""
+    return os.fsdecode(word.encode("utf-8", "surrogateescape"))
+
+
 def _copy(call: dict[str, Any], out: Any, err: Any, notes: Any) -> None:
     """The forked copy: run, tell how many moments there were, end."""
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
-    os.chdir(call["cwd"])
-    sys.argv = ["gemma-mtp", *call["words"]]
+    os.chdir(_as_typed(call["cwd"]))
+    sys.argv = ["gemma-mtp", *map(_as_typed, call["words"])]
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
     from gemma_mtp.cli.main import main
 
