@@ -113,7 +113,7 @@ def run(stub: HubStub, work: Path) -> Callable[..., subprocess.CompletedProcess[
             "HF_ENDPOINT": endpoint or stub.endpoint.replace("://", f"://{USER}:{PASSWORD}@"),
             "HF_TOKEN": TOKEN,
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "GEMMA_MTP_HUB_TIMEOUT": "5",
+            "GEMMA_MTP_HUB_TIMEOUT": "120",
         }
         words = [sys.executable, *program, *arguments]
         return subprocess.run(words, env=environment, cwd=work, capture_output=True, text=True, timeout=120)
