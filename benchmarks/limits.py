@@ -65,14 +65,22 @@ class Cost:
     code: int
 
 
+#: Starts a command from a small process: until it is replaced, a new process counts as large as its parent.
+LAUNCH = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(used.ru_maxrss * 1024, used.ru_utime + used.ru_stime, os.waitstatus_to_exitcode(status))
+"""
+
+
 def cost(words: list[str], folder: Path) -> Cost:
     """What a process of its own takes."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "gemma_mtp", *words]
-    process = subprocess.Popen(command, cwd=folder, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(used.ru_maxrss * 1024, used.ru_utime + used.ru_stime, process.returncode)
+    command = [sys.executable, "-S", "-c", LAUNCH, sys.executable, "-m", "gemma_mtp", *words]
+    said = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
+    memory, seconds, code = said.split()
+    return Cost(int(memory), float(seconds), int(code))
 
 
 def sizes(names: tuple[str, ...], kind: str, folder: Path) -> int:

@@ -35,7 +35,7 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gguf_keys": ("model/gguf_keys.py", ("model/test_gguf_keys.py", "validate/test_checks.py")),
     "recipes": ("quantize/recipes.py", ("quantize/test_recipes.py", "quantize/test_catalogue.py")),
     "mixes": ("quantize/mixes.py", ("quantize/test_recipes.py", "reference/test_quantize_parity.py")),
-    "control": ("mtp_runtime/control.py", ("mtp_runtime/test_control.py",)),
+    "control": ("mtp_runtime/control.py", ("mtp_runtime/test_control_figures.py", "mtp_runtime/test_control.py")),
     "sampler": ("mtp_runtime/sampler.py", ("mtp_runtime/test_sampler.py", "mtp_runtime/test_rounds.py")),
     "verifier": ("mtp_runtime/verifier.py", ("mtp_runtime/test_generate.py", "mtp_runtime/test_rounds.py")),
     "generate": ("mtp_runtime/generate.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_generate.py")),

@@ -6,13 +6,12 @@ import json
 import os
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import command
 from helpers.demo_files import GGUFFactory, with_metadata
 
 from gemma_mtp.advice import LIBRARY
@@ -137,12 +136,6 @@ def masked(source: Path, path: Path) -> Path:
             for data in extra.values():
                 writer.write_next([data.tobytes()])
     return path
-
-
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *map(str, words)], capture_output=True, text=True, check=False, timeout=300
-    )
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from helpers.chat_templates import with_template
+from helpers.commands import command
 from helpers.demo_files import PROMPT, GGUFFactory
 
 
-def run(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gemma_mtp", "run", *map(str, arguments), "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=stdin, encoding="utf-8")
+def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return command("run", *arguments, "--threads", "1", input=stdin)
 
 
 @pytest.fixture(scope="module")

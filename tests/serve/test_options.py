@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from helpers.chat_templates import with_template
+from helpers.commands import command
 from helpers.servers import PROMPT, Served, serving
 
 OTHER = "def main():\n    import sys\n\n    for name in sys.argv[1:]:\n        print(name, len(name))\n"
@@ -118,11 +118,8 @@ def test_who_is_in_a_hurry_cuts_it_off(quantized_pair: tuple[Path, Path], grace:
     ],
 )
 def test_what_is_wrong_is_said_at_once(quantized_pair: tuple[Path, Path], arguments: tuple[str, ...], words: str):
-    import subprocess
-
     arguments = tuple(str(quantized_pair[0]) if one == "{target}" else one for one in arguments)
-    command = [sys.executable, "-m", "gemma_mtp", "serve", *arguments, "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = command("serve", *arguments, "--port", "0")
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

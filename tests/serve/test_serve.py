@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from helpers import servers
+from helpers import commands, servers
 from helpers.servers import Served
 
 KEY = "a-key-for-tests"
@@ -83,8 +83,7 @@ def urlopen_with_key(address: str):
 
 def test_the_text_is_that_of_run(served: Served, pair: tuple[Path, Path]):
     answer = client(served).completions.create(model="demo", prompt=PROMPT, **GREEDY)
-    run = [sys.executable, "-m", "gemma_mtp", "run", *map(str, pair), "-p", PROMPT, "-n", "40", "--json", "-t", "1"]
-    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    done = commands.command("run", *pair, "-p", PROMPT, "-n", "40", "--json", "-t", "1")
     assert answer.choices[0].text == json.loads(done.stdout)["text"]
 
 
