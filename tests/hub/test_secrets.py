@@ -112,7 +112,7 @@ def run(stub: HubStub, work: Path) -> Callable[..., subprocess.CompletedProcess[
             "HF_ENDPOINT": endpoint or stub.endpoint.replace("://", f"://{USER}:{PASSWORD}@"),
             "HF_TOKEN": TOKEN,
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "GEMMA_MTP_HUB_TIMEOUT": "5",
+            "GEMMA_MTP_HUB_TIMEOUT": "120",
         }
         return commands.command(*arguments, env=environment, cwd=work, before=before)
 

@@ -110,7 +110,7 @@ def test_a_conversation_on_a_terminal(pair: tuple[Path, Path], tmp_path: Path):
         os.write(ours, b"\x04")  # Ctrl-D
         assert talking.stderr
         told = talking.stderr.read().decode()
-        assert talking.wait(20) == 0
+        assert talking.wait(300) == 0
     os.close(ours)
     assert told.count("6 generated") == 2
     assert "of them kept from before" in told

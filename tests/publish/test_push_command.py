@@ -30,7 +30,7 @@ def run(stub: HubStub, tmp_path: Path) -> Run:
             "HF_ENDPOINT": stub.endpoint,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_XET": "1",
-            "GEMMA_MTP_HUB_TIMEOUT": "5",
+            "GEMMA_MTP_HUB_TIMEOUT": "120",
             **variables,
         }
         return commands.command(*arguments, env=environment, cwd=tmp_path)
