@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.serve.program import Program
     from gemma_mtp.serve.server import Counters, RunningServer
+    from gemma_mtp.validate.host import Host
 
 #: What the start says about logprobs, by `RunningServer.logprobs`.
 LOGPROBS = {
@@ -42,6 +44,10 @@ LOGPROBS = {
     "without drafting (--logprobs refuse: none is loaded)",
     "refuse": "llama.cpp has no logprobs for drafted tokens: requests for them are refused (--no-draft gives them)",
 }
+
+IMAGES = (
+    "images are read through the projector alone, and answers about them are drafted like others (llama.cpp b11549)"
+)
 
 
 @takes_pair
@@ -76,9 +82,29 @@ def serve(
         ),
     ] = "auto",
     think: Think = False,
+    reasoning: Annotated[
+        Literal["on", "off"] | None,
+        typer.Option(help="llama-server's words for --think and --no-think.", rich_help_panel=CHAT),
+    ] = None,
     chat_template_file: Annotated[
         Path | None,
         typer.Option(help="A chat template (Jinja) in the place of the target's own.", rich_help_panel=CHAT),
+    ] = None,
+    mmproj: Annotated[
+        Path | None, typer.Option(help="The target's projector of images (mmproj-....gguf): it sees them then.")
+    ] = None,
+    engine: Annotated[
+        Literal["cpp", "server"],
+        typer.Option(
+            help="cpp: llama.cpp's server in xllamacpp. server: a llama-server of your own, with its GPU.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = "cpp",
+    llama_server: Annotated[
+        Path | None,
+        typer.Option(
+            help="That program; --engine server without it takes the one on the PATH.", rich_help_panel=ENGINE
+        ),
     ] = None,
     parallel: Annotated[
         int, typer.Option("--parallel", "-np", min=1, help="Requests answered at once, each with a context of its own.")
@@ -107,8 +133,8 @@ def serve(
 ) -> None:
     """Serve a pair to OpenAI's clients: chat completions, completions, streaming; with drafting.
 
-    It is llama.cpp's own server, in xllamacpp (extra `serve`). The pair is verified first. Ctrl-C or SIGTERM ends it,
-    once what is under way has finished; a second one ends it at once.
+    It is llama.cpp's own server, in xllamacpp (extra `serve`), or a llama-server of yours. The pair is verified first.
+    Ctrl-C or SIGTERM ends it, once what is under way has finished; a second one ends it at once.
     Every answer tells in `timings` how many tokens were drafted and accepted; /metrics counts them.
 
     Examples:
@@ -116,6 +142,8 @@ def serve(
     - `gemma-mtp serve target.gguf mtp-target.gguf`
 
     - `gemma-mtp serve ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M`
+
+    - `gemma-mtp serve target.gguf mtp-target.gguf --llama-server ~/llama.cpp/build/bin/llama-server`
 
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
@@ -126,9 +154,11 @@ def serve(
     from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.cpp import Listening, Loading, package_version
     from gemma_mtp.native.settings import Drafting
+    from gemma_mtp.serve.program import find_program
     from gemma_mtp.serve.server import bound, running_server
     from gemma_mtp.serve.stopping import Stop, stop_signals
     from gemma_mtp.serve.template import read_template
+    from gemma_mtp.sources.pairing import check_projector
 
     context, model = engine_settings(
         "cpp",
@@ -144,36 +174,60 @@ def serve(
     keys = tuple(api_key or ())
     if not all(keys):
         raise UsageError("an API key is empty", hint="leave --api-key out to ask for none")
-    package_version()
+    program = find_program(llama_server) if llama_server or engine == "server" else None
+    if program is None:
+        package_version()
     bound(host, port).close()
     pair = pair_of(target, assistant, drafting=not no_draft, deep=deep)
     drafter = pair.assistant
-    verdict = checked(pair.target, drafter, context, parallel) if drafter else "It drafts nothing."
+    if mmproj:
+        check_projector(pair.target, mmproj)
+    host_now = runtime(program, chat_template_file, mmproj)
+    verdict = checked(pair.target, drafter, context, parallel, host_now) if drafter else "It drafts nothing."
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
     drafting = Drafting(draft_max or FIXED, draft_min, p_min or 0.0)
     if drafter and not (draft_max or draft_min or p_min is not None):
         drafting = as_bench_found(drafting, open_memory(pair.target, drafter, context, model), "cpp", "python")
-    loading = Loading(pair.target, drafter, drafting, context, model, parallel, cache_ram)
+    loading = Loading(pair.target, drafter, drafting, context, model, parallel, cache_ram, mmproj)
     listening = Listening(
-        host, port, keys, name or pair.target.stem, metrics=True, thinking=think, chat_template=template
+        host,
+        port,
+        keys,
+        name or pair.target.stem,
+        metrics=True,
+        thinking=think if reasoning is None else reasoning == "on",
+        chat_template=template,
     )
     try:
         with (
             native_log(verbose, log),
             stop_signals() as farewell,
-            running_server(loading, listening, logprobs=logprobs) as server,
+            running_server(loading, listening, logprobs=logprobs, program=program) as server,
         ):
             farewell.say = lambda: end(server, grace, lambda: farewell.hurried)
             typer.echo(server.address)
             print_note(f"{verdict} It is served at {server.address}/v1 as {listening.model_name}")
             print_note(LOGPROBS[server.logprobs])
+            if mmproj:
+                print_note(IMAGES)
+            if program:
+                print_note(f"the server is {program.path}{f', b{program.build}' if program.build else ''}")
             server.wait()
     except Stop:
         print_note("stopped")
 
 
-def checked(target: Path, assistant: Path, context: ContextSettings, parallel: int) -> str:
+def runtime(program: Program | None, template: Path | None, mmproj: Path | None) -> Host:
+    """What the pair is verified for: this server, with what it is told."""
+    from gemma_mtp.validate.host import LLAMA, Host
+
+    told = {"--chat-template-file": template, "--mmproj": mmproj}
+    settings = {name: str(value) for name, value in told.items() if value is not None}
+    return Host(LLAMA, program.build if program else None, settings=settings)
+
+
+def checked(target: Path, assistant: Path, context: ContextSettings, parallel: int, host: Host) -> str:
     """The verdict on a pair, its warnings told. Prints the report and ends the program if it is no pair."""
     from dataclasses import replace
 
@@ -181,7 +235,7 @@ def checked(target: Path, assistant: Path, context: ContextSettings, parallel: i
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.validate import verify_pair
 
-    report = verify_pair(target, assistant, context=replace(context, size=context.size * parallel))
+    report = verify_pair(target, assistant, host=host, context=replace(context, size=context.size * parallel))
     if not report.ok:
         print_report(report)
         raise typer.Exit(1)

@@ -43,7 +43,11 @@ def write_mmproj(path: Path, target_width: int, seed: int = 0, kind: str = "gemm
         "v.patch_embd.bias": (WIDTH,),
         "v.position_embd.weight": (2, POSITIONS, WIDTH),
         "mm.input_projection.weight": (target_width, WIDTH),
-        **{f"v.patch_norm.{at}.{what}": (size,) for at, size in ((1, pixels), (2, WIDTH), (3, WIDTH)) for what in ("weight", "bias")},
+        **{
+            f"v.patch_norm.{at}.{what}": (size,)
+            for at, size in ((1, pixels), (2, WIDTH), (3, WIDTH))
+            for what in ("weight", "bias")
+        },
     }
     for name, shape in shapes.items():
         writer.add_tensor(name, numbers.normal(0, 0.05, shape).astype(np.float32))
