@@ -16,7 +16,7 @@ READ = date(2026, 11, 26)
 
 LLAMA_SINCE = "b9553 (June 7, 2026); E2B and E4B from June 8, 2026"
 NO_LOGPROBS = "drafted tokens have no logprobs: 0.0 and no alternatives are answered for them"
-NO_IMAGES = "turns with images are not drafted"
+IMAGES = "answers about images are drafted, too (b11549); the first builds with MTP abort on an image"
 SILENT = "without it the assistant is loaded and never drafts, without a word; b11549 ends at loading"
 #: What every copy of llama.cpp's server shows.
 TIMINGS = "`draft_n` and `draft_n_accepted` in the `timings` of every answer"
@@ -41,7 +41,7 @@ HOSTS: tuple[HostRecord, ...] = (
             )
         ),
         TIMINGS,
-        limits=(f"--spec-type: {SILENT}", NO_LOGPROBS, NO_IMAGES, "with several slots (-np) drafting pays less"),
+        limits=(f"--spec-type: {SILENT}", NO_LOGPROBS, IMAGES, "with several slots (-np) drafting pays less"),
     ),
     HostRecord(
         "llama-router",
@@ -67,7 +67,7 @@ HOSTS: tuple[HostRecord, ...] = (
             "and never drafts with it: the type has to stand in a preset, in a section named after the folder",
             "--spec-type on the router's own command line reaches every model; those without a drafter fail to start",
             NO_LOGPROBS,
-            NO_IMAGES,
+            IMAGES,
         ),
     ),
     HostRecord(
@@ -124,7 +124,7 @@ HOSTS: tuple[HostRecord, ...] = (
         ),
         TIMINGS,
         (("llama-swap", "--config", "{file}"),),
-        (f"the command's --spec-type: {SILENT}", NO_LOGPROBS, NO_IMAGES),
+        (f"the command's --spec-type: {SILENT}", NO_LOGPROBS, IMAGES),
     ),
     HostRecord(
         "koboldcpp",
@@ -163,7 +163,7 @@ HOSTS: tuple[HostRecord, ...] = (
             )
         ),
         "its console shows llama-server's figures of draft acceptance",
-        limits=(f"--spec-type: {SILENT}", NO_IMAGES),
+        limits=(f"--spec-type: {SILENT}", IMAGES),
         own_options=True,
     ),
     HostRecord(
