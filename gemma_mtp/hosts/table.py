@@ -171,7 +171,7 @@ HOSTS: tuple[HostRecord, ...] = (
         "LocalAI",
         "July 2026 (pull request 10876)",
         READ,
-        "LocalAI core/config (MTP options) and pull request 10876, July 2026",
+        "LocalAI core/backend/options.go, core/config/mtp.go, backend/cpp/llama-cpp/grpc-server.cpp, summer 2026",
         LLAMA,
         YamlFile(
             {
@@ -187,8 +187,9 @@ HOSTS: tuple[HostRecord, ...] = (
         ),
         "its log shows figures of draft acceptance",
         limits=(
-            "files are named relative to its models folder: both, and this file, belong there",
-            "options are written key:value with underscores; an unknown one ends the backend",
+            "files are named relative to its models folder: both, and this file, belong there (older versions look for "
+            "the draft in the backend's own folder: write its whole path there)",
+            "options are written key:value with underscores; an unknown one is dropped without a word",
             f"spec_type: {SILENT}",
         ),
     ),

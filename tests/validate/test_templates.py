@@ -325,6 +325,10 @@ def test_llama_cpps_server_agrees(fault, wanted, target_gguf, tmp_path):
     assert done.stdout.strip() == wanted
 
 
+def test_every_check_of_templates_has_a_fault():
+    assert {check for _, check, _ in FAULTS.values()} == set(IDS) - {"template-origin"}
+
+
 def test_each_conversation_has_something_that_must_be_in_it():
     assert all(one.expected for one in CONVERSATIONS)
     assert len({one.name for one in CONVERSATIONS}) == len(CONVERSATIONS)
