@@ -190,7 +190,7 @@ HOSTS: tuple[HostRecord, ...] = (
             "files are named relative to its models folder: both, and this file, belong there (older versions look for "
             "the draft in the backend's own folder: write its whole path there)",
             "options are written key:value with underscores; an unknown one is dropped without a word",
-            f"spec_type: {SILENT}",
+            "spec_type: without it the assistant is taken for an ordinary draft model (draft-simple), and is none",
         ),
     ),
     HostRecord(
@@ -202,18 +202,21 @@ HOSTS: tuple[HostRecord, ...] = (
         LLAMA,
         CommandLine(
             (
-                ("docker", "model", "package", "--gguf", "{target}", "{name}"),
-                ("docker", "model", "package", "--gguf", "{assistant}", "{name}-assistant"),
+                ("docker", "model", "package", "--gguf", "{target}", "{image}"),
+                ("docker", "model", "package", "--gguf", "{assistant}", "{image}-assistant"),
                 (
                     *("docker", "model", "configure", ("--context-size", "{ctx}")),
-                    *("--speculative-draft-model", "{name}-assistant", "--speculative-num-tokens", "{draft}"),
-                    *("{name}", "--", "--spec-type", "draft-mtp"),
+                    *("--speculative-draft-model", "{image}-assistant", "--speculative-num-tokens", "{draft}"),
+                    *("{image}", "--", "--spec-type", "draft-mtp"),
                 ),
-                ("docker", "model", "run", "{name}"),
+                ("docker", "model", "run", "{image}"),
             )
         ),
         TIMINGS,
-        limits=(f"the flag behind `--`: {SILENT}", "files are packaged as OCI artifacts: copies, not links"),
+        limits=(
+            f"the flag behind `--`: {SILENT}",
+            "files are packaged as OCI artifacts: copies, not links, and named in small letters",
+        ),
         own_options=True,
     ),
     HostRecord(
