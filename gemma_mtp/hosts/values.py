@@ -38,7 +38,7 @@ class Values:
     @property
     def image(self) -> str:
         """The same as a name of an OCI artifact, which has no capital letters and no two separators in a row."""
-        return re.sub(r"[._-]{2,}", "-", self.name.lower())
+        return re.sub(r"[._-]{2,}", "-", self.name.lower().strip("._-")) or "model"
 
     def fields(self) -> dict[str, Any]:
         """Placeholder -> what stands there. block: a round's tokens, the drafts and the one before them."""
