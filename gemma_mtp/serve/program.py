@@ -95,24 +95,30 @@ def serve(
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     check_runnable(loading.target, loading.drafter)
-    with tempfile.TemporaryDirectory() as folder:
-        process = _started(loading, listening, program, Path(folder))
-        try:
+    process = None
+    try:
+        with tempfile.TemporaryDirectory() as folder:  # what is in there is read while it starts
+            process = _started(loading, listening, program, Path(folder))
             address = f"http://{listening.host}:{listening.port}"
             while not _ready(address):
                 _require_alive(process)
                 sleep(BETWEEN)
-            yield address, program.devices
-            hung_up = _when_hung_up()
-            while not hung_up.wait(BETWEEN):
-                _require_alive(process)
-        finally:
-            process.terminate()
-            try:
-                process.wait(ENDING)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        yield address, program.devices
+        hung_up = _when_hung_up()
+        while not hung_up.wait(BETWEEN):
+            _require_alive(process)
+    finally:
+        if process:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _started(loading: cpp.Loading, listening: cpp.Listening, program: Program, folder: Path) -> subprocess.Popen[bytes]:

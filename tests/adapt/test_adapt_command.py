@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -258,3 +259,20 @@ def test_an_importance_matrix(assistant_gguf, target_gguf, texts, tmp_path: Path
     assert all(len(matrix.entries[name]) == shapes[name][-1] for name in shapes)
     assert all((values > 0).any() and (values >= 0).all() for values in matrix.entries.values())
     assert run("quantize", source, tmp_path / "q.gguf", "IQ2_S", "--imatrix", tmp_path / "i.gguf") == 0
+
+
+def test_a_type_that_needs_a_matrix_names_the_command_that_makes_it(
+    assistant_gguf, target_gguf, texts, tmp_path: Path, capfd
+):
+    """The hint, followed as printed, with its stand-ins for the files' names."""
+    names = {
+        "TARGET.gguf": target_gguf("Q8_0"),
+        "ASSISTANT.gguf": assistant_gguf("BF16"),
+        "TEXTS.jsonl": texts,
+        "IMATRIX.gguf": tmp_path / "i.gguf",
+    }
+    asked = ["quantize", names["ASSISTANT.gguf"], tmp_path / "q.gguf", "IQ2_S"]
+    assert run(*asked) == 2
+    words = shlex.split(capfd.readouterr().err.split("`")[1])
+    assert run(*[names.get(word, word) for word in words[1:]], "--tokens", "1k", "--length", "200", "-t", "1") == 0
+    assert run(*asked, "--imatrix", names["IMATRIX.gguf"]) == 0

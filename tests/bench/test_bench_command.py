@@ -75,7 +75,7 @@ def test_mistakes_are_sentences(files: Files, arguments: tuple[str, ...], code: 
 
 
 def test_ctrl_c_ends_it_quietly(files: Files):
-    command = [sys.executable, "-m", "gemma_mtp", "bench", *map(str, files), "-n", "2000", "-r", "50", "-t", "1"]
+    command = [sys.executable, "-m", "gemma_mtp", "bench", *map(str, files), "-n", "400", "-r", "5", "-t", "1"]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(2)
     started.send_signal(signal.SIGINT)
