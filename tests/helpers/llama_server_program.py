@@ -20,7 +20,7 @@ esac
 def write_program(folder: Path) -> Path:
     """As an executable file."""
     program = folder / "llama-server"
-    path = os.pathsep.join(filter(None, sys.path))
+    path = os.pathsep.join(sys.path)
     words = Path(__file__).with_name("llama_words.py")
     program.write_text(PROGRAM.format(path=path, python=sys.executable, words=words))
     program.chmod(0o755)

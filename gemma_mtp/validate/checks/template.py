@@ -14,7 +14,6 @@ from gemma_mtp.advice import OUTPUT, ours
 from gemma_mtp.errors import GemmaMtpError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.text import read_text
-from gemma_mtp.hub.cache import RepoCache
 from gemma_mtp.model.config import read_json
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.mtp_runtime.conversation import special_texts
@@ -250,6 +249,8 @@ def _cached(repo: str) -> Path | None:
     """A repo's newest snapshot, as far as it was downloaded. Nothing is asked of the Hub."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         return None
+    from gemma_mtp.hub.cache import RepoCache  # and with it huggingface_hub, which costs as much as all of this
+
     cache = RepoCache.of(repo)
     commit = cache.recall("main")
     return cache.snapshot(commit) if commit and cache.snapshot(commit).is_dir() else None
