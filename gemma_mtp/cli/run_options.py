@@ -56,11 +56,12 @@ class TextOptions:
     def conversation(self) -> ChatSettings | None:
         """The chat's settings, None: the text is continued as it is. Raises UsageError."""
         from gemma_mtp.errors import UsageError
+        from gemma_mtp.files.text import typed
         from gemma_mtp.native.settings import ChatSettings
 
         if not self.chat and (self.system is not None or self.think):
             raise UsageError("--system and --think are for --chat")
-        return ChatSettings(self.system, self.think) if self.chat else None
+        return ChatSettings(None if self.system is None else typed(self.system), self.think) if self.chat else None
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,16 @@ import json
 import shlex
 from pathlib import Path
 
-from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.cpp import Listening, Loading
 from gemma_mtp.native.placement import server_words
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 
 
 def llama_server(
-    target: Path, assistant: Path, draft: int, context: ContextSettings, model: ModelSettings, p_min: float = 0.0
+    target: Path, drafter: Path | None, drafting: Drafting, context: ContextSettings, model: ModelSettings
 ) -> str:
     """The command line for mainline llama.cpp (common/arg.cpp) with the settings that were measured."""
-    words = ["llama-server", "-m", str(target)]
-    if draft:
-        words += ["-md", str(assistant), "--spec-type", FAMILY.spec_type, "--spec-draft-n-max", str(draft)]
-    if p_min:
-        words += ["--spec-draft-p-min", f"{p_min:g}"]
+    words = ["llama-server", "-m", str(target), *drafting_words(drafter, drafting)]
     return shlex.join([*words, *_settings(context, model, 1)])
 
 
@@ -50,11 +45,10 @@ def serving(
     keys, template: files with API keys and with the chat template, where there are any.
     """
     words = ["-m", str(loading.target), "--host", listening.host, "--port", str(listening.port)]
+    words += drafting_words(loading.drafter, loading.drafting)
     if loading.drafter is not None:
-        draft = loading.drafting
-        words += ["-md", str(loading.drafter), "--spec-type", FAMILY.spec_type]
-        words += ["--spec-draft-n-max", str(draft.longest), "--spec-draft-n-min", str(draft.shortest)]
-        words += ["--spec-draft-p-min", f"{draft.p_min:g}"]
+        words += ["--spec-draft-n-min", str(loading.drafting.shortest)]
+        words += [] if loading.drafting.p_min else ["--spec-draft-p-min", "0"]  # builds of spring 2026 take 0.75
     words += _settings(loading.context, loading.model, loading.parallel)
     words += ["--no-warmup", "--fit", "off", "--cache-ram", str(loading.idle_cache)]
     if "--reasoning " in known:
@@ -71,3 +65,15 @@ def serving(
     }.items():
         words += [] if value is None else [option, str(value)]
     return [*words, "--metrics"] if listening.metrics else words
+
+
+def drafting_words(drafter: Path | None, drafting: Drafting) -> list[str]:
+    """Who drafts and how long, as options; none for plain decoding. `--spec-type` is needed: its default is none."""
+    if not drafting.uses:
+        return []
+    words = ["-md", str(drafter)] if drafting.longest else []
+    words += ["--spec-type", ",".join(use.method.spec_type for use in drafting.uses)]
+    for use in drafting.uses:
+        for size in use.method.sizes:
+            words += [size.flag, str(size.of(use))]
+    return words + (["--spec-draft-p-min", f"{drafting.p_min:g}"] if drafting.p_min else [])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import command
 from helpers.lessons import DOCUMENTS, lesson_of, recorded
 
 torch = pytest.importorskip("torch")
@@ -23,9 +24,10 @@ from gemma_mtp.adapt.signals import ANSWER  # noqa: E402
 from gemma_mtp.adapt.teacher import teach  # noqa: E402
 from gemma_mtp.adapt.texts import Document, hold_out  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
-from gemma_mtp.adapt.writing import workplace, write_gguf  # noqa: E402
+from gemma_mtp.adapt.writing import write_gguf  # noqa: E402
 from gemma_mtp.cli.main import application  # noqa: E402
 from gemma_mtp.files.gguf_reader import GGUFFile  # noqa: E402
+from gemma_mtp.files.scratch import scratch_folder  # noqa: E402
 from gemma_mtp.model.part import Part  # noqa: E402
 from gemma_mtp.publish.assistant_file import read_assistant  # noqa: E402
 from gemma_mtp.publish.card import write_card  # noqa: E402
@@ -83,7 +85,7 @@ def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory
         "--json",
         *SMALL,
     ]
-    out = subprocess.run([sys.executable, "-m", "gemma_mtp", *map(str, words)], capture_output=True, text=True)
+    out = command(*words)
     assert out.returncode == 0, out.stderr
     return folder, json.loads(out.stdout)
 
@@ -195,7 +197,7 @@ def test_killed_at_any_stage_nothing_has_a_final_name(misfit, texts, tmp_path: P
         shards.append({path.name: path.stat().st_mtime_ns for path in signals.glob("shard-*")})
     assert shards[1] == shards[2]
     assert shards[0].items() <= shards[1].items()
-    with workplace(tmp_path):
+    with scratch_folder(tmp_path):
         assert len(list(tmp_path.glob(".*"))) == 1
     assert not list(tmp_path.glob(".*"))
 

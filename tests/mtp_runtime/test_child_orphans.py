@@ -13,8 +13,6 @@ import pytest
 
 #: Starts a child that computes for long, and tells that it runs.
 PARENT = f"""
-import sys
-sys.path[:0] = {sys.path!r}
 from gemma_mtp.native.child import converse, in_child
 for item in {{how}}("{__name__}:busy", {{pipe!r}}):
     print(item, flush=True)
@@ -35,7 +33,8 @@ def test_a_killed_parent_takes_its_child_along(how: str, tmp_path: Path):
     pipe = str(tmp_path / "pipe")
     os.mkfifo(pipe)
     program = PARENT.format(how=how, pipe=pipe)
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
     with parent, open(pipe) as told:
         assert parent.stdout
         assert parent.stdout.readline() == "started\n"
