@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from gemma_mtp.native.cpp import Listening, Loading
@@ -45,7 +46,8 @@ def serving(
     keys, template: files with API keys and with the chat template, where there are any.
     """
     words = ["-m", str(loading.target), "--host", listening.host, "--port", str(listening.port)]
-    words += drafting_words(loading.drafter, loading.drafting)
+    drafting = loading.drafting if loading.drafter else replace(loading.drafting, longest=0)
+    words += drafting_words(loading.drafter, drafting)
     if loading.drafter is not None:
         words += ["--spec-draft-n-min", str(loading.drafting.shortest)]
         words += [] if loading.drafting.p_min else ["--spec-draft-p-min", "0"]  # builds of spring 2026 take 0.75

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native import cpp, server_line
 from gemma_mtp.native.child import NativeCrash, signal_name, telling
@@ -97,8 +97,8 @@ def serve(
     check_runnable(loading.target, loading.drafter)
     process = None
     try:
-        with tempfile.TemporaryDirectory() as folder:  # what is in there is read while it starts
-            process = _started(loading, listening, program, Path(folder))
+        with scratch_folder() as folder:  # what is in there is read while it starts
+            process = _started(loading, listening, program, folder)
             address = f"http://{listening.host}:{listening.port}"
             while not _ready(address):
                 _require_alive(process)
