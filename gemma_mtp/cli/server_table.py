@@ -12,7 +12,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.hosts import ServerReport, ask_server
 
 UNTOLD = "not told"
-IMAGES = {True: "yes: turns with images are not drafted", False: "no", None: None}
+IMAGES = {True: "yes", False: "no", None: None}
 WORDS = {True: ("drafts", "green"), False: ("does not draft", "bold red"), None: ("not known", "yellow")}
 
 

@@ -69,6 +69,7 @@ def verify_pair(
             host=host or Host(),
             context=context,
             published=_published(hub),
+            original=None if reference is None else str(reference[0]),
             progress=progress,
         )
         report = static_report(pair, strict)
