@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,7 +74,7 @@ NEEDS = {"native": "llama_cpp", "serve": "xllamacpp", "hosts": "xllamacpp"}
 
 
 def pytest_configure() -> None:
-    if _is_installed("hypothesis"):
+    with suppress(ImportError):
         from hypothesis import settings
 
         settings.register_profile("no clock", deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,15 +26,28 @@ from gemma_mtp.cli.options import (
 
 if TYPE_CHECKING:
     from gemma_mtp.bench.results import BenchResults
+    from gemma_mtp.bench.ways import Way
+    from gemma_mtp.sources.pairs import PairFiles
 
 #: Confidences that are tried where --p-min is not given.
 DEFAULT_P_MINS = (0.5, 0.8)
+#: Tokens of context beyond a long prompt and what is generated after it.
+MARGIN = 64
 
 
 @dataclass(frozen=True)
 class MeasuringOptions:
     """What is measured, and on what."""
 
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            help="A way of drafting to be compared: mtp:FILE, dflash:FILE, eagle3:FILE, dspark:FILE, draft:FILE (an "
+            "ordinary smaller model), ngram-simple, ngram-mod, ngram-map-k or ngram-cache; with + both, as in "
+            "mtp:FILE+ngram-mod; with lengths, as in draft:FILE=4,8 and ngram-mod=16/8. May be given several times.",
+        ),
+    ] = None
     draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4
     auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True
     p_min: Annotated[
@@ -51,7 +64,7 @@ class MeasuringOptions:
         Literal["python", "cpp", "both"] | None,
         typer.Option(
             help="python: gemma-mtp's loop. cpp: llama.cpp's server in xllamacpp. both: to compare them. Default: what "
-            "is installed, python first."
+            "is installed, python first; with --method cpp first, which has all of them."
         ),
     ] = None
     tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Tokens to generate for each prompt.")] = 128
@@ -62,11 +75,53 @@ class MeasuringOptions:
     prompts: Annotated[
         Path | None, typer.Option(help="A file of your own prompts, with a line of --- between two.")
     ] = None
+    context_sizes: Annotated[
+        str, typer.Option(help="Also long prompts, of so many tokens: 4k,16k. The context grows to hold them.")
+    ] = ""
 
     @property
     def confidences(self) -> tuple[float, ...]:
         """Those that are tried, each once."""
         return tuple(sorted({one for one in (DEFAULT_P_MINS if self.p_min is None else self.p_min) if one}))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Category of a long prompt -> its tokens. Raises UsageError."""
+        from gemma_mtp.mtp_runtime.prompts import read_sizes, size_name
+
+        return {size_name(size): size for size in read_sizes(self.context_sizes)}
+
+    def texts(self) -> dict[str, str]:
+        """Category -> prompt. Raises UsageError."""
+        from gemma_mtp.mtp_runtime.prompts import choose_prompts, long_text
+
+        return choose_prompts(self.prompts, self.category) | {
+            name: long_text(size) for name, size in self.sizes.items()
+        }
+
+    def engines(self) -> tuple[str, ...]:
+        """Raises MissingExtra."""
+        from gemma_mtp.bench.laps import ENGINES
+        from gemma_mtp.cli.engines import choose_engine
+        from gemma_mtp.native.engines import CPP, present
+
+        named = CPP if self.engine is None and self.method and CPP in present() else self.engine
+        return tuple(choose_engine(name) for name in (ENGINES if named == "both" else (named,)))
+
+    def files(self, target: str, assistant: str | None, deep: bool) -> tuple[PairFiles, tuple[Way, ...]]:
+        """The target, the assistant where one is wanted, and the ways that are named; what is missing is downloaded."""
+        from gemma_mtp.bench.ways import assistant_way, read_ways
+        from gemma_mtp.cli.output import progress_bar
+        from gemma_mtp.cli.pair import pair_of
+        from gemma_mtp.model.part import Part
+        from gemma_mtp.sources.opening import local_gguf
+
+        def local(place: str) -> Path:
+            return local_gguf(place, Part.ASSISTANT, progress=progress_bar, deep=deep)
+
+        pair = pair_of(target, assistant, drafting=assistant is not None or not self.method, deep=deep)
+        taken = () if pair.assistant is None else (assistant_way(pair.assistant, ()),)
+        return pair, read_ways(self.method or (), local, taken)
 
 
 @dataclass(frozen=True)
@@ -119,10 +174,11 @@ def bench(
     log: Log = None,
     json: Json = False,
 ) -> None:
-    """Measure what drafting gains with this pair on this machine, and which draft length pays.
+    """Measure what drafting gains with this pair on this machine, and which draft length, or way of drafting, pays.
 
-    Six kinds of text are continued, plainly and with each draft length, in turns. Ends with llama-server's command
-    line for the best one, which run and serve then begin with on this machine.
+    Seven kinds of text are continued, plainly and with each draft length, in turns. Ends with llama-server's command
+    line for the best one, which run and serve then begin with on this machine. With --method other ways of drafting are
+    compared; the assistant is then measured only if it is named.
 
     Examples:
 
@@ -133,31 +189,32 @@ def bench(
     - `gemma-mtp bench target.gguf mtp-target.gguf --draft-max 6 --plot speedup.png -o results.json`
 
     - `gemma-mtp bench target.gguf mtp-target.gguf --engine both --category code --category math`
+
+    - `gemma-mtp bench target.gguf --method mtp:mtp.gguf --method draft:small.gguf --method mtp:mtp.gguf+ngram-mod`
     """
     from gemma_mtp.bench.bench import run_bench
-    from gemma_mtp.bench.laps import ENGINES, Pair
+    from gemma_mtp.bench.laps import Pair
     from gemma_mtp.bench.measure import Plan
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
-    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import native_log, print_json, progress_bar
-    from gemma_mtp.cli.pair import pair_of
-    from gemma_mtp.mtp_runtime.prompts import choose_prompts
 
-    texts = choose_prompts(measured.prompts, measured.category)
+    texts, sizes = measured.texts(), measured.sizes
     written.check()
-    chosen = [choose_engine(name) for name in (ENGINES if measured.engine == "both" else (measured.engine,))]
+    chosen = measured.engines()
     context, model = decode.settings(chosen[0], placement)
-    files = pair_of(target, assistant, deep=deep)
-    assert files.assistant is not None  # drafting is what is measured
+    needed = max((size + measured.tokens + MARGIN for size in sizes.values()), default=0)
+    context = replace(context, size=max(context.size, needed))
+    files, ways = measured.files(target, assistant, deep)
     plan = Plan(
-        Pair(files.target, files.assistant, measured.draft_max, context, model),
+        Pair(files.target, files.assistant, measured.draft_max, context, model, ways),
         tuple(texts.items()),
         (*range(1, measured.draft_max + 1), *([AUTO] if measured.auto else [])),
-        engines=tuple(chosen),
+        engines=chosen,
         tokens=measured.tokens,
         repeats=measured.repeats,
         p_mins=measured.confidences,
+        sizes=sizes,
     )
     with native_log(verbose, log):
         results = run_bench(plan, progress=progress_bar)

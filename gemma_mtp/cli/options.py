@@ -113,7 +113,30 @@ class EngineOptions:
         return context, replace(settings_for(engine), gpu_layers=self.gpu_layers, **chosen)
 
 
-def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
+Command = Callable[..., None]
+_MAKERS = "option_makers"
+
+
+def adds_options(make: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator of commands that works when the command is `built`: a list of commands builds none."""
+
+    @functools.wraps(make)
+    def mark(command: Command) -> Command:
+        setattr(command, _MAKERS, (*getattr(command, _MAKERS, ()), make))
+        return command
+
+    return mark
+
+
+def built(command: Command) -> Command:
+    """The command with all its options, as the parser wants it."""
+    for make in getattr(command, _MAKERS, ()):
+        command = make(command)
+    return command
+
+
+@adds_options
+def takes_groups(command: Command) -> Command:
     """For a command with parameters that are dataclasses of options: each field is an option, in the parameter's place.
 
     The parameter gets the dataclass, made of those that were given and of its defaults.
@@ -152,7 +175,8 @@ def _options_of(group: Any) -> list[inspect.Parameter]:
     ]
 
 
-def takes_placement(command: Callable[..., None]) -> Callable[..., None]:
+@adds_options
+def takes_placement(command: Command) -> Command:
     """For a command with a parameter `placement`: llama.cpp's options of what goes where (`placement.OPTIONS`).
 
     The parameter gets the fields of those that were given.
@@ -201,7 +225,8 @@ PAIR = (
 )
 
 
-def takes_pair(command: Callable[..., None]) -> Callable[..., None]:
+@adds_options
+def takes_pair(command: Command) -> Command:
     """For a command whose first two arguments are a target and an assistant: `-m TARGET -md ASSISTANT` names them too.
 
     So neither can be demanded by the parser; what the command needs is demanded here.
