@@ -141,8 +141,9 @@ class _Row:
         columns = (self.best >= bound).nonzero()[0]
         alone = columns.searchsorted(self._columns) if len(self._rest) else len(columns)
         inside = columns[:alone]
-        values = self._lines.take(inside, axis=1)
-        lines, columns_of = places = (values >= bound).nonzero()
+        values = self._lines.take(inside, axis=1).ravel()
+        places = (values >= bound).nonzero()[0]
+        lines, columns_of = np.divmod(places, max(alone, 1))
         tokens, kept = lines * self._columns + inside[columns_of], values[places]
         if alone == len(columns):
             return tokens, kept
