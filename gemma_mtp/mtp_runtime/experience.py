@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
 
-from gemma_mtp.mtp_runtime.drafter import Drafter
+from gemma_mtp.mtp_runtime.drafter import MtpDrafter
 from gemma_mtp.mtp_runtime.verifier import Verifier
 
 #: The share of drafts that holds as long as nobody knows better.
@@ -37,7 +37,7 @@ class Experience:
     share: float = SHARE
 
 
-def probe(verifier: Verifier, drafter: Drafter, newest: int, longest: int) -> Experience:
+def probe(verifier: Verifier, drafter: MtpDrafter, newest: int, longest: int) -> Experience:
     """Costs of lengths up to `longest`. The KV cache holds the prompt, `newest` was chosen after it; nothing of that is
     changed. Raises LlamaError."""
     target, assistant, position = verifier.context, drafter.context, len(verifier.tokens)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from gemma_mtp.mtp_runtime.control import Auto, Control
-from gemma_mtp.mtp_runtime.drafter import Drafter
+from gemma_mtp.mtp_runtime.drafter import Drafter, MtpDrafter
 from gemma_mtp.mtp_runtime.experience import probe
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.verifier import Verifier
@@ -62,7 +62,9 @@ def generate(
     try:
         with statistics.timed("prompt_seconds"):
             newest = verifier.prefill(prompt, sampler, reuse=reuse)
-        if drafter and isinstance(control, Auto) and not control.knows and max_tokens > 1:
+            if drafter:
+                drafter.begin(prompt)
+        if isinstance(drafter, MtpDrafter) and isinstance(control, Auto) and not control.knows and max_tokens > 1:
             control.begin(probe(verifier, drafter, newest, control.draft_max))
         statistics.prompt_tokens, statistics.reused_tokens = len(prompt), verifier.reused
         statistics.tokens = emitted = 1
@@ -79,6 +81,8 @@ def generate(
             with statistics.timed("verify_seconds") as verify_watch:
                 accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
             control.learn(accepted, draft_watch.seconds + verify_watch.seconds)
+            if drafter and drafts:
+                drafter.learn(accepted)
             statistics.count_round(len(drafts), accepted)
             if on_round:
                 on_round(Round(tuple(verifier.tokens[:began]), before, tuple(drafts), accepted))
