@@ -55,7 +55,7 @@ SHORT = {
     "make": ("-t", "1"),
 }
 #: Commands whose line comes upon files that another line left.
-OVERWRITING = ("convert", "quantize", "edit", "export", "bench")
+OVERWRITING = ("convert", "quantize", "edit", "export", "bench", "make")
 #: Words of a line -> why it is not typed here.
 NOT_TYPED = {
     "adapt": "needs PyTorch, and minutes",

@@ -206,7 +206,9 @@ def _measure(
     said = verdict(found, reference)
     if json:
         lines = [one.to_dict() for one in found]
-        print_json({"measured": lines, "original": reference.to_dict() if reference else None, "verdict": said})
+        print_json(
+            {"measured": lines, "original": reference.to_dict() if reference else None, "verdict": said}, "--measure"
+        )
     else:
         print_measured(found, reference, said)
 
@@ -228,7 +230,7 @@ def _estimate(
     from gemma_mtp.cli.output import print_json
 
     found, how = estimate(target, assistant, tokens, epochs, length, device, candidates)
-    print_json({**asdict(found), "minutes": found.minutes}) if json else print_estimate(found, how)
+    print_json({**asdict(found), "minutes": found.minutes}, "--dry-run") if json else print_estimate(found, how)
 
 
 def number(text: str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+
+from helpers.schemas import checked
 
 
 def test_demo_command(tmp_path):
@@ -12,7 +13,7 @@ def test_demo_command(tmp_path):
     command = [sys.executable, "-m", "gemma_mtp", "demo", "--json", "--threads", "1", "--keep", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout)
+    result = checked(done.stdout)
     assert result["identical_output"] is True
     assert result["verified"] is True
     assert result["acceptance"] >= 0.65
