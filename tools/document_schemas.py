@@ -80,6 +80,14 @@ REFERENCE = {
     "compared": int,
     "difference": float,
 }
+PROOF = {
+    "source": str,
+    "type": str,
+    "exact_type": bool,
+    "holds": bool,
+    **{key: [str] for key in ("missing", "foreign", "unseen", "keys")},
+    "tensors": [{"name": str, "type": str, "wanted": str, "found": str}],
+}
 REPORT = {
     "ok": bool,
     "part": Maybe(str),
@@ -89,6 +97,7 @@ REPORT = {
     "devices": Maybe({"GPU": SHARE, "RAM": SHARE}),
     "run": [RUN],
     "reference": [REFERENCE],
+    "origin": Maybe(PROOF),
     "checks": [CHECK],
 }
 PLAN = {
