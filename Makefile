@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick quality bench wheel lock clean
+.PHONY: demo test quick quality bench wheel lock docs clean
 
 demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing is compiled for it
 	$(BIN)/gemma-mtp demo
@@ -37,8 +37,11 @@ lock: $(VENV)/.tools  ## requirements-dev.txt anew
 	    --no-emit-index-url --no-emit-find-links >> $(VENV)/lock.txt
 	mv $(VENV)/lock.txt requirements-dev.txt
 
+docs: $(VENV)/.docs  ## the documentation site into site/; a warning is an error
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -54,4 +57,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.tools: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet build uv
+	touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@

@@ -27,7 +27,7 @@ def wanted() -> list[Requirement]:
     """What the package and its tests ask for by name; extras of extras are in the lists themselves."""
     groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
     found = [Requirement(text) for group in groups for text in group]
-    return [one for one in found if one.name != PROJECT["name"] and "docs" not in one.name]
+    return [one for one in found if one.name != PROJECT["name"]]
 
 
 def locked() -> dict[str, set[str]]:

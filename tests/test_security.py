@@ -67,12 +67,10 @@ def test_nothing_runs_what_was_read():
         assert not calls(tree) & RUNNERS, place
         assert not keywords(tree) & UNSAFE, place
         assert bool(imports(tree) & {"pickle", "shelve", "dill", "cloudpickle"}) == (place in PICKLES), place
-        loaders = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_yaml(node)]
-        assert all("SafeLoader" in text for text in loaders), place
-
-
-def _is_yaml(node: ast.Call) -> bool:
-    return ast.unparse(node.func) == "yaml.load"
+        if "yaml.load" in calls(tree):
+            loaders = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            assert "yaml.SafeLoader" in loaders, place
+            assert not loaders & {"yaml.Loader", "yaml.UnsafeLoader", "yaml.FullLoader"}, place
 
 
 def test_the_look_at_the_source_sees():
