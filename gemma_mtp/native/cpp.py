@@ -6,8 +6,10 @@ An engine drafts with one length for its whole life: the server has no other way
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Generator, Iterator
+import urllib.request
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,8 +23,8 @@ from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, MissingExtra, UsageError
 from gemma_mtp.extras import command, installed
-from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
+from gemma_mtp.native.methods import Method
 from gemma_mtp.native.placement import LOAD_MODES
 from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
@@ -35,8 +37,6 @@ ERRORS, EVERYTHING = 1, 4
 MOST_PARALLEL = 256
 #: llama-server's own default for prompts of idle conversations, in MiB (common.h, `cache_ram_mib`).
 IDLE_CACHE = 8192
-#: What its enumeration calls `--spec-type`.
-SPECULATIVE_TYPE = f"COMMON_SPECULATIVE_TYPE_{FAMILY.spec_type.upper().replace('-', '_')}"
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
@@ -62,7 +62,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Loading:
-    """What is loaded, and how. Without an assistant, or with NO_DRAFTS, it decodes plainly.
+    """What is loaded, and how. With NO_DRAFTS it decodes plainly. assistant: the drafter's file, whatever its method.
 
     parallel: requests that are answered at once, each with a context of its own. idle_cache: MiB of main memory for
     prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit.
@@ -78,7 +78,7 @@ class Loading:
 
     @property
     def drafter(self) -> Path | None:
-        """The assistant, if it is to draft."""
+        """The drafter's file, if it is to draft."""
         return self.assistant if self.drafting.longest else None
 
     def __post_init__(self) -> None:
@@ -139,8 +139,7 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
     params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key
     if listening.model_name:
         params.model_alias = {listening.model_name}
-    if loading.drafter is not None:
-        _set_drafting(params.speculative, loading, loading.drafter, xllamacpp)
+    _set_drafting(params.speculative, loading, xllamacpp)
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
@@ -172,6 +171,13 @@ def gpus() -> tuple[str, ...]:
     xllamacpp = _xllamacpp()
     cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
     return tuple(str(device["description"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
+
+
+def free_device_memory() -> int:
+    """Bytes that are free on all devices beside the CPU together. Raises MissingExtra."""
+    xllamacpp = _xllamacpp()
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return sum(int(device["memory_free"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
 
 
 def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
@@ -208,16 +214,30 @@ def _place(params: Any, model: ModelSettings, xllamacpp: Any) -> None:
         params.tensor_buft_overrides = ",".join(f"{pattern}={device}" for pattern, device in model.overrides)
 
 
-def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp: Any) -> None:
-    draft, threads = speculative.draft, loading.context.threads or decoding_threads()
-    speculative.types = [getattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)]
-    own = loading.model.for_drafter()
-    draft.mparams.path, draft.n_gpu_layers = str(assistant), own.gpu_layers
+def _set_drafting(speculative: Any, loading: Loading, xllamacpp: Any) -> None:
+    drafting, threads = loading.drafting, loading.context.threads or decoding_threads()
+    uses = [use for use in drafting.uses if not use.method.takes_file or loading.drafter is not None]
+    if not uses:
+        return
+    speculative.types = [speculative_type(use.method, xllamacpp) for use in uses]
+    for use in uses:
+        for size in use.method.sizes:
+            group, field = size.field.split(".")
+            setattr(getattr(speculative, group), field, size.of(use))
+    if loading.drafter is None:
+        return
+    draft, own = speculative.draft, loading.model.for_drafter()
+    draft.mparams.path, draft.n_gpu_layers = str(loading.drafter), own.gpu_layers
     if own.device is not None:
         draft.devices = own.device
-    wanted = loading.drafting
-    draft.n_max, draft.n_min, draft.p_min = wanted.longest, wanted.shortest, wanted.p_min
+    draft.n_min, draft.p_min = drafting.shortest, drafting.p_min
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads
+
+
+def speculative_type(method: Method, xllamacpp: Any) -> Any:
+    """What its enumeration calls `--spec-type`."""
+    name = f"COMMON_SPECULATIVE_TYPE_{method.spec_type.upper().replace('-', '_')}"
+    return getattr(xllamacpp.common_speculative_type, name)
 
 
 class CppEngine:
@@ -228,13 +248,41 @@ class CppEngine:
     """
 
     def __init__(self, loading: Loading, *, verbosity: int | None = None):
-        """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
-        self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)), verbosity=verbosity)
+        """Raises what `start_server` raises, and LlamaError: a drafter that llama.cpp drops without an error, as it
+        does with those whose vocabulary is another. Nobody else may ask: its key is secret."""
+        self._key = secrets.token_urlsafe()
+        self._server = start_server(loading, Listening(api_keys=(self._key,)), verbosity=verbosity)
+        if loading.drafting.uses and not self._ask("/slots")[0].get("speculative"):
+            self.close()
+            raise LlamaError(
+                "llama.cpp's server loaded the drafter and does not draft with it: its log says why",
+                where=loading.drafter or loading.target,
+                hint=f"--verbose shows the log; {ours('inspect', loading.drafter or loading.target)}",
+            )
 
-    def complete(self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any) -> Result:
+    def tokenize(self, text: str) -> list[int]:
+        """The prompt's token ids, begin token included. Raises LlamaError."""
+        return list(self._ask("/tokenize", {"content": text, "add_special": True})["tokens"])
+
+    def _ask(self, path: str, content: dict[str, Any] | None = None) -> Any:
+        """An endpoint that xllamacpp has no call for. Raises LlamaError."""
+        request = urllib.request.Request(
+            f"{self._server.listening_address}{path}",
+            None if content is None else json.dumps(content).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"},
+        )
+        try:  # a proxy of the environment has nothing to do with a server on this machine
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+                return json.load(answer)
+        except (OSError, ValueError) as error:
+            raise LlamaError(f"llama.cpp's server does not answer {path}: {error}") from error
+
+    def complete(
+        self, prompt: str | Sequence[int], *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+    ) -> Result:
         """Generate, greedily unless `more` (fields of llama-server's requests) says otherwise.
 
-        Raises UsageError (a prompt longer than the context, ...), LlamaError.
+        prompt: text, or token ids. Raises UsageError (a prompt longer than the context, ...), LlamaError.
         """
         answer = _Answer()
         answer.take(self._server.handle_completions(_request(prompt, max_tokens, ignore_end, more, stream=False)))
@@ -304,12 +352,14 @@ class _Answer:
         return Result("".join(self._text), self._tokens, _finish(verbose), _statistics(verbose.get("timings", {})))
 
 
-def _request(prompt: str, max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
+def _request(
+    prompt: str | Sequence[int], max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool
+) -> dict[str, Any]:
     return {
         "temperature": 0.0,
         "top_k": 1,
         **more,
-        "prompt": prompt,
+        "prompt": prompt if isinstance(prompt, str) else list(prompt),
         "n_predict": max_tokens,
         "ignore_eos": ignore_end,
         "cache_prompt": False,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
+from helpers.commands import command
 from helpers.schemas import checked
 
 
 def test_demo_command(tmp_path):
     """Every step is done, the pair is verified, drafting changes nothing, and most drafts are accepted."""
-    command = [sys.executable, "-m", "gemma_mtp", "demo", "--json", "--threads", "1", "--keep", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command("demo", "--json", "--threads", "1", "--keep", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     result = checked(done.stdout)
     assert result["identical_output"] is True
