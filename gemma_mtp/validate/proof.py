@@ -7,14 +7,13 @@ that encoder gives llama.cpp's bytes, a file that llama.cpp's own tools made pas
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from gemma_mtp import advice
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.gguf_writer import LAYOUT_KEYS, TensorPlan
@@ -32,7 +31,6 @@ from gemma_mtp.quantize.recipes import parse_override
 from gemma_mtp.quantize.rows import Job, RowEncoder, Stored
 from gemma_mtp.sources.checkpoint import source_type
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.validate.findings import Finding, Result, error, note, ok, skipped
 
 #: Keys that quantizing sets, and those that say where a file was made: they differ between a file and its source.
 SET_BY_TOOLS = frozenset({FILE_TYPE_KEY, "general.quantization_version", RECIPE_KEY, OVERRIDES_KEY, TOOL_KEY})
@@ -47,8 +45,6 @@ HEAD_KEYS = (
     dialects.TOKEN_ORDERING,
     dialects.ROPE_FACTORS,
 )
-#: Names that a finding lists at most.
-MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -256,42 +252,3 @@ def _stored(source: OpenModel, tensor: TensorInfo, importance: ImportanceMatrix 
         Stored(part.name, store.span(part), part.shape, source_type(part), shares.get(number))
         for number, part in enumerate(parts)
     ]
-
-
-def results(proof: Proof) -> tuple[Result, ...]:
-    """What the proof says of the file, as two results beside those of the checks."""
-    return (
-        Result("origin", "Made from its source", _of_bytes(proof)),
-        Result("origin-keys", "Keys are the source's", _of_keys(proof)),
-    )
-
-
-def _of_bytes(proof: Proof) -> Finding:
-    told = f"{proof.kind} of {proof.source}"
-    if proof.holds:
-        words = f"{len(proof.tensors)} tensors have the bytes of {told}"
-        if proof.unseen:
-            words += f" ({len(proof.unseen)} not compared: {_some(proof.unseen)})"
-        return ok(words, words, words)
-    faults = {
-        f"{len(proof.different)} of {len(proof.tensors)} tensors have other bytes": proof.different,
-        f"{len(proof.missing)} are missing": proof.missing,
-        f"{len(proof.foreign)} are not in the source in this shape": proof.foreign,
-    }
-    said = "; ".join(f"{what} ({_some(names)})" for what, names in faults.items() if names)
-    return error(
-        f"not {told}: {said or 'no tensor could be compared'}",
-        "name the source that it was made of (that revision, the 16-bit file between, the importance matrix), or make "
-        f"it anew with {advice.ours('quantize', proof.source, advice.OUTPUT, proof.type)}",
-    )
-
-
-def _of_keys(proof: Proof) -> Finding:
-    if not proof.keys:
-        return ok() if not proof.unseen else skipped(f"not compared: {_some(proof.unseen)}")
-    return note(f"{len(proof.keys)} keys differ from the source's: {_some(proof.keys)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

@@ -129,13 +129,14 @@ def _with_proof(
     """The report, and what a proof of origin says."""
     from gemma_mtp.hub.download import fetch_file
     from gemma_mtp.quantize.imatrix import read_imatrix
-    from gemma_mtp.validate import proof
+    from gemma_mtp.validate.proof import prove
+    from gemma_mtp.validate.proof_told import results
 
     importance = None if imatrix is None else read_imatrix(fetch_file(fspath(imatrix), progress=progress))
     with open_model(origin, want=Want.DATA, progress=progress) as source:
-        found = proof.prove(side, source, importance, progress=progress)
+        found = prove(side, source, importance, progress=progress)
         notes = (*report.notes, *((source.note,) if source.note else ()))
-    return replace(report, results=(*report.results, *proof.results(found)), notes=notes, origin=found)
+    return replace(report, results=(*report.results, *results(found)), notes=notes, origin=found)
 
 
 def _published(places: Sequence[str]) -> tuple[Published, ...]:
