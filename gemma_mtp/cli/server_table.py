@@ -24,7 +24,7 @@ def tell_server(
         raise UsageError("files and a server are two different questions", hint="leave the files out, or --server")
     report = ask_server(address, api_key=api_key, model=model)
     if json:
-        print_json(report.to_dict())
+        print_json(report.to_dict(), "--server")
     else:
         print_server(report)
     raise typer.Exit(0 if report.verdict.drafts else 1)
