@@ -15,8 +15,9 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.ggml import ForeignType, native, row_bytes
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import Slot, slots
+from gemma_mtp.model.roles import Slot
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Want, open_model
 

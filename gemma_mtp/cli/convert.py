@@ -24,7 +24,15 @@ def convert(
         list[str] | None,
         typer.Option("--type", metavar="TYPE", help="Type of the weights; may be given several times. Default: BF16."),
     ] = None,
-    dialect: Annotated[str, typer.Option(help="GGUF dialect: mainline, ik or atomic.")] = "mainline",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="A DFlash drafter's target, whose tokenizer it takes: a GGUF or checkpoint."
+        ),
+    ] = None,
+    dialect: Annotated[
+        str, typer.Option(help="GGUF dialect: mainline, ik or atomic; of a DFlash drafter also lucebox.")
+    ] = "mainline",
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Convert weights that are NaN or Inf as they are.")
     ] = False,
@@ -54,6 +62,7 @@ def convert(
         source,
         output,
         types=types or (),
+        target=target,
         dialect=dialect,
         allow_nonfinite=allow_nonfinite,
         force=force,
