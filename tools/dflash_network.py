@@ -85,7 +85,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.shape.head_dim)).transpose(1, 2)
 
     def forward(self, block: Tensor, places: Tensor, fused: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """block [B, Q, hidden] at `places` [B, Q], fused [B, L, hidden] at `positions` [B, L], mask [B, 1, Q, L + Q]."""
+        """block [B, Q, hidden] at `places` [B, Q], fused [B, L, hidden] at `positions` [B, L], mask [B, 1, Q, L + Q]"""
         base, both = self.shape.rope_base, torch.cat([fused, block], 1)
         q = rotated(self.q_norm(self.heads(self.q_proj(block))), places, base)
         k = rotated(self.k_norm(self.heads(self.k_proj(both))), torch.cat([positions, places], 1), base)
