@@ -11,7 +11,7 @@ from pathlib import Path
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.server_line import llama_server
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import NO_DRAFTS, ContextSettings, Drafting, ModelSettings
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.devices import DRIVER, GPU, RAM, Spread, spread
@@ -172,5 +172,6 @@ def changes(target: OpenModel, context: ContextSettings, model: ModelSettings) -
 
 
 def _command(target: str | Path, assistant: str | Path | None, change: Change) -> str:
-    draft = DRAFT if assistant is not None else 0
-    return llama_server(Path(str(target)), Path(str(assistant or "")), draft, change.context, change.model)
+    drafter = None if assistant is None else Path(str(assistant))
+    drafting = NO_DRAFTS if drafter is None else Drafting(DRAFT)
+    return llama_server(Path(str(target)), drafter, drafting, change.context, change.model)

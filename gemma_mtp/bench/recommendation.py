@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, ConfidenceRow, Recommendation, Row, draft_name
 from gemma_mtp.native.server_line import llama_server
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 
 #: Under this speed-up drafting isn't worth its memory.
 WORTH_IT = 1.03
@@ -42,7 +42,7 @@ def recommend(
         draft=draft,
         speedup=speedup,
         reasons=tuple(reasons),
-        command=llama_server(target, assistant, draft, context, model, p_min),
+        command=llama_server(target, assistant, Drafting(draft, p_min=p_min), context, model),
         p_min=p_min,
     )
 

@@ -1,4 +1,4 @@
-"""The assistant's side of a round: guess the next tokens."""
+"""The drafting side of a round: guess the next tokens. `Drafter` is what the loop knows of whoever does."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ ALL = Drafting()
 
 
 class Drafter:
-    """Drafts tokens with an assistant's context, which reads the target's KV cache and adds nothing to it."""
+    """Whoever guesses tokens. The loop tells it of the prompt, asks it for drafts, and tells it how many held.
 
-    def __init__(self, assistant: Context):
-        assistant.give_hidden_rows()
-        self.context = assistant
+    contexts: those that it decodes with.
+    """
+
+    contexts: tuple[Context, ...] = ()
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        """A generation begins: the target has the prompt in its KV cache. Raises LlamaError."""
 
     def draft(
         self,
@@ -32,16 +36,42 @@ class Drafter:
         index: int,
         limits: Drafting = ALL,
     ) -> list[int]:
-        """`length` drafts for the places after `newest`; fewer if the drafter gives one less than `limits.p_min`, and
-        none if these are fewer than `limits.shortest`.
+        """At most `length` drafts for the places after `newest`; fewer, or none, where it knows no better.
 
         newest: the token that the target chose last. cached: the tokens before it, all that the KV cache holds.
         hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of cached[-1].
-        index: the first draft's place in the generation.
+        index: the first draft's place in the generation. limits: where a model's draft ends.
+        Raises LlamaError.
+        """
+        raise NotImplementedError
+
+    def learn(self, accepted: int) -> None:
+        """So many tokens of the last draft, which was not empty, held."""
+
+
+class MtpDrafter(Drafter):
+    """Drafts tokens with an assistant's context, which reads the target's KV cache and adds nothing to it."""
+
+    def __init__(self, assistant: Context):
+        assistant.give_hidden_rows()
+        self.context = assistant
+        self.contexts = (assistant,)
+
+    def draft(
+        self,
+        newest: int,
+        hidden: np.ndarray,
+        cached: Sequence[int],
+        length: int,
+        sampler: Sampler,
+        index: int,
+        limits: Drafting = ALL,
+    ) -> list[int]:
+        """`length` drafts; fewer if the drafter gives one less than `limits.p_min`, and none if these are fewer than
+        `limits.shortest`.
 
         Every step of a round runs at the position of `newest`: the assistant was trained so, because without a KV
         cache of its own it sees nothing between that and the draft (Gemma 4's model documentation in transformers).
-        Raises LlamaError.
         """
         context, tokens = self.context, list[int]()
         last, position = newest, len(cached)
@@ -54,3 +84,39 @@ class Drafter:
             tokens.append(last)
             hidden = context.hidden()[0]
         return tokens
+
+
+class Chain(Drafter):
+    """Several drafters: the first that knows anything drafts, as in llama.cpp's server.
+
+    parts: in the order in which they are asked, each with its longest draft.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Drafter, int]]):
+        self._parts = tuple(parts)
+        self._last = self._parts[0][0]
+        self.contexts = tuple(context for drafter, _ in parts for context in drafter.contexts)
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        for drafter, _ in self._parts:
+            drafter.begin(prompt)
+
+    def draft(
+        self,
+        newest: int,
+        hidden: np.ndarray,
+        cached: Sequence[int],
+        length: int,
+        sampler: Sampler,
+        index: int,
+        limits: Drafting = ALL,
+    ) -> list[int]:
+        for drafter, longest in self._parts:
+            tokens = drafter.draft(newest, hidden, cached, min(length, longest), sampler, index, limits)
+            if tokens:
+                self._last = drafter
+                return tokens
+        return []
+
+    def learn(self, accepted: int) -> None:
+        self._last.learn(accepted)

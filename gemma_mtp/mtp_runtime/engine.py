@@ -14,16 +14,36 @@ from typing import Any
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
-from gemma_mtp.mtp_runtime.drafter import Drafter
+from gemma_mtp.mtp_runtime.drafter import Chain, Drafter, MtpDrafter
 from gemma_mtp.mtp_runtime.generate import Round, Step, generate
 from gemma_mtp.mtp_runtime.memory import Memory
+from gemma_mtp.mtp_runtime.ngrams import NGRAMS
+from gemma_mtp.mtp_runtime.ordinary import OrdinaryDrafter
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.methods import DRAFT, MTP, Use
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
-from gemma_mtp.sources.pairing import check_runnable
+from gemma_mtp.sources.drafting import check_drafting
+
+
+def _assistant(stack: ExitStack, loaded: Model, context: ContextSettings, target: Context) -> Drafter:
+    settings = replace(context, batch=1, outputs=1)
+    return MtpDrafter(stack.enter_context(Context(loaded, settings, target=target)))
+
+
+def _ordinary(stack: ExitStack, loaded: Model, context: ContextSettings, target: Context) -> Drafter:
+    return OrdinaryDrafter(stack.enter_context(Context(loaded, replace(context, outputs=1))))
+
+
+#: A method that takes a file -> who drafts so: made of the stack that closes it, the loaded file, how contexts are
+#: made, and the target's.
+DRAFTERS: dict[str, Callable[[ExitStack, Model, ContextSettings, Context], Drafter]] = {
+    MTP: _assistant,
+    DRAFT: _ordinary,
+}
 
 
 @dataclass(frozen=True)
@@ -55,16 +75,20 @@ class MtpEngine:
         context: ContextSettings | None = None,
         model: ModelSettings | None = None,
         draft_max: int = 16,
+        method: str = MTP,
     ):
-        """draft_max: the longest draft that `generate` may ask for.
+        """draft_max: the longest draft that `generate` may ask for. method: how the second file drafts: "mtp", an
+        assistant, or "draft", an ordinary smaller model.
 
         model: None: what `backend.settings_for_this_machine` found to work (a first call probes, in a child process).
         Raises GGUFError, BadFileError (not a pair), LlamaError (llama.cpp refuses), EnvironmentProblem.
         """
         if draft_max < 0:
             raise UsageError(f"draft_max is {draft_max}, at least 0 is needed")
+        if method not in DRAFTERS:
+            raise UsageError(f"the Python loop does not draft by {method}", hint=f"it knows {', '.join(DRAFTERS)}")
         target, assistant = Path(target), None if assistant is None else Path(assistant)
-        check_runnable(target, assistant)
+        check_drafting(target, assistant, method)
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
 
@@ -76,7 +100,8 @@ class MtpEngine:
         self._lock = threading.RLock()  # held while a step runs, and while something starts or ends
         self._adaptive: dict[Drafting, Auto] = {}
         self._memory: Memory | None = None
-        self.draft_max = draft_max
+        self._ngrams: dict[Use, Drafter] = {}
+        self._method, self.draft_max = method, draft_max
         try:
             self.target = self._stack.enter_context(Model(target, model))
             target_context = Context(self.target, replace(context, outputs=draft_max + 1))
@@ -84,8 +109,7 @@ class MtpEngine:
             self._drafter: Drafter | None = None
             if assistant is not None:
                 loaded = self._stack.enter_context(Model(assistant, model.for_drafter()))
-                drafting = Context(loaded, replace(context, batch=1, outputs=1), target=target_context)
-                self._drafter = Drafter(self._stack.enter_context(drafting))
+                self._drafter = DRAFTERS[method](self._stack, loaded, context, target_context)
                 self._memory = Memory(Path(target), Path(assistant), context, model)
         except BaseException:
             self._stack.close()
@@ -144,7 +168,7 @@ class MtpEngine:
                 running.close()
             tokens = self.tokenize(prompt) if isinstance(prompt, str) else list(prompt)
             sampler = sampler or make_sampler(sampling, tokens, self.target.end_tokens() if ignore_end else ())
-            control = self._adapting(drafting) if drafting.auto else Fixed(drafting.longest)
+            control = self._adapting(drafting) if drafting.auto else Fixed(drafting.at_most)
             options = {"drafting": drafting, "reuse": reuse, "on_round": on_round}
             started = Generation(self, tokens, max_tokens, control, sampler, stop, **options)
             self._running = weakref.ref(started)
@@ -165,16 +189,32 @@ class MtpEngine:
 
     def _check_drafting(self, drafting: Drafting, sampling: Sampling | None) -> None:
         """Raises UsageError."""
-        if drafting.longest > self.draft_max:
+        if drafting.at_most > self.draft_max:
             raise UsageError(
-                f"the longest draft is {drafting.longest} tokens, this engine was made for 0 to {self.draft_max}"
+                f"the longest draft is {drafting.at_most} tokens, this engine was made for 0 to {self.draft_max}"
             )
+        if drafting.longest and self._drafter and drafting.method != self._method:
+            raise UsageError(f"this engine drafts by {self._method}, not by {drafting.method}")
+        unknown = [use.name for use in drafting.ngrams if use.name not in NGRAMS]
+        if unknown:
+            raise UsageError(f"the Python loop has no {unknown[0]}", hint=f"it has {', '.join(NGRAMS)}")
         if sampling is not None and sampling.mode == "reject" and drafting.shortest > 1 and drafting.p_min > 0:
             raise UsageError(
                 "a shortest draft together with p_min would drop drafts for what they are, and bias the sampling mode "
                 "reject",
                 hint="leave one of them out, or use the mode match",
             )
+
+    def _drafter_for(self, drafting: Drafting) -> Drafter | None:
+        """Whoever drafts so. What an n-gram drafter has read stays with the engine, as with llama.cpp's server."""
+        parts: list[tuple[Drafter, int]] = []
+        for use in drafting.uses:
+            drafter = self._drafter
+            if not use.method.takes_file:
+                drafter = self._ngrams.setdefault(use, NGRAMS[use.name](use))
+            if drafter is not None:
+                parts.append((drafter, use.length))
+        return parts[0][0] if len(parts) == 1 else Chain(parts) if parts else None
 
     def _adapting(self, drafting: Drafting) -> Auto:
         """The control, which goes on where it was."""
@@ -231,8 +271,8 @@ class Generation(Iterator[Token]):
         self.thread = threading.current_thread()
         self._lock = engine._lock
         self._model, self._max_tokens, self._stream = engine.target, max_tokens, TextStream(stop)
-        drafter = engine._drafter if control.draft_max else None
-        self._contexts = [part.context for part in (engine._verifier, drafter) if part]
+        drafter = engine._drafter_for(options["drafting"])
+        self._contexts = [engine._verifier.context, *(drafter.contexts if drafter else ())]
         self._steps = generate(
             engine._verifier,
             drafter,

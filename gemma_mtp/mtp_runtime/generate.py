@@ -61,6 +61,8 @@ def generate(
     try:
         with statistics.timed("prompt_seconds"):
             newest = verifier.prefill(prompt, sampler, reuse=reuse)
+            if drafter:
+                drafter.begin(prompt)
         statistics.prompt_tokens, statistics.reused_tokens = len(prompt), verifier.reused
         statistics.tokens = emitted = 1
         yield Step(newest, drafted=False)
@@ -76,6 +78,8 @@ def generate(
             with statistics.timed("verify_seconds") as verify_watch:
                 accepted, newest = verifier.verify(newest, drafts, sampler, emitted)
             control.learn(accepted, draft_watch.seconds + verify_watch.seconds)
+            if drafter and drafts:
+                drafter.learn(accepted)
             statistics.count_round(len(drafts), accepted)
             if on_round:
                 on_round(Round(tuple(verifier.tokens[:began]), before, tuple(drafts), accepted))

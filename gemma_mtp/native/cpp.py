@@ -21,8 +21,8 @@ from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, MissingExtra, UsageError
 from gemma_mtp.extras import command, installed
-from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import telling
+from gemma_mtp.native.methods import Method
 from gemma_mtp.native.placement import LOAD_MODES
 from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
@@ -35,8 +35,6 @@ ERRORS, EVERYTHING = 1, 4
 MOST_PARALLEL = 256
 #: llama-server's own default for prompts of idle conversations, in MiB (common.h, `cache_ram_mib`).
 IDLE_CACHE = 8192
-#: What its enumeration calls `--spec-type`.
-SPECULATIVE_TYPE = f"COMMON_SPECULATIVE_TYPE_{FAMILY.spec_type.upper().replace('-', '_')}"
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
@@ -62,7 +60,7 @@ class Listening:
 
 @dataclass(frozen=True)
 class Loading:
-    """What is loaded, and how. Without an assistant, or with NO_DRAFTS, it decodes plainly.
+    """What is loaded, and how. With NO_DRAFTS it decodes plainly. assistant: the drafter's file, whatever its method.
 
     parallel: requests that are answered at once, each with a context of its own. idle_cache: MiB of main memory for
     prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit.
@@ -78,7 +76,7 @@ class Loading:
 
     @property
     def drafter(self) -> Path | None:
-        """The assistant, if it is to draft."""
+        """The drafter's file, if it is to draft."""
         return self.assistant if self.drafting.longest else None
 
     def __post_init__(self) -> None:
@@ -139,8 +137,7 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
     params.cors_origins = "*" if listening.api_keys else "localhost"  # no web page shall use a server without a key
     if listening.model_name:
         params.model_alias = {listening.model_name}
-    if loading.drafter is not None:
-        _set_drafting(params.speculative, loading, loading.drafter, xllamacpp)
+    _set_drafting(params.speculative, loading, xllamacpp)
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
@@ -208,16 +205,30 @@ def _place(params: Any, model: ModelSettings, xllamacpp: Any) -> None:
         params.tensor_buft_overrides = ",".join(f"{pattern}={device}" for pattern, device in model.overrides)
 
 
-def _set_drafting(speculative: Any, loading: Loading, assistant: Path, xllamacpp: Any) -> None:
-    draft, threads = speculative.draft, loading.context.threads or decoding_threads()
-    speculative.types = [getattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)]
-    own = loading.model.for_drafter()
-    draft.mparams.path, draft.n_gpu_layers = str(assistant), own.gpu_layers
+def _set_drafting(speculative: Any, loading: Loading, xllamacpp: Any) -> None:
+    drafting, threads = loading.drafting, loading.context.threads or decoding_threads()
+    uses = [use for use in drafting.uses if not use.method.takes_file or loading.drafter is not None]
+    if not uses:
+        return
+    speculative.types = [speculative_type(use.method, xllamacpp) for use in uses]
+    for use in uses:
+        for size in use.method.sizes:
+            group, field = size.field.split(".")
+            setattr(getattr(speculative, group), field, size.of(use))
+    if loading.drafter is None:
+        return
+    draft, own = speculative.draft, loading.model.for_drafter()
+    draft.mparams.path, draft.n_gpu_layers = str(loading.drafter), own.gpu_layers
     if own.device is not None:
         draft.devices = own.device
-    wanted = loading.drafting
-    draft.n_max, draft.n_min, draft.p_min = wanted.longest, wanted.shortest, wanted.p_min
+    draft.n_min, draft.p_min = drafting.shortest, drafting.p_min
     draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads
+
+
+def speculative_type(method: Method, xllamacpp: Any) -> Any:
+    """What its enumeration calls `--spec-type`."""
+    name = f"COMMON_SPECULATIVE_TYPE_{method.spec_type.upper().replace('-', '_')}"
+    return getattr(xllamacpp.common_speculative_type, name)
 
 
 class CppEngine:

@@ -5,20 +5,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.placement import server_words
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 
 
 def llama_server(
-    target: Path, assistant: Path, draft: int, context: ContextSettings, model: ModelSettings, p_min: float = 0.0
+    target: Path, drafter: Path | None, drafting: Drafting, context: ContextSettings, model: ModelSettings
 ) -> str:
     """The command line for mainline llama.cpp (common/arg.cpp) with the settings that were measured."""
-    words = ["llama-server", "-m", str(target)]
-    if draft:
-        words += ["-md", str(assistant), "--spec-type", FAMILY.spec_type, "--spec-draft-n-max", str(draft)]
-    if p_min:
-        words += ["--spec-draft-p-min", f"{p_min:g}"]
+    words = ["llama-server", "-m", str(target), *drafting_words(drafter, drafting)]
     words += ["-c", str(context.size), "-np", "1"]
     if context.threads:
         words += ["-t", str(context.threads)]
@@ -35,3 +30,15 @@ def llama_server(
     if not model.extra_buffers:
         words += ["--no-repack"]
     return shlex.join(words)
+
+
+def drafting_words(drafter: Path | None, drafting: Drafting) -> list[str]:
+    """Who drafts and how long, as options; none for plain decoding. `--spec-type` is needed: its default is none."""
+    if not drafting.uses:
+        return []
+    words = ["-md", str(drafter)] if drafting.longest else []
+    words += ["--spec-type", ",".join(use.method.spec_type for use in drafting.uses)]
+    for use in drafting.uses:
+        for size in use.method.sizes:
+            words += [size.flag, str(size.of(use))]
+    return words + (["--spec-draft-p-min", f"{drafting.p_min:g}"] if drafting.p_min else [])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import UsageError, meant
+from gemma_mtp.native.methods import ASKED, METHODS, MTP, Use
 from gemma_mtp.native.placement import LOAD_MODES, SPLIT_MODES, overrides, stands_wrong
 
 #: KV cache types on offer -> ggml's type id (ggml.h, `enum ggml_type`).
@@ -176,16 +177,20 @@ class ChatSettings:
 
 @dataclass(frozen=True)
 class Drafting:
-    """How long the drafts of a round are.
+    """Who drafts in a round, and how long the drafts are.
 
-    longest: tokens of a draft at most; 0: none is made, the target decodes plainly. shortest: shorter drafts are thrown
-    away. p_min: a draft ends where the drafter is less sure. auto: what pays, up to `longest`, found out on the way.
+    longest: tokens of a draft at most; 0: none is made with a model. shortest: shorter drafts are thrown away. p_min: a
+    draft ends where the drafter is less sure. auto: what pays, up to `longest`, found out on the way.
+    method: how the model drafts, a key of `methods.METHODS` that takes a file. ngrams: drafters without a model, which
+    are asked first; the model drafts where none of them knows anything. Without either the target decodes plainly.
     """
 
     longest: int = 3
     shortest: int = 0
     p_min: float = 0.0
     auto: bool = False
+    method: str = MTP
+    ngrams: tuple[Use, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -195,6 +200,19 @@ class Drafting:
             raise UsageError(f"the shortest draft is {self.shortest} tokens; wanted: 0 to {self.longest}, the longest")
         if not 0 <= self.p_min <= 1:
             raise UsageError(f"p_min is {self.p_min}; wanted: 0 to 1")
+        if self.auto and self.ngrams:
+            raise UsageError("drafts of n-grams do not adapt their length", hint="name a length")
+
+    @property
+    def uses(self) -> tuple[Use, ...]:
+        """All drafters in the order in which llama.cpp asks them."""
+        model = (Use(self.method, self.longest, METHODS[self.method].match),) if self.longest else ()
+        return tuple(sorted((*self.ngrams, *model), key=lambda one: ASKED[one.name]))
+
+    @property
+    def at_most(self) -> int:
+        """The longest draft of any of them; 0: the target decodes plainly."""
+        return max((one.length for one in self.uses), default=0)
 
 
 #: Plain decoding.

@@ -13,7 +13,8 @@ from helpers.laps import lap
 from gemma_mtp.bench.recommendation import best_length, llama_server, recommend
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, Recommendation
 from gemma_mtp.bench.summary import rows
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.methods import METHODS
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 
 #: Everything that changes the command line.
 ODD_CONTEXT = ContextSettings(8192, threads=6, cache_k="q8_0", cache_v="q8_0", flash_attention="on")
@@ -81,7 +82,7 @@ def test_best_length_of_one_category():
 
 
 def test_settings_reach_the_command_line():
-    command = llama_server(Path("t.gguf"), Path("a.gguf"), 4, ODD_CONTEXT, ODD_MODEL)
+    command = llama_server(Path("t.gguf"), Path("a.gguf"), Drafting(4), ODD_CONTEXT, ODD_MODEL)
     assert command == (
         "llama-server -m t.gguf -md a.gguf --spec-type draft-mtp --spec-draft-n-max 4 -c 8192 -np 1 -t 6 -ngl 20 "
         "-ctk q8_0 -ctv q8_0 -fa on --no-repack"
@@ -93,15 +94,17 @@ def test_every_option_is_one_that_llama_cpp_parses():
     spec = find_spec("xllamacpp.xllamacpp")
     assert spec
     assert spec.origin
-    command = llama_server(Path("t.gguf"), Path("a.gguf"), 4, ODD_CONTEXT, ODD_MODEL)
+    command = llama_server(Path("t.gguf"), Path("a.gguf"), Drafting(4), ODD_CONTEXT, ODD_MODEL)
     options = [word for word in shlex.split(command) if word.startswith("-")]
+    options += [size.flag for method in METHODS.values() for size in method.sizes]
+    options += [method.spec_type for method in METHODS.values()]
     with Path(spec.origin).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
-        missing = [option for option in (*options, "draft-mtp") if library.find(option.encode() + b"\0") < 0]
+        missing = [option for option in options if library.find(option.encode() + b"\0") < 0]
         assert missing == []
         assert library.find(b"--spec-draft-n-maximum\0") < 0
 
 
 @pytest.mark.parametrize("draft", [PLAIN, 1])
 def test_plain_decoding_needs_no_assistant(draft: int):
-    command = llama_server(Path("t.gguf"), Path("a.gguf"), draft, ContextSettings(), ModelSettings())
+    command = llama_server(Path("t.gguf"), Path("a.gguf"), Drafting(draft), ContextSettings(), ModelSettings())
     assert ("-md" in command) is bool(draft)

@@ -33,6 +33,8 @@ def test_each_group_names_roles_that_exist():
 
 def test_the_speculative_type_is_one_that_the_server_has():
     xllamacpp = pytest.importorskip("xllamacpp")
-    from gemma_mtp.native.cpp import SPECULATIVE_TYPE
+    from gemma_mtp.native.cpp import speculative_type
+    from gemma_mtp.native.methods import METHODS
 
-    assert hasattr(xllamacpp.common_speculative_type, SPECULATIVE_TYPE)
+    types = [speculative_type(method, xllamacpp) for method in METHODS.values()]
+    assert len(set(types)) == len(METHODS)

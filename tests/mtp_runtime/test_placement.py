@@ -17,7 +17,7 @@ import pytest
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.placement import OPTIONS, belonging, read, server_words
 from gemma_mtp.native.server_line import llama_server
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 
 #: A value of each field that is not the default.
 OTHERS = {
@@ -45,7 +45,7 @@ def test_what_is_measured_with_is_what_llama_server_is_told(option):
     assert words[0] == option.names[0]
     assert kind(**read({words[0]: " ".join(words[1:])})) == settings
     both = [replace(one, **belonging({option.field: OTHERS[option.field]}, type(one))) for one in (CONTEXT, MODEL)]
-    assert words[0] in llama_server(Path("t"), Path("a"), 2, both[0], both[1]).split()
+    assert words[0] in llama_server(Path("t"), Path("a"), Drafting(2), both[0], both[1]).split()
 
 
 CONTEXT, MODEL = ContextSettings(), ModelSettings()

@@ -1,0 +1,75 @@
+"""An ordinary smaller model as drafter: llama.cpp's `draft-simple`. It has a KV cache of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemma_mtp.mtp_runtime.candidates import confidence
+from gemma_mtp.mtp_runtime.drafter import ALL, Drafter
+from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.native.llama import Context
+from gemma_mtp.native.settings import Drafting
+
+
+class OrdinaryDrafter(Drafter):
+    """Continues the text with a model of the target's vocabulary, greedily or as the sampler proposes.
+
+    Its KV cache follows the target's when it is asked: what it drafted itself and what held needs no second pass.
+    """
+
+    def __init__(self, context: Context):
+        self.context = context
+        self.contexts = (context,)
+        self._held: list[int] = []
+
+    def begin(self, prompt: Sequence[int]) -> None:
+        """Read the prompt too, which is what an ordinary drafter costs before the first token."""
+        self._read(prompt[: self.context.size], outputs=0)
+
+    def draft(
+        self,
+        newest: int,
+        hidden: np.ndarray,
+        cached: Sequence[int],
+        length: int,
+        sampler: Sampler,
+        index: int,
+        limits: Drafting = ALL,
+    ) -> list[int]:
+        """`length` drafts, as far as its context reaches; fewer under `limits.p_min`, none under `limits.shortest`."""
+        length, tokens = min(length, self.context.size - len(cached)), list[int]()
+        text = [*cached, newest]
+        while len(tokens) < length:
+            self._read([*text, *tokens], outputs=1)
+            logits = self.context.logits()[0]
+            if limits.p_min and confidence(logits) < limits.p_min:
+                break
+            tokens.append(sampler.propose(logits, index + len(tokens)))
+        return tokens if len(tokens) >= limits.shortest else []
+
+    def _read(self, tokens: Sequence[int], outputs: int) -> None:
+        """Bring the KV cache to these tokens. outputs: 1: the last one's logits are wanted."""
+        self._cut(self._common(tokens, len(tokens) - outputs))
+        while len(self._held) < len(tokens):
+            piece = tokens[len(self._held) : len(self._held) + self.context.capacity]
+            last = len(self._held) + len(piece) == len(tokens)
+            try:
+                self.context.decode(piece, len(self._held), outputs if last else 0)
+            except Exception:
+                if not self.context.broken:
+                    self.context.cut(len(self._held))  # a failed batch may have left some of its tokens
+                raise
+            self._held += piece
+
+    def _cut(self, length: int) -> None:
+        if length < len(self._held):
+            self.context.cut(length)
+            del self._held[length:]
+
+    def _common(self, tokens: Sequence[int], limit: int) -> int:
+        """How much of the KV cache serves these tokens; a cut further back than sliding layers remember keeps none."""
+        limit = min(len(self._held), limit)
+        same = next((place for place in range(limit) if self._held[place] != tokens[place]), limit)
+        return same if same == len(self._held) or self.context.holds_window_before(same) else 0
