@@ -22,6 +22,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.model.dflash.parameters import scale_of
+from gemma_mtp.model.dflash.tables import KEYS
 from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.borrowed import MASK, PREFIX, borrowed
@@ -106,17 +107,32 @@ def _into_mainline(
             keys[f"dflash.{back.get(tail, tail)}"] = value
     keys[ARCHITECTURE] = gv.string("dflash")
     keys[f"dflash.{LAYERS}"] = _moved(keys.get(f"dflash.{LAYERS}"), 1, where)
+    keys.setdefault("dflash.context_length", gv.u32(target.hyper.context))
     if f"dflash.{WINDOW}" in keys:
         count = _integer(keys, "dflash.block_count", where)
         # Lucebox: all layers slide but the last.
         keys[f"dflash.{PATTERN}"] = gv.array(ValueType.BOOL, [layer < count - 1 for layer in range(count)])
     mask = metadata.get(prefix + MASK_TOKEN)
-    return {
-        **keys,
-        "dflash.context_length": keys.get("dflash.context_length", gv.u32(target.hyper.context)),
-        **borrowed(target),
-        **({} if mask is None else {MASK: mask}),
-    }
+    return _in_order({**keys, **borrowed(target), **({} if mask is None else {MASK: mask})})
+
+
+def _in_order(keys: Mapping[str, Value]) -> dict[str, Value]:
+    """As convert writes them: what comes before the model's keys, those as in their table, the tokenizer's, the rest.
+
+    So a file that became a fork's is the same again when it comes back.
+    """
+    places = {f"dflash.{key.name}": place for place, key in enumerate(KEYS)}
+    own = [key for key in keys if key.startswith("dflash.")]
+    others = [key for key in keys if not key.startswith(("dflash.", PREFIX))]
+    first = next((place for place, key in enumerate(keys) if key in own), len(others))
+    before = [key for key in list(keys)[:first] if key in others]
+    ordered = [
+        *before,
+        *sorted(own, key=lambda key: places.get(key, len(places))),
+        *(key for key in keys if key.startswith(PREFIX)),
+        *(key for key in others if key not in before),
+    ]
+    return {key: keys[key] for key in ordered}
 
 
 def _from_mainline(plain: Mapping[str, Value], mainline: Dialect, dialect: Dialect) -> dict[str, Value]:
@@ -131,6 +147,9 @@ def _from_mainline(plain: Mapping[str, Value], mainline: Dialect, dialect: Diale
             keys[key] = value
         elif name is not None:
             keys[f"{dialect.architecture}.{name}"] = value
+    flags = plain.get(f"{mainline.architecture}.{PATTERN}")
+    if flags is not None and flags.decode().tolist() != [True] * (flags.count - 1) + [False]:
+        raise BadFileError(f"its sliding layers are not all but the last, as {dialect.name}'s form takes for granted")
     own = f"{dialect.architecture}."
     layers = _moved(plain.get(f"{mainline.architecture}.{LAYERS}"), -1, Path(dialect.name))
     keys[ARCHITECTURE] = gv.string(dialect.architecture)
@@ -149,7 +168,7 @@ def _completed(plain: Mapping[str, Value], file: GGUFFile, mainline: Dialect) ->
     if key in plain or "token_embd.weight" in file.tensors:
         return dict(plain)
     width = _integer(plain, f"{mainline.architecture}.embedding_length", file.path)
-    return {**plain, key: gv.scalar(ValueType.FLOAT32, scale_of(width))}
+    return _in_order({**plain, key: gv.scalar(ValueType.FLOAT32, scale_of(width))})
 
 
 def _told(plain: Mapping[str, Value], metadata: Mapping[str, Value]) -> tuple[str, ...]:

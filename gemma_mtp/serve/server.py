@@ -29,6 +29,7 @@ from gemma_mtp.native.child import converse
 from gemma_mtp.native.settings import NO_DRAFTS
 from gemma_mtp.serve.front import CONNECTIONS, Front
 from gemma_mtp.serve.request import Refused, Request
+from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.pairing import check_runnable
 
 CHILD = f"{__name__}:serve"
@@ -248,6 +249,7 @@ def serve(loading: cpp.Loading, listening: cpp.Listening) -> Generator[tuple[str
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     check_runnable(loading.target, loading.drafter)
+    loading = replace(loading, drafting=of_file(loading.drafting, loading.drafter))
     server = cpp.start_server(loading, listening)
     try:
         yield server.listening_address, cpp.gpus()

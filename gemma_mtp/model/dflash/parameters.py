@@ -158,7 +158,7 @@ def _shape(
         "intermediate": intermediate,
         "heads": heads,
         "kv_heads_sliding": kv_heads,
-        "kv_heads_full": None,
+        "kv_heads_full": kv_heads,
         "head_dim_sliding": head_dim,
         "head_dim_full": head_dim,
         "sliding": sliding,
