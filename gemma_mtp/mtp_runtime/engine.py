@@ -13,6 +13,8 @@ from time import perf_counter
 from typing import Any
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.model.family import DFLASH
+from gemma_mtp.mtp_runtime.blocks import USUAL_BLOCK, BlockDrafter
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Chain, Drafter, MtpDrafter
 from gemma_mtp.mtp_runtime.generate import Round, Step, generate
@@ -22,6 +24,7 @@ from gemma_mtp.mtp_runtime.ordinary import OrdinaryDrafter
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.blocks import BlockContext
 from gemma_mtp.native.llama import Context, Model
 from gemma_mtp.native.methods import DRAFT, MTP, Use
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
@@ -38,11 +41,18 @@ def _ordinary(stack: ExitStack, loaded: Model, context: ContextSettings, target:
     return OrdinaryDrafter(stack.enter_context(Context(loaded, replace(context, outputs=1))))
 
 
+def _block(stack: ExitStack, loaded: Model, context: ContextSettings, target: Context) -> Drafter:
+    block = int(loaded.text_value("dflash.block_size") or USUAL_BLOCK)
+    settings = replace(context, outputs=block)
+    return BlockDrafter(stack.enter_context(BlockContext(loaded, settings, target)), target)
+
+
 #: A method that takes a file -> who drafts so: made of the stack that closes it, the loaded file, how contexts are
 #: made, and the target's.
 DRAFTERS: dict[str, Callable[[ExitStack, Model, ContextSettings, Context], Drafter]] = {
     MTP: _assistant,
     DRAFT: _ordinary,
+    DFLASH.name: _block,
 }
 
 
@@ -78,7 +88,7 @@ class MtpEngine:
         method: str = MTP,
     ):
         """draft_max: the longest draft that `generate` may ask for. method: how the second file drafts: "mtp", an
-        assistant, or "draft", an ordinary smaller model.
+        assistant, "draft", an ordinary smaller model, or "dflash", a drafter of blocks.
 
         model: None: what `backend.settings_for_this_machine` found to work (a first call probes, in a child process).
         Raises GGUFError, BadFileError (not a pair), LlamaError (llama.cpp refuses), EnvironmentProblem.

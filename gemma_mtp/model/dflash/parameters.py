@@ -76,7 +76,8 @@ def parse_config(config: Mapping[str, Any], path: Path) -> DFlashParameters:
         target_layers=_target_layers(field),
         block=field.count("block_size", least=2),
         mask_token=field.count("mask_token_id", least=0) if "mask_token_id" in field.config else None,
-        embedding_scale=_optional(field, "input_embedding_scale"),
+        # Gemma 4's embeddings are scaled wherever they are looked up, whether a drafter's config says so or not.
+        embedding_scale=_optional(field, "input_embedding_scale") or scale_of(hidden),
         causal=_causal(field),
         windowed=any(sliding),
         **_shape(
