@@ -20,8 +20,8 @@ USUAL_BLOCK = 16
 class BlockDrafter(Drafter):
     """Fills a block of mask tokens in behind the newest token.
 
-    Its cache holds what it makes of the target's rows, at the target's positions. It hears of every batch of the target,
-    for the rows are gone with the next one; what the target has forgotten since is forgotten first.
+    Its cache holds what it makes of the target's rows, at the target's positions. It hears of every batch of the
+    target, for the rows are gone with the next one; what the target has forgotten since is forgotten first.
     """
 
     def __init__(self, context: BlockContext, target: Context):

@@ -238,8 +238,8 @@ class Context(_Native):
     """A KV cache and the buffers of a model: sequence 0, filled from position 0 on without gaps.
 
     With `target` it is an assistant's context: it has no KV cache of its own and reads the target's.
-    decode_seconds: spent inside of llama_decode so far, its computation included. listeners: hear of each batch that was
-    decoded, its first position and its tokens' number, while what it computed is still there.
+    decode_seconds: spent inside of llama_decode so far, its computation included. listeners: hear of each batch that
+    was decoded, its first position and its tokens' number, while what it computed is still there.
     """
 
     def __init__(
