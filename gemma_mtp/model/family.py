@@ -22,7 +22,7 @@ from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import ROLES, Role, Slot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """A kind of target together with its kind of drafter.
 
@@ -60,6 +60,10 @@ class Family:
     variants: tuple[str, ...]
     parse: Callable[[Mapping[str, Any], Path], Hyperparameters]
     of_keys: Callable[[Mapping[str, Any], int], Hyperparameters | str] | None = None
+
+    def __reduce__(self) -> tuple[Callable[[str], Family], tuple[str]]:
+        """In another process it is that process's own: its tables hold functions, and there is one of each family."""
+        return family_named, (self.name,)
 
     @property
     def mainline(self) -> Dialect:
@@ -136,6 +140,10 @@ DFLASH = replace(
 
 #: In the order in which a drafter is looked for.
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (FAMILY, DFLASH)})
+
+
+def family_named(name: str) -> Family:
+    return FAMILIES[name]
 
 
 def family_of(architecture: str) -> Family:
