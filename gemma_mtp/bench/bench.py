@@ -13,16 +13,31 @@ from gemma_mtp import __version__
 from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.recommendation import recommend
-from gemma_mtp.bench.results import AUTO, BenchResults, Machine, ModelFile, Recommendation, Settings
+from gemma_mtp.bench.results import (
+    AUTO,
+    NONE,
+    PLAIN,
+    BenchResults,
+    Machine,
+    MeasuredMethod,
+    ModelFile,
+    Recommendation,
+    Settings,
+)
 from gemma_mtp.bench.summary import confidence_rows, rows
+from gemma_mtp.bench.ways import Way
 from gemma_mtp.cores import decoding_threads
+from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.control import Experience
 from gemma_mtp.mtp_runtime.memory import Memory, Winner
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child
+from gemma_mtp.native.engines import TITLE
+from gemma_mtp.native.methods import MTP
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.native.stats import Statistics
 from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.drafting import check_drafting
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.sources.pairing import check_runnable
 
@@ -35,6 +50,7 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
     plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
     check_runnable(pair.target, pair.assistant)
+    _check_ways(plan)
     machine = _machine(plan.engines)
     laps = []
     with progress("measuring", len(plan.tasks()), "laps") as advance:
@@ -52,16 +68,18 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
             context=context,
             model=model,
             confidence=confidence,
+            ways=pair.ways,
         )
         for engine in plan.engines
     }
-    remember(Memory(pair.target, pair.assistant, context, model), laps, recommendations)
+    if pair.assistant is not None:
+        remember(Memory(pair.target, pair.assistant, context, model), laps, recommendations)
     return BenchResults(
         gemma_mtp=__version__,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=machine,
         target=model_file(pair.target),
-        assistant=model_file(pair.assistant),
+        assistant=None if pair.assistant is None else model_file(pair.assistant),
         settings=Settings(
             draft_max=pair.draft_max,
             tokens=plan.tokens,
@@ -77,14 +95,49 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
         rows=tuple(found),
         recommendation=recommendations[plan.engines[0]],
         confidence=tuple(confidence),
+        methods=tuple(_measured(way) for way in pair.all_ways),
+    )
+
+
+def _check_ways(plan: Plan) -> None:
+    """Raises BadFileError (a file that cannot draft so for this target), UsageError (no engine for a way)."""
+    for way in plan.pair.ways:
+        if way.engines.isdisjoint(plan.engines):
+            raise UsageError(
+                f"{TITLE[plan.engines[0]]} does not draft by {way.label}",
+                hint=f"--engine {sorted(way.engines)[0]} does, if it is installed",
+            )
+        if way.drafter is not None and way.model is not None:
+            check_drafting(plan.pair.target, way.drafter, way.model)
+
+
+def _measured(way: Way) -> MeasuredMethod:
+    """Raises GGUFError."""
+    return MeasuredMethod(
+        name=way.label,
+        types=",".join(use.method.spec_type for use in way.uses),
+        title=" before ".join(use.method.title for use in way.uses),
+        file=None if way.drafter is None else model_file(way.drafter),
+        table=way.table_bytes,
+        at_most=way.longest,
     )
 
 
 def remember(memory: Memory, laps: Sequence[Lap], recommendations: Mapping[str, Recommendation]) -> None:
-    """Keep for the next start what was found: the winners, and for `control.Auto` what rounds cost."""
+    """Keep for the next start what was found of the assistant: the winners, if no other way was better, and for
+    `control.Auto` what rounds cost."""
     for engine, one in recommendations.items():
+        if one.method not in (MTP, NONE):
+            continue
         memory.keep_winner(engine, Winner(one.draft, one.p_min, one.speedup))
-    told = [lap for lap in laps if lap.task.engine == "python" and lap.task.draft != AUTO and not lap.task.p_min]
+    told = [
+        lap
+        for lap in laps
+        if lap.task.engine == "python"
+        and lap.task.draft != AUTO
+        and not lap.task.p_min
+        and (lap.task.method == MTP or lap.task.draft == PLAIN)
+    ]
     costs: dict[int, tuple[float, ...]] = {}
     for lap in told:
         if rounds := lap.statistics.rounds:

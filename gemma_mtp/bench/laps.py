@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gemma_mtp.bench.results import AUTO, PLAIN
-from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
-from gemma_mtp.native.stats import Statistics
+from gemma_mtp.bench.results import NONE, PLAIN
+from gemma_mtp.bench.ways import Way, assistant_way
+from gemma_mtp.errors import UsageError
+from gemma_mtp.native.methods import MTP
+from gemma_mtp.native.settings import NO_DRAFTS, ContextSettings, Drafting, ModelSettings
+from gemma_mtp.native.stats import Statistics, peak_memory
 from gemma_mtp.sources.pairing import check_runnable
 
 if TYPE_CHECKING:
@@ -22,24 +25,41 @@ WARM_UP = 16
 
 @dataclass(frozen=True)
 class Pair:
-    """What an engine loads. draft_max: the longest draft. model None: what works on this machine."""
+    """What an engine loads. draft_max: the longest draft. model None: what works on this machine.
+
+    ways: how is drafted beside the assistant's way, each loaded anew. assistant None: these alone. alone: it is loaded
+    for one way, so that what it takes of memory is that way's.
+    """
 
     target: Path
-    assistant: Path
+    assistant: Path | None
     draft_max: int
     context: ContextSettings = field(default_factory=ContextSettings)
     model: ModelSettings | None = None
+    ways: tuple[Way, ...] = ()
+    alone: bool = False
 
     @property
-    def files(self) -> tuple[Path, Path]:
-        return self.target, self.assistant
+    def files(self) -> tuple[Path, Path | None]:
+        """For advice: the target, and the first drafter."""
+        return self.target, next((way.drafter for way in self.all_ways if way.drafter is not None), None)
+
+    @property
+    def all_ways(self) -> tuple[Way, ...]:
+        own = () if self.assistant is None else (assistant_way(self.assistant, (self.draft_max,)),)
+        return (*own, *self.ways)
+
+    def way(self, label: str) -> Way:
+        """Raises StopIteration: there is none."""
+        return next(way for way in self.all_ways if way.label == label)
 
 
 @dataclass(frozen=True)
 class Task:
     """Continue `prompt` with `tokens` tokens, greedily, ignoring end tokens. draft: PLAIN, a length, or AUTO.
 
-    p_min: a draft ends where the drafter is less sure.
+    p_min: a draft ends where the drafter is less sure. method: a way's label. size: cut the prompt to so many tokens,
+    0: as it is.
     """
 
     engine: str
@@ -49,16 +69,34 @@ class Task:
     repeat: int
     tokens: int
     p_min: float = 0.0
+    method: str = MTP
+    size: int = 0
+
+    @property
+    def turn(self) -> tuple[str, int, float, int]:
+        """The same for all prompts that are continued in one way in one repeat."""
+        return self.method, self.draft, self.p_min, self.repeat
+
+    def prompt_for(self, tokenize: Callable[[str], list[int]]) -> str | list[int]:
+        """Raises UsageError: it has not so many tokens."""
+        if not self.size:
+            return self.prompt
+        tokens = tokenize(self.prompt)
+        if len(tokens) < self.size:
+            raise UsageError(f"the prompt of {self.category} has {len(tokens):,} tokens, {self.size:,} are needed")
+        return tokens[: self.size]
 
 
 @dataclass(frozen=True)
 class Lap:
-    """A task that is done."""
+    """A task that is done. memory: bytes that the engine's process had at most, its devices' included; 0 where it was
+    loaded for several ways."""
 
     task: Task
     text: str
     tokens: tuple[int, ...]
     statistics: Statistics
+    memory: int = 0
 
 
 class Runner(AbstractContextManager["Runner"], Protocol):
@@ -68,25 +106,34 @@ class Runner(AbstractContextManager["Runner"], Protocol):
 
 
 class PythonRunner:
-    """This package's loop."""
+    """This package's loop, with one drafter: the assistant, or that of the one way."""
 
     def __init__(self, pair: Pair):
         from gemma_mtp.mtp_runtime import MtpEngine
 
-        self._pair = pair
+        self._pair, self._free = pair, free_memory("python") if pair.alone else 0
+        way = next(iter(pair.all_ways), None)
         self._engine = MtpEngine(
-            pair.target, pair.assistant, context=pair.context, model=pair.model, draft_max=pair.draft_max
+            pair.target,
+            way.drafter if way else None,
+            context=pair.context,
+            model=pair.model,
+            draft_max=max(way.longest if way else 0, pair.draft_max),
+            method=(way and way.model) or MTP,
         )
-        for draft in (PLAIN, pair.draft_max):
-            self.run(Task("", "", "def", draft, 0, WARM_UP))
+        for draft in (PLAIN, max(way.lengths)) if way else (PLAIN,):
+            self.run(Task("", "", "def", draft, 0, WARM_UP, method=way.label if way else NONE))
 
     def run(self, task: Task) -> Lap:
-        auto = task.draft == AUTO
-        drafting = Drafting(self._pair.draft_max if auto else task.draft, p_min=task.p_min, auto=auto)
-        running = self._engine.generate(task.prompt, max_tokens=task.tokens, drafting=drafting, ignore_end=True)
+        drafting = NO_DRAFTS
+        if task.draft != PLAIN:
+            drafting = self._pair.way(task.method).drafting(task.draft, task.p_min, self._pair.draft_max)
+        prompt = task.prompt_for(self._engine.tokenize)
+        running = self._engine.generate(prompt, max_tokens=task.tokens, drafting=drafting, ignore_end=True)
         for _ in running:
             pass
-        return Lap(task, running.text, tuple(running.tokens), running.statistics)
+        memory = taken_memory("python", self._free) if self._pair.alone else 0
+        return Lap(task, running.text, tuple(running.tokens), running.statistics, memory)
 
     def __enter__(self) -> PythonRunner:
         return self
@@ -96,28 +143,30 @@ class PythonRunner:
 
 
 class CppRunner:
-    """llama.cpp's server in xllamacpp. It has one draft length for life: another one is another server, loaded anew."""
+    """llama.cpp's server in xllamacpp. It drafts in one way for life: another one is another server, loaded anew."""
 
     def __init__(self, pair: Pair):
         check_runnable(pair.target, pair.assistant)
-        self._pair = pair
+        self._pair, self._free = pair, free_memory("cpp") if pair.alone else 0
         self._drafting: Drafting | None = None
         self._engine: CppEngine | None = None
 
     def run(self, task: Task) -> Lap:
-        result = self._loaded(Drafting(task.draft, p_min=task.p_min)).complete(
-            task.prompt, max_tokens=task.tokens, ignore_end=True
-        )
-        return Lap(task, result.text, tuple(result.tokens), result.statistics)
+        way = None if task.draft == PLAIN else self._pair.way(task.method)
+        engine = self._loaded(way.drafting(task.draft, task.p_min) if way else NO_DRAFTS, way)
+        result = engine.complete(task.prompt_for(engine.tokenize), max_tokens=task.tokens, ignore_end=True)
+        memory = taken_memory("cpp", self._free) if self._pair.alone else 0
+        return Lap(task, result.text, tuple(result.tokens), result.statistics, memory)
 
-    def _loaded(self, drafting: Drafting) -> CppEngine:
+    def _loaded(self, drafting: Drafting, way: Way | None) -> CppEngine:
         from gemma_mtp.native.cpp import CppEngine, Loading
 
         if self._engine is None or drafting != self._drafting:
             self.close()
             pair, model = self._pair, self._pair.model or ModelSettings()
-            loading = Loading(pair.target, pair.assistant, drafting, pair.context, model)
-            self._engine, self._drafting = CppEngine(loading), drafting
+            drafter = way.drafter if way else pair.assistant
+            self._engine = CppEngine(Loading(pair.target, drafter, drafting, pair.context, model))
+            self._drafting = drafting
             self._engine.complete("def", max_tokens=WARM_UP, ignore_end=True)
         return self._engine
 
@@ -131,6 +180,22 @@ class CppRunner:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def free_memory(engine: str) -> int:
+    """Bytes that are free on the devices beside the CPU that an engine uses."""
+    if engine == "cpp":
+        from gemma_mtp.native.cpp import free_device_memory
+
+        return free_device_memory()
+    from gemma_mtp.native.llama import DEVICE_KINDS, devices
+
+    return sum(device.memory_free for device in devices() if device.kind != DEVICE_KINDS[0])
+
+
+def taken_memory(engine: str, free: int) -> int:
+    """Bytes that this process took at most, and that the devices lack of those that were `free`."""
+    return peak_memory() + max(free - free_memory(engine), 0)
 
 
 #: What `--engine` may name.

@@ -145,7 +145,9 @@ def _dress(axes: Any, title: str, below: str) -> None:
 
 def _title(figure: Any, results: BenchResults) -> None:
     settings = results.settings
-    names = f"{results.target.name} ({results.target.type}) with {results.assistant.type} assistant"
+    names = f"{results.target.name} ({results.target.type})"
+    if results.assistant is not None:
+        names += f" with {results.assistant.type} assistant"
     figure.suptitle(f"{names}\n", x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     below = f"{results.machine.cpu}, {settings.threads} threads, {results.engines[0]} engine, {settings.tokens} tokens"
     figure.text(0.012, 0.925, below, fontsize=9.5, color=FAINT)

@@ -17,12 +17,14 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.text import read_json, shown
+from gemma_mtp.native.methods import MTP
 
 SCHEMA = "gemma-mtp bench"
 VERSION = 1
 
 PLAIN = 0  # the draft length of plain decoding
 AUTO = -1  # the draft length that adapts itself; "auto" in a results file
+NONE = "none"  # the method of plain decoding
 OVERALL = "all"  # the category of the rows that sum up the others
 
 Record = TypeVar("Record")
@@ -66,13 +68,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One engine, one category of prompts (OVERALL: all of them), one draft length (PLAIN, a number, AUTO).
+    """One engine, one category of prompts (OVERALL: all of them), one method and draft length (PLAIN, a number, AUTO).
 
     tokens, rounds, drafted, accepted: of the first repeat. tokens_per_second: generated; the prompt's pass and the
         token that it gave are left out; times are medians over the repeats, summed over the prompts.
     speedup: against plain decoding of the same engine. draft_ms, verify_ms: of an average round; None if the engine
         doesn't tell. ceiling: the speed-up if drafting had taken no time.
     identical: the text is, token for token, what plain decoding gave.
+    method: how is drafted, a label of `BenchResults.methods`; of plain decoding NONE. draft: the model's, or of n-grams
+        alone theirs. prompt_tokens_per_second: what the prompts' passes came to, None where nothing was told.
+    memory: bytes, main memory's and devices', beyond plain decoding's peak; None where that was not measured.
     """
 
     engine: str
@@ -91,6 +96,9 @@ class Row:
     verify_ms: float | None
     ceiling: float | None
     identical: bool
+    method: str = MTP
+    prompt_tokens_per_second: float | None = None
+    memory: int | None = None
 
     @property
     def drafts(self) -> bool:
@@ -114,7 +122,7 @@ class ConfidenceRow:
 class Recommendation:
     """The draft length that pays most, PLAIN if none does; its overall speed-up; why; llama-server's command line.
 
-    p_min: where its drafts should end, 0 if nowhere.
+    p_min: where its drafts should end, 0 if nowhere. method: which way's draft it is, NONE if none pays.
     """
 
     draft: int
@@ -122,21 +130,41 @@ class Recommendation:
     reasons: tuple[str, ...]
     command: str
     p_min: float = 0.0
+    method: str = MTP
+
+
+@dataclass(frozen=True)
+class MeasuredMethod:
+    """A way of drafting. name: its label in the rows. types: llama.cpp's, `--spec-type`. file: None: it needs none.
+
+    table: bytes of its own tables. at_most: tokens of its longest draft.
+    """
+
+    name: str
+    types: str
+    title: str
+    file: ModelFile | None
+    table: int
+    at_most: int
 
 
 @dataclass(frozen=True)
 class BenchResults:
-    """Everything. `gemma_mtp`: the version that measured; `date`: ISO 8601, UTC."""
+    """Everything. `gemma_mtp`: the version that measured; `date`: ISO 8601, UTC.
+
+    assistant: None where none was measured. methods: all that were measured; missing in files of earlier versions.
+    """
 
     gemma_mtp: str
     date: str
     machine: Machine
     target: ModelFile
-    assistant: ModelFile
+    assistant: ModelFile | None
     settings: Settings
     rows: tuple[Row, ...]
     recommendation: Recommendation
     confidence: tuple[ConfidenceRow, ...] = ()
+    methods: tuple[MeasuredMethod, ...] = ()
 
     @property
     def engines(self) -> list[str]:
@@ -149,15 +177,22 @@ class BenchResults:
 
     @property
     def drafts(self) -> list[int]:
-        """The measured draft lengths: PLAIN, 1 .. N, and AUTO if it was measured."""
-        return list(dict.fromkeys(row.draft for row in self.rows))
+        """The assistant's measured draft lengths: PLAIN, 1 .. N, and AUTO if it was measured."""
+        return list(dict.fromkeys(row.draft for row in self.rows if row.method in (NONE, MTP)))
 
-    def of(self, engine: str, category: str) -> list[Row]:
-        return [row for row in self.rows if (row.engine, row.category) == (engine, category)]
+    @property
+    def compares(self) -> bool:
+        """Whether there is more than an assistant alone."""
+        return any(method.name != MTP for method in self.methods) or self.assistant is None
 
-    def overall(self, engine: str, draft: int) -> Row:
+    def of(self, engine: str, category: str, method: str | None = MTP) -> list[Row]:
+        """Plain decoding's row, then those of a method; None: of all."""
+        rows = [row for row in self.rows if (row.engine, row.category) == (engine, category)]
+        return [row for row in rows if method in (None, row.method) or row.draft == PLAIN]
+
+    def overall(self, engine: str, draft: int, method: str = MTP) -> Row:
         """The row of all categories together. Raises KeyError."""
-        for row in self.of(engine, OVERALL):
+        for row in self.of(engine, OVERALL, method):
             if row.draft == draft:
                 return row
         raise KeyError((engine, draft))

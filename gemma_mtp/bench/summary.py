@@ -10,11 +10,11 @@ from itertools import zip_longest
 from statistics import median
 
 from gemma_mtp.bench.laps import Lap
-from gemma_mtp.bench.results import OVERALL, PLAIN, ConfidenceRow, Row
+from gemma_mtp.bench.results import NONE, OVERALL, PLAIN, ConfidenceRow, Row
 from gemma_mtp.native.stats import Statistics
 
-#: (engine, category, draft).
-_Key = tuple[str, str, int]
+#: (engine, category, method, draft).
+_Key = tuple[str, str, str, int]
 
 
 class _Laps:
@@ -26,9 +26,11 @@ class _Laps:
 
     def __init__(self) -> None:
         self._by_prompt: dict[str, list[Statistics]] = defaultdict(list)
+        self._memory: list[int] = []
 
     def add(self, lap: Lap) -> None:
         self._by_prompt[lap.task.prompt].append(lap.statistics)
+        self._memory.append(lap.memory)
 
     def seconds(self, name: str) -> float:
         return float(sum(median(getattr(lap, name) for lap in laps) for laps in self._by_prompt.values()))
@@ -49,20 +51,31 @@ class _Laps:
         return self.timed_tokens / self.seconds("generation_seconds")
 
     @property
+    def prompt_rate(self) -> float | None:
+        """Prompt tokens a second."""
+        seconds = self.seconds("prompt_seconds")
+        return self.count("prompt_tokens") / seconds if seconds else None
+
+    def memory_beyond(self, plain: _Laps) -> int | None:
+        """Bytes; None where one engine was loaded for several ways."""
+        both = [max(laps._memory, default=0) for laps in (self, plain)]
+        return max(both[0] - both[1], 0) if all(both) else None
+
+    @property
     def rate_without_drafting(self) -> float:
         """The rate if drafting had taken no time."""
         return self.timed_tokens / (self.seconds("generation_seconds") - self.seconds("draft_seconds"))
 
 
 def rows(laps: Iterable[Lap]) -> list[Row]:
-    """A row for each engine, category and draft length: OVERALL first, then the categories as they came.
+    """A row for each engine, category, method and draft length: OVERALL first, then the categories as they came.
 
     Laps with a p_min are `confidence_rows`'.
     """
     laps = [lap for lap in laps if not lap.task.p_min]
     groups, different = _by_row(laps), _differing_rows(laps)
     return [
-        _row(key, groups[key], plain=groups[key[0], key[1], PLAIN], identical=key not in different)
+        _row(key, groups[key], plain=groups[key[0], key[1], NONE, PLAIN], identical=key not in different)
         for key in sorted(groups, key=_order(laps))
     ]
 
@@ -105,19 +118,22 @@ def _by_row(laps: Sequence[Lap]) -> dict[_Key, _Laps]:
 def _keys(lap: Lap) -> list[_Key]:
     """The rows that a lap counts for."""
     task = lap.task
-    return [(task.engine, category, task.draft) for category in (task.category, OVERALL)]
+    method = task.method if task.draft != PLAIN else NONE
+    return [(task.engine, category, method, task.draft) for category in (task.category, OVERALL)]
 
 
 class _order:
-    """Engines and categories as they came, AUTO (a negative number) after the lengths."""
+    """Engines, categories and methods as they came, plain decoding first, AUTO (a negative number) after lengths."""
 
     def __init__(self, laps: Sequence[Lap]):
         self._engines = list(dict.fromkeys(lap.task.engine for lap in laps))
         self._categories = [OVERALL, *dict.fromkeys(lap.task.category for lap in laps)]
+        self._methods = list(dict.fromkeys([NONE, *(lap.task.method for lap in laps)]))
 
-    def __call__(self, key: _Key) -> tuple[int, int, bool, int]:
-        engine, category, draft = key
-        return self._engines.index(engine), self._categories.index(category), draft < PLAIN, draft
+    def __call__(self, key: _Key) -> tuple[int, int, int, bool, int]:
+        engine, category, method, draft = key
+        places = self._engines.index(engine), self._categories.index(category), self._methods.index(method)
+        return *places, draft < PLAIN, draft
 
 
 def _differing(laps: Sequence[Lap]) -> list[Lap]:
@@ -130,7 +146,7 @@ def _differing_rows(laps: Sequence[Lap]) -> set[_Key]:
 
 
 def _row(key: _Key, laps: _Laps, *, plain: _Laps, identical: bool) -> Row:
-    engine, category, draft = key
+    engine, category, method, draft = key
     rounds, drafted, accepted = (laps.count(name) for name in ("rounds", "drafted", "accepted"))
     told = laps.seconds("verify_seconds") > 0 and rounds > 0  # the C++ engine keeps the times of its rounds to itself
     positions = zip(laps.by_position("accepted_at"), laps.by_position("drafted_at"), strict=True)
@@ -151,4 +167,7 @@ def _row(key: _Key, laps: _Laps, *, plain: _Laps, identical: bool) -> Row:
         verify_ms=1000 * laps.seconds("verify_seconds") / rounds if told else None,
         ceiling=laps.rate_without_drafting / plain.rate if told else None,
         identical=identical,
+        method=method,
+        prompt_tokens_per_second=laps.prompt_rate,
+        memory=laps.memory_beyond(plain) if draft != PLAIN else None,
     )

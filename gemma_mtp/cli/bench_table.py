@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from gemma_mtp.bench.recommendation import best_length
-from gemma_mtp.bench.results import AUTO, OVERALL, BenchResults, ConfidenceRow, Row, draft_name
+from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, BenchResults, ConfidenceRow, Row, draft_name
 from gemma_mtp.cli.output import line, print_in_full
 from gemma_mtp.cli.output import results as out
 from gemma_mtp.cli.terminal import plain
@@ -18,24 +20,77 @@ EVEN = 0.02
 
 def print_bench(results: BenchResults) -> None:
     settings = results.settings
-    out.print(line((results.target.file, "bold"), " with ", (results.assistant.file, "bold")))
+    out.print(line((results.target.file, "bold"), *_drafter(results)))
     about = (
         f"{results.machine.cpu}, threads: {settings.threads}; {settings.tokens} tokens for each prompt, "
         f"{settings.repeats} repeats, medians"
     )
     out.print(line((about, "dim")))
     for engine in results.engines:
-        print_in_full(_speedups(results, engine))
-        print_in_full(_rounds(results.of(engine, OVERALL)))
+        if results.compares:
+            print_in_full(_methods(results, engine))
+            print_in_full(_kinds(results, engine))
+        if results.assistant is not None:
+            print_in_full(_speedups(results, engine))
+            print_in_full(_rounds(results.of(engine, OVERALL)))
         if confidence := [row for row in results.confidence if row.engine == engine]:
             print_in_full(_confidence(confidence))
         out.print(line((f"{engine}: {results.machine.engines.get(engine, '')}", "dim")))
-    if len(results.engines) > 1:
+    if len(results.engines) > 1 and results.assistant is not None:
         print_in_full(_comparison(results))
     for number, reason in enumerate(results.recommendation.reasons):
         out.print(line((reason, "bold")) if number == 0 else line(f"- {reason}"))
     out.print("\nmainline llama.cpp, as recommended:", style="dim")
     out.print(line(f"  {results.recommendation.command}"))
+
+
+def _drafter(results: BenchResults) -> list[Any]:
+    return [] if results.assistant is None else [" with ", (results.assistant.file, "bold")]
+
+
+def _methods(results: BenchResults, engine: str) -> Table:
+    """A line for each way of drafting and each of its lengths, over all prompts."""
+    table = _table(f"{engine}: ways of drafting, all prompts")
+    table.add_column("method")
+    headings = ("draft", "tokens/s", "speed-up", "accepted", "tokens/round", "prompt t/s", "memory", "same text")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    rows = results.of(engine, OVERALL, None)
+    best = best_length(rows)
+    for row in rows:
+        colour = "green" if row.speedup > 1 + EVEN else "red" if row.speedup < 1 - EVEN else "default"
+        table.add_row(
+            plain(row.method if row.drafts else "none"),
+            draft_name(row.draft) if row.drafts else "",
+            f"{row.tokens_per_second:.1f}",
+            line((f"{row.speedup:.2f}x", f"{'bold ' if row is best else ''}{colour}")),
+            "" if row.acceptance is None else f"{row.acceptance:.0%}",
+            f"{row.tokens_per_round:.2f}",
+            "" if row.prompt_tokens_per_second is None else f"{row.prompt_tokens_per_second:.0f}",
+            "" if row.memory is None else f"+{row.memory / 1e6:,.0f} MB",
+            "" if not row.drafts else "yes" if row.identical else "no",
+        )
+    return table
+
+
+def _kinds(results: BenchResults, engine: str) -> Table:
+    """Each method's best fixed length by kind of text."""
+    methods = list(dict.fromkeys(row.method for row in results.of(engine, OVERALL, None) if row.drafts))
+    table = _table(f"{engine}: each at its best length, by kind of text")
+    for heading in ("", "none", *methods):
+        table.add_column(plain(heading), justify="right" if heading else "left")
+    for category in (*results.categories, OVERALL):
+        rows = results.of(engine, category, None)
+        best = best_length(rows)
+        cells = []
+        for method in methods:
+            own = [row for row in rows if row.method == method and row.draft > PLAIN]
+            top = max(own, key=lambda row: row.speedup)
+            cells.append(_speedup(top, bold=top is best))
+        if category == OVERALL:
+            table.add_section()
+        table.add_row(plain(category), f"{rows[0].tokens_per_second:.1f}/s", *cells)
+    return table
 
 
 def _speedups(results: BenchResults, engine: str) -> Table:

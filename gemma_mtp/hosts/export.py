@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.advice import ours
-from gemma_mtp.bench.results import PLAIN, BenchResults, read_results
+from gemma_mtp.bench.results import NONE, PLAIN, BenchResults, read_results
 from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.hosts import command_line, folder, modelfile, preset, yaml_file
 from gemma_mtp.hosts.record import CommandLine, Folder, Form, HostRecord, Modelfile, Preset, YamlFile
@@ -18,6 +18,7 @@ from gemma_mtp.hosts.values import Values, filled
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.family import FAMILY, Family
 from gemma_mtp.model.part import Part
+from gemma_mtp.native.methods import MTP
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Want, open_model
@@ -209,7 +210,13 @@ def _draft(wishes: Wishes, target: _Place, assistant: _Place) -> tuple[int, str]
 
 
 def _require_measured(results: BenchResults, where: Path, target: _Place, assistant: _Place) -> None:
-    """Raises UsageError: results of other files."""
+    """Raises UsageError: results of other files, or of another way of drafting."""
+    if results.assistant is None or results.recommendation.method not in (MTP, NONE):
+        raise UsageError(
+            f"these results recommend {results.recommendation.method}, and what is exported is an assistant",
+            where=where,
+            hint="measure the assistant alone, or name a length: --draft-max",
+        )
     for measured, place in ((results.target, target), (results.assistant, assistant)):
         size = sum(file.stat().st_size for file in place.files)
         if place.files and (measured.file, measured.bytes) != (place.files[0].name, size):

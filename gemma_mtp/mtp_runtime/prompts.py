@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +58,28 @@ Copy:
 - 12 brass hooks, size 4
 """
 
+EDITING = """Rename `count` to `total` in the function, and leave everything else as it is.
+
+Before:
+def summarise(rows, limit):
+    count = 0
+    largest = None
+    for row in rows:
+        if row.amount < 0:
+            raise ValueError(f"row {row.number} is negative")
+        count += row.amount
+        if largest is None or row.amount > largest.amount:
+            largest = row
+        if count > limit:
+            return Summary(count, largest, complete=False)
+    return Summary(count, largest, complete=True)
+
+After:
+def summarise(rows, limit):
+    total = 0
+    largest = None
+"""
+
 TRANSLATION = """English and German, sentence by sentence.
 
 English: The train stopped between two stations, and for a while nobody said anything.
@@ -78,15 +102,75 @@ give 40 + 30 = 70 litres a minute. The tank is full after 360 / 70 = 36 / 7 minu
 Problem: A baker sells 45 loaves at 3.20 each and 28 at half the price. What does she earn?
 Solution: The first 45 loaves bring 45 * 3.20 ="""
 
-#: Category -> a beginning. The six kinds of text between which acceptance differs most.
+#: Category -> a beginning. The kinds of text between which acceptance differs most.
 BUILT_IN: dict[str, str] = {
     "code": CODE,
     "JSON": JSON,
     "prose": PROSE,
     "copying": COPY,
+    "editing": EDITING,
     "translation": TRANSLATION,
     "math": MATH,
 }
+
+
+#: Characters of a long text for each token that it shall have at least: more than any vocabulary of Gemma's needs.
+CHARACTERS = 8
+#: What long texts are made of.
+WHO = (
+    "Mara",
+    "the harbour master",
+    "Olin",
+    "a carter from the hills",
+    "the clerk",
+    "Ines",
+    "old Bertram",
+    "the miller",
+)
+DID = ("counted", "sent back", "weighed", "wrote down", "sold", "repaired", "asked about", "stored", "carried off")
+WHAT = (
+    "crates of lamp oil",
+    "coils of rope",
+    "sacks of barley",
+    "window frames",
+    "barrels",
+    "bundles of reed",
+    "planks",
+)
+WHERE = ("in the north store", "at the lower gate", "behind the mill", "on the quay", "in the tower", "by the ford")
+THEN = ("because the ferry was late", "as it had been agreed", "although nobody had asked", "before the rain came",
+        "while the others waited", "and said nothing of it")  # fmt: skip
+
+
+def long_text(tokens: int, seed: int = 1) -> str:
+    """A chronicle of at least so many tokens: made up, the same for the same seed, to be cut to length."""
+    chance, pieces, length, day = random.Random(seed), list[str](), 0, 0
+    while length < tokens * CHARACTERS:
+        day += chance.randint(1, 3)
+        said = [
+            f"{chance.choice(WHO)} {chance.choice(DID)} {chance.randint(2, 400)} {chance.choice(WHAT)} "
+            f"{chance.choice(WHERE)} {chance.choice(THEN)}."
+            for _ in range(chance.randint(1, 4))
+        ]
+        pieces.append(f"On day {day} {' '.join(said)}\n")
+        length += len(pieces[-1])
+    return "".join(pieces)
+
+
+def read_sizes(text: str) -> tuple[int, ...]:
+    """Numbers of tokens with commas between them, `k` for 1,024: "4k,16k". Raises UsageError."""
+    sizes = []
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        found = re.fullmatch(r"(\d{1,7})(k?)", one.lower())
+        if found is None or int(found[1]) < 1:
+            raise UsageError(f"{one!r} is no number of tokens", hint="for instance 4k,16k")
+        sizes.append(int(found[1]) * (1024 if found[2] else 1))
+    return tuple(dict.fromkeys(sizes))
+
+
+def size_name(tokens: int) -> str:
+    """The category of prompts of so many tokens."""
+    return f"context {tokens // 1024}k" if tokens % 1024 == 0 else f"context {tokens}"
 
 
 def choose_prompts(file: Path | None, categories: Sequence[str] | None = None) -> dict[str, str]:

@@ -6,8 +6,10 @@ An engine drafts with one length for its whole life: the server has no other way
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Generator, Iterator
+import urllib.request
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -171,6 +173,13 @@ def gpus() -> tuple[str, ...]:
     return tuple(str(device["description"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
 
 
+def free_device_memory() -> int:
+    """Bytes that are free on all devices beside the CPU together. Raises MissingExtra."""
+    xllamacpp = _xllamacpp()
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return sum(int(device["memory_free"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
+
+
 def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:
     context, model = loading.context, loading.model
     threads = context.threads or decoding_threads()
@@ -239,13 +248,41 @@ class CppEngine:
     """
 
     def __init__(self, loading: Loading, *, verbosity: int | None = None):
-        """Raises what `start_server` raises. Nobody else may ask: its key is secret."""
-        self._server = start_server(loading, Listening(api_keys=(secrets.token_urlsafe(),)), verbosity=verbosity)
+        """Raises what `start_server` raises, and LlamaError: a drafter that llama.cpp drops without an error, as it
+        does with those whose vocabulary is another. Nobody else may ask: its key is secret."""
+        self._key = secrets.token_urlsafe()
+        self._server = start_server(loading, Listening(api_keys=(self._key,)), verbosity=verbosity)
+        if loading.drafting.uses and not self._ask("/slots")[0].get("speculative"):
+            self.close()
+            raise LlamaError(
+                "llama.cpp's server loaded the drafter and does not draft with it: its log says why",
+                where=loading.drafter or loading.target,
+                hint=f"--verbose shows the log; {ours('inspect', loading.drafter or loading.target)}",
+            )
 
-    def complete(self, prompt: str, *, max_tokens: int = 256, ignore_end: bool = False, **more: Any) -> Result:
+    def tokenize(self, text: str) -> list[int]:
+        """The prompt's token ids, begin token included. Raises LlamaError."""
+        return list(self._ask("/tokenize", {"content": text, "add_special": True})["tokens"])
+
+    def _ask(self, path: str, content: dict[str, Any] | None = None) -> Any:
+        """An endpoint that xllamacpp has no call for. Raises LlamaError."""
+        request = urllib.request.Request(
+            f"{self._server.listening_address}{path}",
+            None if content is None else json.dumps(content).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"},
+        )
+        try:  # a proxy of the environment has nothing to do with a server on this machine
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+                return json.load(answer)
+        except (OSError, ValueError) as error:
+            raise LlamaError(f"llama.cpp's server does not answer {path}: {error}") from error
+
+    def complete(
+        self, prompt: str | Sequence[int], *, max_tokens: int = 256, ignore_end: bool = False, **more: Any
+    ) -> Result:
         """Generate, greedily unless `more` (fields of llama-server's requests) says otherwise.
 
-        Raises UsageError (a prompt longer than the context, ...), LlamaError.
+        prompt: text, or token ids. Raises UsageError (a prompt longer than the context, ...), LlamaError.
         """
         answer = _Answer()
         answer.take(self._server.handle_completions(_request(prompt, max_tokens, ignore_end, more, stream=False)))
@@ -315,12 +352,14 @@ class _Answer:
         return Result("".join(self._text), self._tokens, _finish(verbose), _statistics(verbose.get("timings", {})))
 
 
-def _request(prompt: str, max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool) -> dict[str, Any]:
+def _request(
+    prompt: str | Sequence[int], max_tokens: int, ignore_end: bool, more: dict[str, Any], stream: bool
+) -> dict[str, Any]:
     return {
         "temperature": 0.0,
         "top_k": 1,
         **more,
-        "prompt": prompt,
+        "prompt": prompt if isinstance(prompt, str) else list(prompt),
         "n_predict": max_tokens,
         "ignore_eos": ignore_end,
         "cache_prompt": False,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gemma_mtp.bench.results import OVERALL, PLAIN, BenchResults, Row, draft_name
+from gemma_mtp.bench.results import NONE, OVERALL, PLAIN, BenchResults, Row, draft_name
 from gemma_mtp.errors import UsageError
+from gemma_mtp.native.methods import MTP
 from gemma_mtp.publish.assistant_file import AssistantFile
 
 
 def require_measured(bench: BenchResults, files: list[AssistantFile], others: list[str]) -> None:
     """Raises UsageError if the results are not those of a file in the repo."""
     measured = bench.assistant
+    if measured is None or bench.recommendation.method not in (MTP, NONE):
+        raise UsageError(
+            f"these bench results recommend {bench.recommendation.method}, and what is published is an assistant",
+            hint="measure it alone: gemma-mtp bench TARGET ASSISTANT --json > results.json",
+        )
     same = next((file for file in files if file.path.name == measured.file), None)
     if same is None and measured.file not in others:
         raise UsageError(
@@ -36,8 +42,9 @@ def _measured(bench: BenchResults) -> Iterator[str]:
     devices = ", ".join(one_line(device) for device in machine.devices) or one_line(machine.cpu)
     engines = ", ".join(f"{one_line(name)} ({one_line(version)})" for name, version in machine.engines.items())
     prompts = sum(settings.prompts.values())
+    drafter = one_line(bench.assistant.file) if bench.assistant else ""
     yield (
-        f"`{one_line(bench.assistant.file)}` drafting for `{one_line(bench.target.file)}`, greedy, on {devices}. "
+        f"`{drafter}` drafting for `{one_line(bench.target.file)}`, greedy, on {devices}. "
         f"Engine: {engines}. {prompts} prompts, {settings.tokens} tokens each, median of {settings.repeats} repeats, "
         f"{settings.threads} threads, context {settings.context:,}; gemma-mtp {one_line(bench.gemma_mtp)}, "
         f"{one_line(bench.date)[:10]}."

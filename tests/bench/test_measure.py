@@ -75,7 +75,7 @@ def test_a_missing_extra_is_named(pair: Pair):
 
 def test_choosing_prompts(tmp_path):
     assert choose_prompts(None) == BUILT_IN
-    assert list(BUILT_IN) == ["code", "JSON", "prose", "copying", "translation", "math"]
+    assert list(BUILT_IN) == ["code", "JSON", "prose", "copying", "editing", "translation", "math"]
     assert list(choose_prompts(None, ["math", "code"])) == ["code", "math"]
     with pytest.raises(UsageError, match="'poem' is unknown"):
         choose_prompts(None, ["poem"])

@@ -18,6 +18,8 @@ def lap(
     draft_seconds: float = 0.0,
     engine: str = "python",
     said: tuple[int, ...] = (1, 2, 3),
+    method: str = "mtp",
+    memory: int = 0,
 ) -> Lap:
     """A lap of `tokens` tokens, of which all but the first took `seconds`."""
     statistics = Statistics(
@@ -29,4 +31,5 @@ def lap(
         verify_seconds=(seconds - draft_seconds) * 0.9 if engine == "python" else 0.0,
         generation_seconds=seconds,
     )
-    return Lap(Task(engine, category, f"a prompt of {category}", draft, repeat, tokens), "", said, statistics)
+    task = Task(engine, category, f"a prompt of {category}", draft, repeat, tokens, method=method)
+    return Lap(task, "", said, statistics, memory)
