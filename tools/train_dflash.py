@@ -52,6 +52,10 @@ CONFIG = {
 }
 
 
+#: Drafts of a round that are measured.
+LENGTHS = (1, 3, 7)
+
+
 @dataclass
 class Settings:
     """All that decides the outcome, apart from the versions of Python and torch."""
@@ -111,27 +115,28 @@ def train(target: Gemma4ForCausalLM, lessons: torch.Tensor, shape: Shape, settin
 @torch.no_grad()
 def drafts_at(model: DFlash, target: Gemma4ForCausalLM, ids: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """What is drafted after each of `anchors` [A] in a text `ids` [1, L]: [A, block - 1]."""
-    shape, drafts = model.shape, []
-    rows = rows_of(target, ids, shape)
-    for anchor in anchors.tolist():
-        at = torch.tensor([[anchor]])
-        y = model(rows[:, :anchor], target.model.embed_tokens(blocks_at(ids, at, shape)), at)
-        drafts.append(target.lm_head(y[0, 1:]).argmax(-1))
-    return torch.stack(drafts)
+    shape, at = model.shape, anchors[None]
+    y = model(rows_of(target, ids, shape), target.model.embed_tokens(blocks_at(ids, at, shape)), at)
+    return target.lm_head(y[0].unflatten(0, (-1, shape.block))[:, 1:]).argmax(-1)
 
 
-def measure(model: DFlash, target: Gemma4ForCausalLM, tokenizer: GemmaTokenizer, n: int, length: int = 128) -> float:
-    """The share of drafts accepted over the demo's prompts, greedy, `n` drafts a round."""
-    drafted = accepted = 0
+@torch.no_grad()
+def measure(model: DFlash, target: Gemma4ForCausalLM, tokenizer: GemmaTokenizer, length: int = 128) -> dict[int, float]:
+    """Drafts of a round -> the share accepted over the demo's prompts, greedy. Blocks are whole, whatever is kept."""
+    drafted, accepted = dict.fromkeys(LENGTHS, 0), dict.fromkeys(LENGTHS, 0)
     for prompt in PROMPTS:
         begin = torch.tensor([tokenizer(prompt).input_ids])
-        place, end = begin.shape[1], begin.shape[1] + length
-        ids = continue_greedily(target, begin, end + n + 1)
-        while place < end:
-            drafts = drafts_at(model, target, ids, torch.tensor([place]))[0, :n]
-            right = int((drafts == ids[0, place + 1 : place + 1 + n]).long().cumprod(0).sum())
-            drafted, accepted, place = drafted + n, accepted + right, place + right + 1
-    return accepted / drafted
+        first, end = begin.shape[1], begin.shape[1] + length
+        ids = continue_greedily(target, begin, end + model.shape.block)
+        drafts = drafts_at(model, target, ids, torch.arange(first, end))
+        wanted = ids[0].unfold(0, model.shape.block - 1, 1)[first + 1 : end + 1]
+        right = (drafts == wanted).long().cumprod(1).sum(1)
+        for n in LENGTHS:
+            place = 0
+            while place < length:
+                kept = min(n, int(right[place]))
+                drafted[n], accepted[n], place = drafted[n] + n, accepted[n] + kept, place + kept + 1
+    return {n: accepted[n] / drafted[n] for n in LENGTHS}
 
 
 def save(model: DFlash, folder: Path, facts: dict[str, object]) -> None:
@@ -165,7 +170,7 @@ def main() -> None:
     lessons = write_continuations(target, corpus, settings, "cpu")
     seed_all(settings.seed + 1)
     model, loss = train(target, lessons, shape, settings)
-    shares = {n: measure(model, target, tokenizer, n) for n in (1, 3, 7)}
+    shares = measure(model, target, tokenizer)
     facts = {field.name: getattr(settings, field.name) for field in fields(Settings)}
     facts |= {"parameters": f"{sum(one.numel() for one in model.parameters()):,}", "loss": f"{loss:.3f}"}
     facts |= {f"accepted of {n} drafts a round": f"{share:.1%}" for n, share in shares.items()}

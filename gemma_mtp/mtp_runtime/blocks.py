@@ -62,9 +62,10 @@ class BlockDrafter(Drafter):
         size = min(max(length, limits.longest), self.block - 1, self.context.size - place - 1)
         if size < 1:
             return []
-        self.context.decode([newest, *[self._mask] * size], place, size)
+        # All rows are wanted, the newest token's too: the graph keeps every row, and fewer would be its first ones.
+        self.context.decode([newest, *[self._mask] * size], place, size + 1)
         tokens: list[int] = []
-        for logits in self.context.logits()[:length]:
+        for logits in self.context.logits()[1 : length + 1]:
             if limits.p_min and confidence(logits) < limits.p_min:
                 break
             tokens.append(sampler.propose(logits, index + len(tokens)))

@@ -111,8 +111,10 @@ def test_a_missing_scale_is_added_and_nothing_else(drafter: Path, target_gguf, t
     done = convert_model(without, tmp_path / "with.gguf")
     assert any(SCALE in note for note in done.notes)
     assert (tmp_path / "with.gguf").read_bytes() == drafter.read_bytes()
-    warned = [report.id for report in verify_pair(target_gguf("BF16"), without).warnings]
-    assert warned == ["embedding-scale"]
+    report = verify_pair(target_gguf("BF16"), without, strict=True)
+    told = next(result for result in report.results if result.id == "embedding-scale")
+    assert (report.ok, told.status.value) == (True, "note")
+    assert "--target" in told.finding.message
     with pytest.raises(UsageError, match="nothing to convert"):
         convert_model(drafter, tmp_path / "x.gguf")
 
