@@ -8,12 +8,12 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing is compiled for it
 	$(BIN)/gemma-mtp demo
 
-# ROOM=validate: the tests of one room
+# ROOM=validate: the tests of one room. worksteal: who is done takes from the others, so that nobody waits for the last.
 test: $(VENV)/.dev  ## all tests, with the parity tests against upstream, transformers and the C++ engine; branch coverage
-	$(BIN)/python -m pytest -n auto --cov=gemma_mtp tests/$(ROOM)
+	$(BIN)/python -m pytest -n logical --dist worksteal --cov=gemma_mtp tests/$(ROOM)
 
 quick: $(VENV)/.dev  ## tests that need neither another implementation nor more than some seconds
-	$(BIN)/python -m pytest -n auto -m "not slow and not reference" tests/$(ROOM)
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not slow and not reference" tests/$(ROOM)
 
 quality: $(VENV)/.dev  ## what CI asks of the code
 	$(BIN)/ruff check .

@@ -6,12 +6,20 @@ backend), 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
 from gemma_mtp import extras
 from gemma_mtp.redaction import redact
 
+#: Error numbers that are trouble of the machine, not of the path at which it was met.
+OF_THE_MACHINE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    }
+)
 #: Exit codes of a program that was ended by Ctrl-C, and by SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
 

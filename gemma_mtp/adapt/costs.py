@@ -11,6 +11,8 @@ from gemma_mtp.model.roles import ASSISTANT_HEAD, LAYER
 
 #: Operations that a device sustains, a second, where nothing was measured: a laptop's processor core, a graphics card.
 CORE, CARD = 2e10, 2.5e13
+#: Rounds that are trained together, by device: what they leave for their gradients would be most of the memory.
+ROWS = {"cpu": 256, "cuda": 4096}
 
 
 def body_weights(assistant: Hyperparameters) -> int:
@@ -71,7 +73,8 @@ def costs(
     head = candidates or assistant.vocabulary
     flops = step_flops(assistant, round(tokens * epochs), length, chain, head)
     body, whole = body_weights(assistant), assistant.vocabulary * assistant.hidden
-    # float32 weights, gradients, two moments and the best state; the head in float32; one piece and its activations
+    # float32 weights, gradients, two moments and the best state; the head in float32; activations of some rounds
+    rows = min(length, ROWS["cpu"])
     widths = assistant.layers * (4 * assistant.hidden + 3 * assistant.intermediate) + 4 * assistant.backbone
-    memory = 4 * (5 * body + whole) + 4 * chain * length * widths + 128 * (1 << 20)
+    memory = 4 * (5 * body + whole) + 4 * chain * rows * widths + 128 * (1 << 20)
     return Costs(tokens, tokens * token_bytes(assistant.backbone, donors, top), memory, flops, speed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from gemma_mtp.adapt.figures import CHAIN, Counts, gain, is_certain, total
 from gemma_mtp.adapt.lesson import TEMPERATURE, Lesson
 from gemma_mtp.adapt.texts import Document, loop_share
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
@@ -117,8 +117,8 @@ def openings(lesson: Lesson) -> Iterator[tuple[tuple[int, ...], ...]]:
 def beginnings(lesson: Lesson) -> tuple[tuple[int, ...], ...]:
     """Prompts from documents, to measure on. Raises UsageError, LlamaError."""
     held = tuple(replace(document, held=True) for document in lesson.documents)
-    with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
-        lesson = replace(lesson, documents=held, folder=Path(folder))
+    with scratch_folder() as folder:
+        lesson = replace(lesson, documents=held, folder=folder)
         (found,) = in_child(OPENINGS, lesson, files=(lesson.target, None))
     prompts: tuple[tuple[int, ...], ...] = found
     return prompts

@@ -65,9 +65,14 @@ def masks(length: int, positions: Tensor, window: int) -> dict[str, Tensor]:
     return {"full": past[None, None], "sliding": near[None, None]}
 
 
-def rounds(assistant: Drafts, batch: Batch, first: int, chain: int, window: int) -> Iterator[Tensor]:
-    """What the head reads at each of `chain` steps, of the rounds at first .. L - chain - 1: [B, R, hidden]."""
-    last = batch.length - chain
+def rounds(
+    assistant: Drafts, batch: Batch, first: int, chain: int, window: int, last: int | None = None
+) -> Iterator[Tensor]:
+    """What the head reads at each of `chain` steps, of the rounds at first .. last - 1: [B, R, hidden].
+
+    last: None: L - chain, behind which there is nothing to compare with.
+    """
+    last = batch.length - chain if last is None else last
     positions = torch.arange(first, last, device=batch.tokens.device)
     seen = masks(batch.length, positions, window)
     h = batch.hidden[:, first - 1 : last - 1]
@@ -77,9 +82,9 @@ def rounds(assistant: Drafts, batch: Batch, first: int, chain: int, window: int)
         yield y
 
 
-def steps_of(values: Tensor, first: int, step: int, chain: int) -> Tensor:
-    """The part of `values` [B, L, ...] that belongs to step `step` of the rounds, by the position it is fed from."""
-    return values[:, first + step : values.shape[1] - chain + step]
+def steps_of(values: Tensor, first: int, step: int, chain: int, last: int | None = None) -> Tensor:
+    """The part of `values` [B, L, ...] that belongs to step `step` of `rounds`, by the position it is fed from."""
+    return values[:, first + step : (values.shape[1] - chain if last is None else last) + step]
 
 
 def accepted_lengths(right: list[Tensor]) -> Tensor:

@@ -159,7 +159,7 @@ def begin_folder(folder: Path, about: dict[str, Any]) -> Signals:
                 hint="name another folder, or delete this one",
             )
         return found
-    if any(folder.iterdir()):
+    if any(not path.name.startswith(".") for path in folder.iterdir()):  # hidden: unfinished, of a killed process
         raise UsageError("this folder is not empty, and holds no signals", where=folder, hint="name another folder")
     describe(folder, {"version": VERSION, **about, "complete": False})
     return open_signals(folder)
@@ -171,6 +171,14 @@ def describe(folder: Path, about: dict[str, Any]) -> None:
         file.write(raw)
 
 
+def _entry(line: bytes) -> Any:
+    """What stands in a line; None if that is no JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 class Journal:
     """Texts that the target wrote, by name, in a file that grows line by line. A line that was cut off is not there."""
 
@@ -179,11 +187,9 @@ class Journal:
         self._known: dict[str, tuple[int, ...]] = {}
         if self._path.exists():
             for line in self._path.read_bytes().splitlines():
-                try:
-                    name, tokens = json.loads(line)
-                except ValueError:
-                    continue
-                self._known[name] = tuple(tokens)
+                match _entry(line):
+                    case [str(name), [*tokens]] if all(type(token) is int for token in tokens):
+                        self._known[name] = tuple(tokens)
 
     def get(self, name: str) -> tuple[int, ...] | None:
         return self._known.get(name)

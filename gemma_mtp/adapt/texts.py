@@ -157,8 +157,8 @@ def _of_log(lines: Sequence[str], path: Path) -> Iterator[Document]:
         if match is None:
             continue
         try:
-            fields = json.loads(match[2])
-        except ValueError:
+            fields = parse_json(match[2], path, error=UsageError)
+        except UsageError:
             continue  # cut off, or mixed with another slot's line
         if match[1] == "request":
             if asked:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gemma_mtp.adapt.batches import FIRST, Feed, grouped
-from gemma_mtp.adapt.costs import step_flops
+from gemma_mtp.adapt.costs import ROWS, step_flops
 from gemma_mtp.adapt.figures import CHAIN, Score
 from gemma_mtp.adapt.head import imitation
 from gemma_mtp.adapt.network import SETS, Network
@@ -105,12 +105,12 @@ def train(network: Network, feed: Feed, recipe: Recipe, tell: Tell = lambda *_: 
             outcome.rise, best, idle = found.expected - start, trainer.state(), 0
         else:
             idle += 1
+        if idle >= PATIENCE:
+            outcome.ended = f"{PATIENCE} looks at the held-out texts were no better"
+            break
+    else:
         if trainer.late:
             outcome.ended = f"the {recipe.minutes:g} minutes were over"
-        elif idle >= PATIENCE:
-            outcome.ended = f"{PATIENCE} looks at the held-out texts were no better"
-        if trainer.late or idle >= PATIENCE:
-            break
     trainer.restore(best)
     outcome.after = score(network, feed, held, recipe.chain) if outcome.gained else before
     outcome.seconds, outcome.flops, outcome.peak_memory = trainer.seconds, trainer.flops, trainer.peak_memory
@@ -165,29 +165,39 @@ class Trainer:
 
     def step(self, batch: Batch) -> float:
         """One step of the optimizer. Returns the loss, nats a draft."""
-        begin, recipe, network = monotonic(), self._recipe, self._network
-        valid = steps_of(batch.valid, FIRST, 0, recipe.chain)
-        rows = int(valid.sum())
+        begin, recipe = monotonic(), self._recipe
+        rows = int(steps_of(batch.valid, FIRST, 0, recipe.chain).sum())
         head, ids = self._candidates(batch)
-        weights = torch.full((rows,), 1 / (rows * recipe.chain), device=batch.tokens.device)
-        loss: Any = 0.0
-        half = torch.autocast("cuda", torch.bfloat16) if recipe.device == "cuda" else nullcontext()
-        assert batch.top_logs is not None
-        with half:
-            drafted = rounds(network, batch, FIRST, recipe.chain, network.model.sliding_window)
-            for depth, y in enumerate(drafted):
-                best, logs = (steps_of(part, FIRST, depth, recipe.chain)[valid] for part in (ids, batch.top_logs))
-                loss = loss + imitation(y[valid], head, best, logs, weights)
+        last, size = batch.length - recipe.chain, max(1, ROWS[recipe.device] // len(batch.tokens))
+        loss = 0.0
+        for start in range(FIRST, last, size):
+            some = self._loss(batch, start, min(start + size, last), head, ids) / (rows * recipe.chain)
+            some.backward()
+            loss += float(some.detach())
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate * self._schedule()
-        loss.backward()
         torch.nn.utils.clip_grad_norm_(self._weights.values(), CLIP)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.positions += rows
         self._account(batch, monotonic() - begin, len(head))
-        return float(loss.detach())
+        return loss
+
+    def _loss(self, batch: Batch, first: int, last: int, head: Tensor, ids: Tensor) -> Tensor:
+        """Of the rounds at first .. last - 1, summed over their drafts. Only they are kept in memory for gradients."""
+        chain, network = self._recipe.chain, self._network
+        valid = steps_of(batch.valid, first, 0, chain, last)
+        weights = torch.ones(int(valid.sum()), device=batch.tokens.device)
+        half = torch.autocast("cuda", torch.bfloat16) if self._recipe.device == "cuda" else nullcontext()
+        loss: Any = 0.0
+        assert batch.top_logs is not None
+        with half:
+            drafted = rounds(network, batch, first, chain, network.model.sliding_window, last)
+            for depth, y in enumerate(drafted):
+                best, logs = (steps_of(part, first, depth, chain, last)[valid] for part in (ids, batch.top_logs))
+                loss = loss + imitation(y[valid], head, best, logs, weights)
+        return loss
 
     def _schedule(self) -> float:
         """Warm-up, then down to nothing in a line."""

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +16,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.quantize import Output, quantize_file
 
@@ -27,43 +24,12 @@ if TYPE_CHECKING:
     from gemma_mtp.adapt.network import Network
 
 Array = np.ndarray[Any, Any]
-WORKPLACE = ".gemma-mtp-adapt-"
 
 
 def bfloat16(numbers: Array) -> Array:
     """float32 -> uint16 of the same shape, to the nearest, ties to even."""
     bits = np.ascontiguousarray(numbers, "<f4").view("<u4")
     return np.asarray((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, "<u2")
-
-
-@contextmanager
-def workplace(beside: Path) -> Iterator[Path]:
-    """A hidden folder on the disk of `beside`, gone afterwards. Files that are finished are moved out of it.
-
-    What killed processes have left of such folders is removed.
-    """
-    for folder in beside.glob(f"{WORKPLACE}*"):
-        if _abandoned(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    folder = Path(mkdtemp(prefix=f"{WORKPLACE}{os.getpid()}-", dir=beside))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _abandoned(folder: Path) -> bool:
-    """Whether the process that made the folder is no more; False where the system does not tell."""
-    owner = folder.name.removeprefix(WORKPLACE).partition("-")[0]
-    if sys.platform == "win32" or not owner.isdecimal():
-        return False
-    try:
-        os.kill(int(owner), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def write_gguf(source: Weights, network: Network, path: Path, keys: Mapping[str, Value]) -> None:
@@ -141,7 +107,7 @@ def write_checkpoint(source: Path, network: Network, folder: Path) -> None:
             continue
         data = torch.from_numpy(checkpoint.data(tensor).copy())
         tensors[tensor.name] = data.view(torch.bfloat16) if tensor.dtype == "BF16" else data
-    with workplace(folder.absolute().parent) as place:
+    with scratch_folder(folder.absolute().parent) as place:
         made = place / folder.name
         made.mkdir()
         for path in source.iterdir():

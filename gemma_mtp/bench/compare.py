@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from gemma_mtp.bench.comparison import Comparison, Visit, compared
 from gemma_mtp.bench.laps import FIXED, Pair, Task
 from gemma_mtp.bench.measure import ANSWER, there_and_back
 from gemma_mtp.bench.results import PLAIN
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.engines import PYTHON
@@ -75,9 +75,9 @@ def compare(candidates: Candidates, course: Course, *, progress: Progress = sile
     """
     check_runnable(course.target, candidates.source)
     course = replace(course, context=(course.context or ContextSettings()).with_threads())
-    with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
+    with scratch_folder() as folder:
         with progress("quantizing", candidates.source.stat().st_size * len(candidates.kinds)) as advance:
-            made = _make(candidates, Path(folder), advance)
+            made = _make(candidates, folder, advance)
         with progress("comparing", course.laps(candidates), "laps") as advance:
             visits = list(_visits(made, course, advance))
         return compared(course.target, candidates.source, made, visits, course.engine)

@@ -3,20 +3,141 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gemma_mtp.cli.options import DecodingThreads, Force, GpuLayers, Json, Log, Verbose
+from gemma_mtp.cli.options import DecodingThreads, Force, GpuLayers, Json, Log, Verbose, takes_groups
 
 if TYPE_CHECKING:
     from gemma_mtp.adapt.adapt import Job
-    from gemma_mtp.native.settings import ContextSettings, ModelSettings
+    from gemma_mtp.adapt.measuring import Course
+    from gemma_mtp.adapt.train import Recipe
+    from gemma_mtp.native.settings import ModelSettings
 
 TEXTS, TRAINING, MEASURING = "Texts", "Training", "Measuring"
 
 
+@dataclass(frozen=True)
+class WritingOptions:
+    """What is written."""
+
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write (for one type), or an existing folder.")
+    ] = None
+    type: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Type or recipe. Repeatable. Default: Q8_0.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """What the target is asked and recorded on."""
+
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Texts that exist: JSONL (text, messages), .txt, llama-server's log, or a folder. Repeatable.",
+            rich_help_panel=TEXTS,
+        ),
+    ] = None
+    prompts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Questions that the target answers: one a line, or JSONL (prompt, messages). Repeatable.",
+            rich_help_panel=TEXTS,
+        ),
+    ] = None
+    tokens: Annotated[
+        str, typer.Option(help="Tokens to record at most, held-out ones included.", rich_help_panel=TEXTS)
+    ] = "300k"
+    held_out: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Share of the texts to measure on.", rich_help_panel=TEXTS)
+    ] = 0.1
+    signals: Annotated[
+        Path | None,
+        typer.Option(help="Keep what is recorded in this folder, or go on with it.", rich_help_panel=TEXTS),
+    ] = None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How the drafter learns."""
+
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Minutes for writing answers and training.", rich_help_panel=TRAINING)
+    ] = 30.0
+    train: Annotated[
+        Literal["body", "projections"],
+        typer.Option(help="body: all but the head. projections: these and norms.", rich_help_panel=TRAINING),
+    ] = "body"
+    rate: Annotated[
+        float | None, typer.Option(min=0.0, help="Learning rate. Default: by size.", rich_help_panel=TRAINING)
+    ] = None
+    epochs: Annotated[float, typer.Option(min=0.01, help="Over the texts.", rich_help_panel=TRAINING)] = 2.0
+    candidates: Annotated[
+        int | None,
+        typer.Option(min=0, help="Cut the head to so many tokens, 0: none are cut.", rich_help_panel=TRAINING),
+    ] = None
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="PyTorch's device.", rich_help_panel=TRAINING)
+    ] = "auto"
+
+    def recipe(self, seed: int) -> Recipe:
+        """Raises EnvironmentProblem: no such device."""
+        from gemma_mtp.adapt.train import Recipe
+
+        device = chosen(self.device)
+        return Recipe(self.train, self.rate, self.epochs, None, None, seed, device=device, candidates=self.candidates)
+
+
+@dataclass(frozen=True)
+class MeasuringOptions:
+    """Of the split and the order, and what is measured on the texts that are held out."""
+
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the draws and the order.")] = 1
+    length: Annotated[int, typer.Option(min=32, help="Tokens of a piece of text at most.", rich_help_panel=TEXTS)] = (
+        2048
+    )
+    openings: Annotated[
+        int, typer.Option(min=2, help="Held-out beginnings to continue.", rich_help_panel=MEASURING)
+    ] = 32
+    continuation: Annotated[
+        int, typer.Option(min=8, help="Tokens to continue each with.", rich_help_panel=MEASURING)
+    ] = 128
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Only measure the assistants.", rich_help_panel=MEASURING)
+    ] = False
+    original: Annotated[
+        str | None,
+        typer.Option(help="With --measure: the target that the assistant was made for.", rich_help_panel=MEASURING),
+    ] = None
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """By the names of `Job.sizes`."""
+        return {"length": self.length, "openings": self.openings, "continuation": self.continuation}
+
+
+@dataclass(frozen=True)
+class HereOptions:
+    """How the target decodes on this machine."""
+
+    threads: DecodingThreads = None
+    gpu_layers: GpuLayers = -1
+
+    def model(self) -> ModelSettings:
+        """Raises EnvironmentProblem: llama-cpp-python does not work here."""
+        from dataclasses import replace
+
+        from gemma_mtp.native.backend import settings_for_this_machine
+
+        return replace(settings_for_this_machine(), gpu_layers=self.gpu_layers)
+
+
+@takes_groups
 def adapt(
     target: Annotated[str, typer.Argument(help="The target that you run, a GGUF of any type.", metavar="TARGET.gguf")],
     assistant: Annotated[
@@ -25,77 +146,16 @@ def adapt(
             help="Its assistant: a GGUF or a checkpoint, also on the Hub. With --measure any number of GGUFs."
         ),
     ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write (for one type), or an existing folder.")
-    ] = None,
-    type: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Type or recipe. Repeatable. Default: Q8_0.")
-    ] = None,
-    text: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Texts that exist: JSONL (text, messages), .txt, llama-server's log, or a folder. Repeatable.",
-            rich_help_panel=TEXTS,
-        ),
-    ] = None,
-    prompts: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Questions that the target answers: one a line, or JSONL (prompt, messages). Repeatable.",
-            rich_help_panel=TEXTS,
-        ),
-    ] = None,
-    tokens: Annotated[
-        str, typer.Option(help="Tokens to record at most, held-out ones included.", rich_help_panel=TEXTS)
-    ] = "300k",
-    held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.5, help="Share of the texts to measure on.", rich_help_panel=TEXTS)
-    ] = 0.1,
-    signals: Annotated[
-        Path | None,
-        typer.Option(help="Keep what is recorded in this folder, or go on with it.", rich_help_panel=TEXTS),
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="Minutes for writing answers and training.", rich_help_panel=TRAINING)
-    ] = 30.0,
-    train: Annotated[
-        Literal["body", "projections"],
-        typer.Option(help="body: all but the head. projections: these and norms.", rich_help_panel=TRAINING),
-    ] = "body",
-    rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Learning rate. Default: by size.", rich_help_panel=TRAINING)
-    ] = None,
-    epochs: Annotated[float, typer.Option(min=0.01, help="Over the texts.", rich_help_panel=TRAINING)] = 2.0,
-    candidates: Annotated[
-        int | None,
-        typer.Option(min=0, help="Cut the head to so many tokens, 0: none are cut.", rich_help_panel=TRAINING),
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="PyTorch's device.", rich_help_panel=TRAINING)
-    ] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the draws and the order.")] = 1,
-    length: Annotated[
-        int, typer.Option(min=32, help="Tokens of a piece of text at most.", rich_help_panel=TEXTS)
-    ] = 2048,
-    openings: Annotated[
-        int, typer.Option(min=2, help="Held-out beginnings to continue.", rich_help_panel=MEASURING)
-    ] = 32,
-    continuation: Annotated[
-        int, typer.Option(min=8, help="Tokens to continue each with.", rich_help_panel=MEASURING)
-    ] = 128,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="Only measure the assistants.", rich_help_panel=MEASURING)
-    ] = False,
-    original: Annotated[
-        str | None,
-        typer.Option(help="With --measure: the target that the assistant was made for.", rich_help_panel=MEASURING),
-    ] = None,
+    *,
+    write: WritingOptions,
+    texts: TextOptions,
+    training: TrainingOptions,
+    measuring: MeasuringOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what it would take, from the headers.")] = False,
     safetensors: Annotated[
         Path | None, typer.Option(help="A new folder for the weights in Google's layout, from one in that layout.")
     ] = None,
-    threads: DecodingThreads = None,
-    gpu_layers: GpuLayers = -1,
+    here: HereOptions,
     force: Force = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -116,56 +176,60 @@ def adapt(
 
     - `gemma-mtp adapt target.gguf mtp-original-BF16.gguf --prompts questions.txt --tokens 100k --signals kept/`
     """
-    from dataclasses import replace
-
-    from gemma_mtp.adapt.adapt import Job, brought, require_torch
-    from gemma_mtp.cli.output import native_log, progress_bar
+    from gemma_mtp.cli.output import native_log
     from gemma_mtp.errors import UsageError
-    from gemma_mtp.model.part import Part
-    from gemma_mtp.native.backend import settings_for_this_machine
-    from gemma_mtp.native.settings import ContextSettings
-    from gemma_mtp.sources.opening import local_gguf
 
-    context = ContextSettings(threads=threads)
-    texts, asked = tuple(text or ()), tuple(prompts or ())
-    if measure:
-        model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
+    if measuring.measure:
         with native_log(verbose, log):
-            here = local_gguf(target, Part.TARGET, progress=progress_bar)
-            first = local_gguf(original, Part.TARGET, progress=progress_bar) if original else None
-            others = [local_gguf(one, Part.ASSISTANT, progress=progress_bar) for one in assistant]
-            _measure(here, others, first, texts, asked, openings, continuation, seed, context, model, json)
+            _measure(target, assistant, texts, measuring, here, json)
         return
     if len(assistant) > 1:
         raise UsageError(f"{len(assistant)} assistants are named", hint="adapt one, or add --measure")
     if dry_run:
-        _estimate(target, assistant[0], number(tokens), epochs, length, device, candidates, json)
+        _estimate(target, assistant[0], texts, training, measuring.length, json)
         return
-    require_torch()
-    from gemma_mtp.adapt.train import Recipe
-
-    here, stock = local_gguf(target, Part.TARGET, progress=progress_bar), brought(assistant[0], progress_bar)
-
-    recipe = Recipe(train, rate, epochs, None, None, seed, device=chosen(device), candidates=candidates)
-    job = Job(
-        here,
-        stock,
-        texts,
-        asked,
-        outputs_of(here, type or ["Q8_0"], output),
-        recipe,
-        number(tokens),
-        minutes,
-        held_out,
-        signals,
-        safetensors,
-        force,
-        {"length": length, "openings": openings, "continuation": continuation},
-        context,
-        replace(settings_for_this_machine(), gpu_layers=gpu_layers),
-    )
+    job = job_of(target, assistant[0], write, texts, training, measuring, safetensors, force, here)
     with native_log(verbose, log):
         _run(job, json)
+
+
+def job_of(
+    target: str,
+    assistant: str,
+    write: WritingOptions,
+    texts: TextOptions,
+    training: TrainingOptions,
+    measuring: MeasuringOptions,
+    safetensors: Path | None,
+    force: bool,
+    here: HereOptions,
+) -> Job:
+    """What is to be done, its files on this machine. Raises MissingExtra, UsageError, EnvironmentProblem."""
+    from gemma_mtp.adapt.adapt import Job, brought, require_torch
+    from gemma_mtp.cli.output import progress_bar
+    from gemma_mtp.model.part import Part
+    from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.sources.opening import local_gguf
+
+    require_torch()
+    teacher, stock = local_gguf(target, Part.TARGET, progress=progress_bar), brought(assistant, progress_bar)
+    return Job(
+        teacher,
+        stock,
+        tuple(texts.text or ()),
+        tuple(texts.prompts or ()),
+        outputs_of(teacher, write.type or ["Q8_0"], write.output),
+        training.recipe(measuring.seed),
+        number(texts.tokens),
+        training.minutes,
+        texts.held_out,
+        texts.signals,
+        safetensors,
+        force,
+        measuring.sizes,
+        ContextSettings(threads=here.threads),
+        here.model(),
+    )
 
 
 def _run(job: Job, json: bool) -> None:
@@ -178,31 +242,38 @@ def _run(job: Job, json: bool) -> None:
 
 
 def _measure(
-    target: Path,
-    assistants: Sequence[Path],
-    original: Path | None,
-    texts: tuple[Path, ...],
-    prompts: tuple[Path, ...],
-    openings: int,
-    continuation: int,
-    seed: int,
-    context: ContextSettings,
-    model: ModelSettings,
+    target: str,
+    assistant: Sequence[str],
+    texts: TextOptions,
+    measuring: MeasuringOptions,
+    here: HereOptions,
     json: bool,
 ) -> None:
     from gemma_mtp.adapt.adapt import course_for
     from gemma_mtp.adapt.measuring import WAYS, measure, verdict
     from gemma_mtp.cli.adapt_table import print_measured
     from gemma_mtp.cli.output import print_json, progress_bar
+    from gemma_mtp.model.part import Part
+    from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.sources.opening import local_gguf
 
-    course = course_for(target, texts, prompts, openings, continuation, seed, context, model)
-    rounds = len(WAYS) * len(course.prompts)
-    with progress_bar("measuring", rounds * (len(assistants) + bool(original)), "texts") as advance:
-        found = [measure(assistant, course, advance) for assistant in assistants]
-        reference = None
-        if original:
-            own = course_for(original, texts, prompts, openings, continuation, seed, context, model)
-            reference = measure(assistants[0], own, advance)
+    model, context = here.model(), ContextSettings(threads=here.threads)
+    named = [one for one in (target, measuring.original) if one]
+    targets = [local_gguf(one, Part.TARGET, progress=progress_bar) for one in named]
+    assistants = [local_gguf(one, Part.ASSISTANT, progress=progress_bar) for one in assistant]
+
+    def course(of: Path) -> Course:
+        asked, sizes = (
+            (tuple(texts.text or ()), tuple(texts.prompts or ())),
+            (measuring.openings, measuring.continuation),
+        )
+        return course_for(of, *asked, *sizes, measuring.seed, context, model)
+
+    own = course(targets[0])
+    rounds = len(WAYS) * len(own.prompts)
+    with progress_bar("measuring", rounds * (len(assistants) + len(targets) - 1), "texts") as advance:
+        found = [measure(one, own, advance) for one in assistants]
+        reference = measure(assistants[0], course(targets[1]), advance) if targets[1:] else None
     said = verdict(found, reference)
     if json:
         lines = [one.to_dict() for one in found]
@@ -212,14 +283,7 @@ def _measure(
 
 
 def _estimate(
-    target: str,
-    assistant: str,
-    tokens: int,
-    epochs: float,
-    length: int,
-    device: str,
-    candidates: int | None,
-    json: bool,
+    target: str, assistant: str, texts: TextOptions, training: TrainingOptions, length: int, json: bool
 ) -> None:
     from dataclasses import asdict
 
@@ -227,7 +291,15 @@ def _estimate(
     from gemma_mtp.cli.adapt_table import print_estimate
     from gemma_mtp.cli.output import print_json
 
-    found, how = estimate(target, assistant, tokens, epochs, length, device, candidates)
+    found, how = estimate(
+        target,
+        assistant,
+        number(texts.tokens),
+        training.epochs,
+        length,
+        training.device,
+        training.candidates,
+    )
     print_json({**asdict(found), "minutes": found.minutes}) if json else print_estimate(found, how)
 
 

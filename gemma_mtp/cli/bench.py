@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,25 +11,21 @@ import typer
 
 from gemma_mtp.cli.options import (
     Assistant,
-    Batch,
-    CacheType,
-    Ctx,
-    DecodingThreads,
     Deep,
-    FlashAttention,
+    EngineOptions,
     Force,
-    GpuLayers,
     Json,
     Log,
     Placement,
     Target,
     Verbose,
-    engine_settings,
+    takes_groups,
     takes_pair,
     takes_placement,
 )
 
 if TYPE_CHECKING:
+    from gemma_mtp.bench.results import BenchResults
     from gemma_mtp.bench.ways import Way
     from gemma_mtp.sources.pairs import PairFiles
 
@@ -38,11 +35,10 @@ DEFAULT_P_MINS = (0.5, 0.8)
 MARGIN = 64
 
 
-@takes_pair
-@takes_placement
-def bench(
-    target: Target,
-    assistant: Assistant = None,
+@dataclass(frozen=True)
+class MeasuringOptions:
+    """What is measured, and on what."""
+
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,9 +47,9 @@ def bench(
             "ordinary smaller model), ngram-simple, ngram-mod, ngram-map-k or ngram-cache; with + both, as in "
             "mtp:FILE+ngram-mod; with lengths, as in draft:FILE=4,8 and ngram-mod=16/8. May be given several times.",
         ),
-    ] = None,
-    draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4,
-    auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True,
+    ] = None
+    draft_max: Annotated[int, typer.Option(min=1, max=16, help="Measure drafts of 1 to so many tokens.")] = 4
+    auto: Annotated[bool, typer.Option("--auto/--no-auto", help="Also the length that adapts itself.")] = True
     p_min: Annotated[
         list[float] | None,
         typer.Option(
@@ -63,35 +59,116 @@ def bench(
             help="Also the longest draft, ended where the drafter is less sure. May be given several times; 0: not at "
             "all. Default: 0.5 and 0.8.",
         ),
-    ] = None,
+    ] = None
     engine: Annotated[
         Literal["python", "cpp", "both"] | None,
         typer.Option(
             help="python: gemma-mtp's loop. cpp: llama.cpp's server in xllamacpp. both: to compare them. Default: what "
             "is installed, python first; with --method cpp first, which has all of them."
         ),
-    ] = None,
-    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Tokens to generate for each prompt.")] = 128,
-    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Repeats; medians are shown.")] = 3,
+    ] = None
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Tokens to generate for each prompt.")] = 128
+    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Repeats; medians are shown.")] = 3
     category: Annotated[
         list[str] | None, typer.Option(help="Of the built-in prompts only this category. May be given several times.")
-    ] = None,
+    ] = None
     prompts: Annotated[
         Path | None, typer.Option(help="A file of your own prompts, with a line of --- between two.")
-    ] = None,
+    ] = None
     context_sizes: Annotated[
         str, typer.Option(help="Also long prompts, of so many tokens: 4k,16k. The context grows to hold them.")
-    ] = "",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results there, as JSON.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the results there: .png, .svg or .pdf.")] = None,
-    force: Force = False,
-    ctx: Ctx = 4096,
-    batch: Batch = 512,
-    threads: DecodingThreads = None,
-    gpu_layers: GpuLayers = -1,
-    flash_attention: FlashAttention = "auto",
-    cache_type: CacheType = "f16",
-    placement: Placement | None = None,
+    ] = ""
+
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """Those that are tried, each once."""
+        return tuple(sorted({one for one in (DEFAULT_P_MINS if self.p_min is None else self.p_min) if one}))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Category of a long prompt -> its tokens. Raises UsageError."""
+        from gemma_mtp.mtp_runtime.prompts import read_sizes, size_name
+
+        return {size_name(size): size for size in read_sizes(self.context_sizes)}
+
+    def texts(self) -> dict[str, str]:
+        """Category -> prompt. Raises UsageError."""
+        from gemma_mtp.mtp_runtime.prompts import choose_prompts, long_text
+
+        return choose_prompts(self.prompts, self.category) | {
+            name: long_text(size) for name, size in self.sizes.items()
+        }
+
+    def engines(self) -> tuple[str, ...]:
+        """Raises MissingExtra."""
+        from gemma_mtp.bench.laps import ENGINES
+        from gemma_mtp.cli.engines import choose_engine
+        from gemma_mtp.native.engines import CPP, present
+
+        named = CPP if self.engine is None and self.method and CPP in present() else self.engine
+        return tuple(choose_engine(name) for name in (ENGINES if named == "both" else (named,)))
+
+    def files(self, target: str, assistant: str | None, deep: bool) -> tuple[PairFiles, tuple[Way, ...]]:
+        """The target, the assistant where one is wanted, and the ways that are named; what is missing is downloaded."""
+        from gemma_mtp.bench.ways import assistant_way, read_ways
+        from gemma_mtp.cli.output import progress_bar
+        from gemma_mtp.cli.pair import pair_of
+        from gemma_mtp.model.part import Part
+        from gemma_mtp.sources.opening import local_gguf
+
+        def local(place: str) -> Path:
+            return local_gguf(place, Part.ASSISTANT, progress=progress_bar, deep=deep)
+
+        pair = pair_of(target, assistant, drafting=assistant is not None or not self.method, deep=deep)
+        taken = () if pair.assistant is None else (assistant_way(pair.assistant, ()),)
+        return pair, read_ways(self.method or (), local, taken)
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where the results go."""
+
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the results there, as JSON.")] = None
+    plot: Annotated[Path | None, typer.Option(help="Draw the results there: .png, .svg or .pdf.")] = None
+    force: Force = False
+
+    def check(self) -> None:
+        """Raises UsageError: a place that cannot be written, before anything is measured."""
+        from gemma_mtp.bench.plot import check_plot
+        from gemma_mtp.files.atomic import check_output
+
+        if self.plot:
+            check_plot(self.plot, self.force)
+        if self.output:
+            check_output(self.output, self.force)
+
+    def write(self, results: BenchResults) -> None:
+        """The file and the picture, as far as they are wanted."""
+        from gemma_mtp.bench.plot import draw
+        from gemma_mtp.cli.output import print_note
+        from gemma_mtp.files.atomic import atomic_output
+
+        if self.output:
+            content = json_text.dumps(results.to_dict(), indent=2).encode() + b"\n"
+            with atomic_output(self.output, size=len(content), force=self.force) as file:
+                file.write(content)
+            print_note(f"written: {self.output}")
+        if self.plot:
+            draw(results, self.plot, force=self.force)
+            print_note(f"drawn: {self.plot}")
+
+
+@takes_pair
+@takes_placement
+@takes_groups
+def bench(
+    target: Target,
+    assistant: Assistant = None,
+    *,
+    measured: MeasuringOptions,
+    written: OutputOptions,
+    decode: EngineOptions,
+    placement: Placement,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -116,79 +193,30 @@ def bench(
     - `gemma-mtp bench target.gguf --method mtp:mtp.gguf --method draft:small.gguf --method mtp:mtp.gguf+ngram-mod`
     """
     from gemma_mtp.bench.bench import run_bench
-    from gemma_mtp.bench.laps import ENGINES, Pair
+    from gemma_mtp.bench.laps import Pair
     from gemma_mtp.bench.measure import Plan
-    from gemma_mtp.bench.plot import check_plot, draw
     from gemma_mtp.bench.results import AUTO
     from gemma_mtp.cli.bench_table import print_bench
-    from gemma_mtp.cli.output import native_log, print_json, print_note, progress_bar
-    from gemma_mtp.files.atomic import atomic_output, check_output
-    from gemma_mtp.mtp_runtime.prompts import choose_prompts, long_text, read_sizes, size_name
+    from gemma_mtp.cli.output import native_log, print_json, progress_bar
 
-    texts = choose_prompts(prompts, category)
-    sizes = {size_name(size): size for size in read_sizes(context_sizes)}
-    texts |= {name: long_text(size) for name, size in sizes.items()}
-    if plot:
-        check_plot(plot, force)
-    if output:
-        check_output(output, force)
-    chosen = _engines(engine, bool(method), tuple(ENGINES))
-    context, model = engine_settings(
-        chosen[0],
-        ctx=max([ctx, *(size + tokens + MARGIN for size in sizes.values())]),
-        batch=batch,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        flash_attention=flash_attention,
-        cache_type=cache_type,
-        placement=placement,
-    )
-    files, ways = _files(target, assistant, method or [], deep)
+    texts, sizes = measured.texts(), measured.sizes
+    written.check()
+    chosen = measured.engines()
+    context, model = decode.settings(chosen[0], placement)
+    needed = max((size + measured.tokens + MARGIN for size in sizes.values()), default=0)
+    context = replace(context, size=max(context.size, needed))
+    files, ways = measured.files(target, assistant, deep)
     plan = Plan(
-        Pair(files.target, files.assistant, draft_max, context, model, ways),
+        Pair(files.target, files.assistant, measured.draft_max, context, model, ways),
         tuple(texts.items()),
-        (*range(1, draft_max + 1), *([AUTO] if auto else [])),
-        engines=tuple(chosen),
-        tokens=tokens,
-        repeats=repeats,
-        p_mins=tuple(sorted({one for one in (DEFAULT_P_MINS if p_min is None else p_min) if one})),
+        (*range(1, measured.draft_max + 1), *([AUTO] if measured.auto else [])),
+        engines=chosen,
+        tokens=measured.tokens,
+        repeats=measured.repeats,
+        p_mins=measured.confidences,
         sizes=sizes,
     )
     with native_log(verbose, log):
         results = run_bench(plan, progress=progress_bar)
-    if output:
-        content = json_text.dumps(results.to_dict(), indent=2).encode() + b"\n"
-        with atomic_output(output, size=len(content), force=force) as file:
-            file.write(content)
-        print_note(f"written: {output}")
-    if plot:
-        draw(results, plot, force=force)
-        print_note(f"drawn: {plot}")
-    if json:
-        print_json(results.to_dict())
-    else:
-        print_bench(results)
-
-
-def _engines(named: str | None, methods: bool, both: tuple[str, ...]) -> list[str]:
-    """The engines to be measured. Raises MissingExtra."""
-    from gemma_mtp.cli.engines import choose_engine
-    from gemma_mtp.native.engines import CPP, present
-
-    if named is None and methods and CPP in present():
-        named = CPP
-    return [choose_engine(name) for name in (both if named == "both" else (named,))]
-
-
-def _files(target: str, assistant: str | None, methods: list[str], deep: bool) -> tuple[PairFiles, tuple[Way, ...]]:
-    """The target, the assistant where one is wanted, and the ways that are named; what is missing is downloaded."""
-    from gemma_mtp.bench.ways import assistant_way, read_ways
-    from gemma_mtp.cli.output import progress_bar
-    from gemma_mtp.cli.pair import pair_of
-    from gemma_mtp.model.part import Part
-    from gemma_mtp.sources.opening import local_gguf
-
-    files = pair_of(target, assistant, drafting=assistant is not None or not methods, deep=deep)
-    taken = () if files.assistant is None else (assistant_way(files.assistant, ()),)
-    ways = read_ways(methods, lambda place: local_gguf(place, Part.ASSISTANT, progress=progress_bar, deep=deep), taken)
-    return files, ways
+    written.write(results)
+    print_json(results.to_dict()) if json else print_bench(results)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from gemma_mtp.errors import INTERRUPTED, BadFileError, EnvironmentProblem, GemmaMtpError, UsageError, meant
+from gemma_mtp.errors import (
+    INTERRUPTED,
+    OF_THE_MACHINE,
+    BadFileError,
+    EnvironmentProblem,
+    GemmaMtpError,
+    UsageError,
+    meant,
+)
 
 #: What typer says of a wrong command line. Newer versions bring click with them, older ones import it: so by its heir.
 CommandLineError: Any = typer.BadParameter.__base__
-
-#: Trouble of the machine, not of the path at which it was met.
-OF_THE_MACHINE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
-)
 
 
 def exit_code(work: Callable[[], object]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -36,11 +35,12 @@ def demo(
     from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import print_json, print_note
     from gemma_mtp.demo.demo import run_demo
+    from gemma_mtp.files.scratch import scratch_folder
 
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-    with nullcontext(str(keep)) if keep is not None else TemporaryDirectory(prefix="gemma-mtp-demo-") as folder:
-        result = run_demo(Path(folder), print_note, threads=threads, engine=choose_engine(engine))
+    with nullcontext(keep) if keep is not None else scratch_folder() as folder:
+        result = run_demo(folder, print_note, threads=threads, engine=choose_engine(engine))
     if json:
         print_json(result.to_dict())
     else:

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gemma_mtp import __version__
 from gemma_mtp.cli.boundary import exit_code
 from gemma_mtp.cli.log import show_log
+from gemma_mtp.cli.options import built
 from gemma_mtp.cli.volume import set_quiet
 from gemma_mtp.errors import UsageError, meant
 
 PROGRAM = "gemma-mtp"
+MARKUP: Literal["markdown"] = "markdown"
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
 class Program(TyperGroup):
     """All commands, of which only those are loaded that are asked for: building one takes a tenth of the time.
 
-    names: the commands in the order of `--help`.
+    names: the commands in the order of `--help`, which shows each one's first sentence and builds none.
     """
 
     names: tuple[str, ...] = ()
+    listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.names)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if self.listing and cmd_name in self.names:
+            return TyperCommand(cmd_name, help=inspect.getdoc(_function(cmd_name)), rich_markup_mode=MARKUP)
         if cmd_name in self.names and cmd_name not in self.commands:
             self.commands[cmd_name] = _load(cmd_name)
         return self.commands.get(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.listing = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """`help` and `help COMMAND` mean `--help` and `COMMAND --help`; without a word there is help too."""
@@ -77,7 +90,7 @@ def build(names: tuple[str, ...]) -> typer.Typer:
         name=PROGRAM,
         cls=type("Program", (Program,), {"names": names}),
         help="Convert, quantize, verify, run and publish Gemma 4 MTP assistants.",
-        rich_markup_mode="markdown",
+        rich_markup_mode=MARKUP,
         pretty_exceptions_enable=False,
         context_settings=SETTINGS,
     )
@@ -86,9 +99,14 @@ def build(names: tuple[str, ...]) -> typer.Typer:
 
 
 def _load(name: str) -> Any:
-    one = typer.Typer(rich_markup_mode="markdown", add_completion=False, context_settings=SETTINGS)
-    one.command(name)(getattr(importlib.import_module(f"gemma_mtp.cli.{name}"), name))
+    one = typer.Typer(rich_markup_mode=MARKUP, add_completion=False, context_settings=SETTINGS)
+    one.command(name)(built(_function(name)))
     return typer.main.get_command(one)
+
+
+def _function(name: str) -> Callable[..., None]:
+    found: Callable[..., None] = getattr(importlib.import_module(f"gemma_mtp.cli.{name}"), name)
+    return found
 
 
 def show_version(wanted: bool) -> None:

@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemma_mtp.cli.options import Deep, Force, Json, Threads
+from gemma_mtp.cli.options import Deep, Force, Json, Threads, takes_groups
+
+if TYPE_CHECKING:
+    from gemma_mtp.make import Job
 
 
+@dataclass(frozen=True)
+class JobOptions:
+    """What stands in a file of jobs, where there is one."""
+
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE", help="Type or recipe; may be given several times. Default: Q8_0."),
+    ] = None
+    dialects: Annotated[
+        list[str] | None, typer.Option("--dialect", help="mainline, ik or atomic; may be given several times.")
+    ] = None
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder for the files. Default: this one.")
+    ] = None
+    name: Annotated[
+        str | None, typer.Option(help="The assistant's name, for files and repo. Default: the source's.")
+    ] = None
+    imatrix: Annotated[Path | None, typer.Option(help="Importance matrix for the quantized types.")] = None
+    target: Annotated[
+        str | None,
+        typer.Option(help="Check against this target: a path, owner/repo:TYPE or hf://owner/repo/file.gguf."),
+    ] = None
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Publish there: owner/name, or an owner for owner/{name}-GGUF.")
+    ] = None
+    collection: Annotated[str | None, typer.Option(help="Put the repo into this collection; made if needed.")] = None
+    private: Annotated[bool, typer.Option("--private", help="Make a new repo or collection private.")] = False
+    bench: Annotated[
+        str | None, typer.Option(help="Results of `gemma-mtp bench --json`, for the card.", metavar="RESULTS.json")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that were said, as fields of `Job`."""
+        return {
+            "folder" if name == "output" else name: tuple(value) if isinstance(value, list) else value
+            for name, value in asdict(self).items()
+            if value
+        }
+
+
+@takes_groups
 def make(
     source: Annotated[
         str | None,
@@ -19,32 +64,8 @@ def make(
         str | None,
         typer.Option("--all", metavar="OWNER", help="All assistants of OWNER, OWNER/PATTERN or a collection's slug."),
     ] = None,
-    types: Annotated[
-        list[str] | None,
-        typer.Option("--type", metavar="TYPE", help="Type or recipe; may be given several times. Default: Q8_0."),
-    ] = None,
-    dialects: Annotated[
-        list[str] | None, typer.Option("--dialect", help="mainline, ik or atomic; may be given several times.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The folder for the files. Default: this one.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="The assistant's name, for files and repo. Default: the source's.")
-    ] = None,
-    imatrix: Annotated[Path | None, typer.Option(help="Importance matrix for the quantized types.")] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Check against this target: a path, owner/repo:TYPE or hf://owner/repo/file.gguf."),
-    ] = None,
-    push: Annotated[
-        str | None, typer.Option(metavar="REPO", help="Publish there: owner/name, or an owner for owner/{name}-GGUF.")
-    ] = None,
-    collection: Annotated[str | None, typer.Option(help="Put the repo into this collection; made if needed.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a new repo or collection private.")] = False,
-    bench: Annotated[
-        str | None, typer.Option(help="Results of `gemma-mtp bench --json`, for the card.", metavar="RESULTS.json")
-    ] = None,
+    *,
+    job: JobOptions,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")] = False,
     deep: Deep = False,
     threads: Threads = None,
@@ -62,22 +83,16 @@ def make(
     - `gemma-mtp make jobs.toml`
     """
     from gemma_mtp.cli.make_table import carry_out
+
+    jobs = wanted(source, every, job.given())
+    raise typer.Exit(carry_out(jobs, dry_run=dry_run, threads=threads, force=force, deep=deep, json=json))
+
+
+def wanted(source: str | None, every: str | None, given: dict[str, Any]) -> list[Job]:
+    """The jobs that the command line means. Raises BadParameter, and as `read_jobs` and `jobs_of` do."""
     from gemma_mtp.make import Entry, jobs_of, read_jobs
     from gemma_mtp.make.jobs_file import ENDINGS
 
-    options = {
-        "name": name,
-        "types": tuple(types or ()),
-        "dialects": tuple(dialects or ()),
-        "folder": output,
-        "imatrix": imatrix,
-        "target": target,
-        "push": push,
-        "collection": collection,
-        "private": private,
-        "bench": bench,
-    }
-    given = {name: value for name, value in options.items() if value}
     if (source is None) == (every is None):
         raise typer.BadParameter("name a source or --all, one of the two", param_hint="SOURCE")
     in_file = source is not None and source.endswith(ENDINGS)
@@ -85,5 +100,4 @@ def make(
         raise typer.BadParameter(
             f"{', '.join(given)}: with a file of jobs these stand in the file", param_hint="SOURCE"
         )
-    jobs = jobs_of(read_jobs(Path(source or "")) if in_file else [Entry(source, every, given)])
-    raise typer.Exit(carry_out(jobs, dry_run=dry_run, threads=threads, force=force, deep=deep, json=json))
+    return jobs_of(read_jobs(Path(source or "")) if in_file else [Entry(source, every, given)])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
 
@@ -77,41 +78,105 @@ FlashAttention = Annotated[
 CacheType = Annotated[str, typer.Option(help="Type of the KV cache: f16, q8_0, q4_0, ...", rich_help_panel=ENGINE)]
 
 
-def engine_settings(
-    engine: str,
-    *,
-    ctx: int,
-    batch: int,
-    threads: int | None,
-    gpu_layers: int,
-    flash_attention: str,
-    cache_type: str,
-    placement: Placement | None = None,
-) -> tuple[ContextSettings, ModelSettings]:
-    """What the options of the panel `Engine` say, for an engine on this machine.
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine decodes on this machine: most of the panel `Engine`."""
 
-    Raises UsageError, EnvironmentProblem (llama-cpp-python does not work here).
+    ctx: Ctx = 4096
+    batch: Batch = 512
+    threads: DecodingThreads = None
+    gpu_layers: GpuLayers = -1
+    flash_attention: FlashAttention = "auto"
+    cache_type: CacheType = "f16"
+
+    def settings(self, engine: str, placement: Placement) -> tuple[ContextSettings, ModelSettings]:
+        """What they say, for this engine.
+
+        Raises UsageError, EnvironmentProblem (llama-cpp-python does not work here).
+        """
+        from dataclasses import replace
+
+        from gemma_mtp.native.engines import settings_for
+        from gemma_mtp.native.placement import belonging
+        from gemma_mtp.native.settings import ContextSettings, ModelSettings
+
+        context = ContextSettings(
+            self.ctx,
+            self.batch,
+            threads=self.threads,
+            cache_k=self.cache_type,
+            cache_v=self.cache_type,
+            flash_attention=self.flash_attention,
+            **belonging(placement, ContextSettings),
+        )
+        chosen = belonging(placement, ModelSettings)
+        return context, replace(settings_for(engine), gpu_layers=self.gpu_layers, **chosen)
+
+
+Command = Callable[..., None]
+_MAKERS = "option_makers"
+
+
+def adds_options(make: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """A decorator of commands that works when the command is `built`: a list of commands builds none."""
+
+    @functools.wraps(make)
+    def mark(command: Command) -> Command:
+        setattr(command, _MAKERS, (*getattr(command, _MAKERS, ()), make))
+        return command
+
+    return mark
+
+
+def built(command: Command) -> Command:
+    """The command with all its options, as the parser wants it."""
+    for make in getattr(command, _MAKERS, ()):
+        command = make(command)
+    return command
+
+
+@adds_options
+def takes_groups(command: Command) -> Command:
+    """For a command with parameters that are dataclasses of options: each field is an option, in the parameter's place.
+
+    The parameter gets the dataclass, made of those that were given and of its defaults.
     """
-    from dataclasses import replace
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, Any] = {
+        name: one.annotation for name, one in signature.parameters.items() if is_dataclass(one.annotation)
+    }
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        parameters += _options_of(groups[name]) if name in groups else [parameter]
 
-    from gemma_mtp.native.engines import settings_for
-    from gemma_mtp.native.placement import belonging
-    from gemma_mtp.native.settings import ContextSettings, ModelSettings
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**given, **made)
 
-    context = ContextSettings(
-        ctx,
-        batch,
-        threads=threads,
-        cache_k=cache_type,
-        cache_v=cache_type,
-        flash_attention=flash_attention,
-        **belonging(placement or {}, ContextSettings),
-    )
-    chosen = belonging(placement or {}, ModelSettings)
-    return context, replace(settings_for(engine), gpu_layers=gpu_layers, **chosen)
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = signature.replace(parameters=keyword)  # type: ignore[attr-defined]
+    return run
 
 
-def takes_placement(command: Callable[..., None]) -> Callable[..., None]:
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    kinds = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=kinds[field.name],
+        )
+        for field in fields(group)
+    ]
+
+
+@adds_options
+def takes_placement(command: Command) -> Command:
     """For a command with a parameter `placement`: llama.cpp's options of what goes where (`placement.OPTIONS`).
 
     The parameter gets the fields of those that were given.
@@ -160,7 +225,8 @@ PAIR = (
 )
 
 
-def takes_pair(command: Callable[..., None]) -> Callable[..., None]:
+@adds_options
+def takes_pair(command: Command) -> Command:
     """For a command whose first two arguments are a target and an assistant: `-m TARGET -md ASSISTANT` names them too.
 
     So neither can be demanded by the parser; what the command needs is demanded here.

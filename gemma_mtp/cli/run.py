@@ -2,142 +2,46 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
+import sys
+from typing import TYPE_CHECKING
 
 from gemma_mtp.cli.options import (
-    ADAPTIVE,
-    CHAT,
-    FIXED,
     Assistant,
-    Batch,
-    CacheType,
-    Ctx,
-    DecodingThreads,
     Deep,
     Engine,
-    FlashAttention,
-    GpuLayers,
+    EngineOptions,
     Json,
     Log,
     Placement,
     Target,
-    Think,
     Verbose,
-    engine_settings,
+    takes_groups,
     takes_pair,
     takes_placement,
 )
+from gemma_mtp.cli.run_options import DraftingOptions, SamplingOptions, TextOptions
 
-#: Tokens to generate for -n -1: more than any context has room for.
-UNENDING = (1 << 31) - 1
+if TYPE_CHECKING:
+    from pathlib import Path
 
-DRAFTING, SAMPLING = "Drafting", "Sampling"
+    from gemma_mtp.mtp_runtime.session import Request
+    from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
+    from gemma_mtp.sources.pairs import PairFiles
 
 
 @takes_pair
 @takes_placement
+@takes_groups
 def run(
     target: Target,
     assistant: Assistant = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="The text to continue. Without it: --file, or standard input.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", "-f", help="A file with the prompt (`-`: standard input), less a newline at its end."),
-    ] = None,
-    tokens: Annotated[
-        int, typer.Option("--tokens", "-n", min=-1, help="Tokens to generate at most. -1: until the model ends.")
-    ] = 256,
-    stop: Annotated[
-        list[str] | None, typer.Option("--stop", help="End before this text. May be given several times.")
-    ] = None,
-    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Never choose an end token.")] = False,
-    chat: Annotated[
-        bool,
-        typer.Option(
-            "--chat",
-            help="The prompt is a message, in the model's own chat format; on a terminal without one: a conversation.",
-            rich_help_panel=CHAT,
-        ),
-    ] = False,
-    system: Annotated[str | None, typer.Option(help="What the model is told first.", rich_help_panel=CHAT)] = None,
-    think: Think = False,
-    draft: Annotated[
-        Literal["fixed", "auto", "off"],
-        typer.Option(
-            help="fixed: always --draft-max. auto: what pays, measured on the way. off: the baseline.",
-            rich_help_panel=DRAFTING,
-        ),
-    ] = "fixed",
-    no_draft: Annotated[
-        bool, typer.Option("--no-draft", help="The same as --draft off.", rich_help_panel=DRAFTING)
-    ] = False,
-    draft_max: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=64,
-            help=f"Tokens to draft in a round, at most. Default: what bench found, else {FIXED}; with auto {ADAPTIVE}.",
-            rich_help_panel=DRAFTING,
-        ),
-    ] = None,
-    draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.", rich_help_panel=DRAFTING)] = 0,
-    p_min: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="End a draft where the drafter is less sure. Default: as --draft-max, else 0.",
-            rich_help_panel=DRAFTING,
-        ),
-    ] = None,
-    temp: Annotated[
-        float,
-        typer.Option(min=0, help="Temperature. 0: always the most probable token.", rich_help_panel=SAMPLING),
-    ] = 0.0,
-    top_k: Annotated[
-        int, typer.Option(min=0, help="Draw from so many of the best tokens. 0: all.", rich_help_panel=SAMPLING)
-    ] = 40,
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the best with this probability together.", rich_help_panel=SAMPLING)
-    ] = 0.95,
-    min_p: Annotated[
-        float, typer.Option(help="Draw from those with this share of the best one's.", rich_help_panel=SAMPLING)
-    ] = 0.05,
-    repeat_penalty: Annotated[
-        float, typer.Option(help="Make tokens that were said less probable. 1: no.", rich_help_panel=SAMPLING)
-    ] = 1.0,
-    repeat_last_n: Annotated[
-        int, typer.Option(help="How far back penalties look. -1: all the way.", rich_help_panel=SAMPLING)
-    ] = 64,
-    presence_penalty: Annotated[
-        float, typer.Option(help="Taken from their logits once.", rich_help_panel=SAMPLING)
-    ] = 0.0,
-    frequency_penalty: Annotated[
-        float, typer.Option(help="Taken from their logits for each time.", rich_help_panel=SAMPLING)
-    ] = 0.0,
-    seed: Annotated[
-        int, typer.Option("--seed", "-s", min=-1, help="-1: another one each time.", rich_help_panel=SAMPLING)
-    ] = -1,
-    sampling: Annotated[
-        Literal["match", "reject"],
-        typer.Option(
-            help="match: drafting does not change a seed's text. reject: nor its distribution, and more is accepted.",
-            rich_help_panel=SAMPLING,
-        ),
-    ] = "match",
+    *,
+    text: TextOptions,
+    draft: DraftingOptions,
+    sample: SamplingOptions,
     engine: Engine = None,
-    ctx: Ctx = 4096,
-    batch: Batch = 512,
-    threads: DecodingThreads = None,
-    gpu_layers: GpuLayers = -1,
-    flash_attention: FlashAttention = "auto",
-    cache_type: CacheType = "f16",
-    placement: Placement | None = None,
+    decode: EngineOptions,
+    placement: Placement,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -157,85 +61,88 @@ def run(
 
         gemma-mtp run target.gguf --no-draft -f prompt.txt --json
     """
-    import sys
-
-    from gemma_mtp.cli import run_output
-    from gemma_mtp.cli.drafting import as_bench_found
     from gemma_mtp.cli.engines import choose_engine
-    from gemma_mtp.cli.output import native_log, print_note
     from gemma_mtp.cli.pair import pair_of
-    from gemma_mtp.cli.run_input import ask, read_prompt
-    from gemma_mtp.errors import UsageError
-    from gemma_mtp.mtp_runtime import session
-    from gemma_mtp.mtp_runtime.memory import open_memory
-    from gemma_mtp.native.settings import NO_DRAFTS, ChatSettings, Drafting, Sampling
+    from gemma_mtp.cli.run_input import read_prompt
+    from gemma_mtp.mtp_runtime.session import Request
 
-    if no_draft:
-        draft = "off"
-    if engine == "cpp" and draft == "auto":
-        raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
-    if engine == "cpp" and sampling == "reject" and temp:
-        raise UsageError("the C++ engine has no sampling mode reject", hint="--sampling match, or --engine python")
-    if not chat and (system is not None or think):
-        raise UsageError("--system and --think are for --chat")
-    talk = chat and prompt is None and file is None and sys.stdin.isatty()
-    if talk and json:
-        raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
-    loop = "--draft auto" if draft == "auto" else "--sampling reject" if sampling == "reject" and temp else None
+    loop = needed_loop(engine, draft, sample)
+    chat, talk = text.conversation(), is_talk(text, json)
     chosen = choose_engine(engine, loop=loop)
-    text = None if talk else read_prompt(prompt, file)
-    context, model = engine_settings(
-        chosen,
-        ctx=ctx,
-        batch=batch,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        flash_attention=flash_attention,
-        cache_type=cache_type,
-        placement=placement,
-    )
-    pair = pair_of(target, assistant, drafting=draft != "off", deep=deep)
-    drafting = NO_DRAFTS
-    if pair.assistant is not None:
-        usual = ADAPTIVE if draft == "auto" else FIXED
-        drafting = Drafting(draft_max or usual, draft_min, p_min or 0.0, draft == "auto")
-        memory = open_memory(pair.target, pair.assistant, context, model)
-        if drafting.auto and memory and memory.experience(drafting.p_min):
-            print_note("--draft auto goes on with what was learned of this pair on this machine")
-        elif not (drafting.auto or draft_max or draft_min or p_min is not None):
-            drafting = as_bench_found(drafting, memory, chosen)
-    request = session.Request(
+    prompt = None if talk else read_prompt(text.prompt, text.file)
+    context, model = decode.settings(chosen, placement)
+    pair = pair_of(target, assistant, drafting=draft.way != "off", deep=deep)
+    request = Request(
         pair.target,
         pair.assistant,
-        text,
-        chat=ChatSettings(system, think) if chat else None,
-        max_tokens=UNENDING if tokens == -1 else tokens,
-        drafting=drafting,
-        sampling=Sampling(
-            temperature=temp,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            repeat_penalty=repeat_penalty,
-            repeat_last_n=repeat_last_n,
-            presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-            seed=None if seed == -1 else seed,
-            mode=sampling,
-        ),
-        stop=tuple(stop or ()),
-        ignore_end=ignore_eos,
+        prompt,
+        chat=chat,
+        max_tokens=text.most,
+        drafting=drafting_of(pair, draft, context, model, chosen),
+        sampling=sample.settings(),
+        stop=tuple(text.stop or ()),
+        ignore_end=text.ignore_eos,
         context=context,
         model=model,
         engine=chosen,
     )
+    answer(request, talk, verbose, log, json)
+
+
+def needed_loop(engine: str | None, draft: DraftingOptions, sample: SamplingOptions) -> str | None:
+    """The option that llama.cpp's own engine lacks, if one is given. Raises UsageError: it shall have it."""
+    from gemma_mtp.errors import UsageError
+
+    rejecting = sample.sampling == "reject" and sample.temp
+    if engine == "cpp" and draft.way == "auto":
+        raise UsageError("the C++ engine does not adapt its drafts", hint="--draft fixed, or --engine python")
+    if engine == "cpp" and rejecting:
+        raise UsageError("the C++ engine has no sampling mode reject", hint="--sampling match, or --engine python")
+    return "--draft auto" if draft.way == "auto" else "--sampling reject" if rejecting else None
+
+
+def is_talk(text: TextOptions, json: bool) -> bool:
+    """Whether it is a conversation on a terminal. Raises UsageError: with --json."""
+    from gemma_mtp.errors import UsageError
+
+    talk = text.chat and text.prompt is None and text.file is None and sys.stdin.isatty()
+    if talk and json:
+        raise UsageError("a conversation has no one result for --json", hint="give it one message with --prompt")
+    return talk
+
+
+def drafting_of(
+    pair: PairFiles, draft: DraftingOptions, context: ContextSettings, model: ModelSettings, engine: str
+) -> Drafting:
+    """How much is drafted: as the command line says, else as is known of this pair on this machine."""
+    from gemma_mtp.cli.drafting import as_bench_found
+    from gemma_mtp.cli.output import print_note
+    from gemma_mtp.mtp_runtime.memory import open_memory
+    from gemma_mtp.native.settings import NO_DRAFTS
+
+    if pair.assistant is None:
+        return NO_DRAFTS
+    drafting, memory = draft.settings(), open_memory(pair.target, pair.assistant, context, model)
+    if drafting.auto and memory and memory.experience(drafting.p_min):
+        print_note("--draft auto goes on with what was learned of this pair on this machine")
+    return drafting if draft.said else as_bench_found(drafting, memory, engine)
+
+
+def answer(request: Request, talk: bool, verbose: bool, log: Path | None, json: bool) -> None:
+    """Generate, and show what comes. Raises KeyboardInterrupt: it was stopped, after what there is was told."""
+    from gemma_mtp.cli import run_output
+    from gemma_mtp.cli.output import native_log
+    from gemma_mtp.cli.run_input import ask
+    from gemma_mtp.mtp_runtime import session
+
+    size = request.context.size
     if talk:
         with native_log(verbose, log):
-            for answer in session.turns(request, run_output.print_text, ask):
-                run_output.print_result(answer, asked=ctx)
+            for result in session.turns(request, run_output.print_text, ask):
+                run_output.print_result(result, asked=size)
         return
     with native_log(verbose, log):
         result = session.run(request, on_text=(lambda _: None) if json else run_output.print_text)
-    run_output.print_result(result, json, ctx)
+    run_output.print_result(result, json, size)
     if result.finish == "stopped":
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.files.text import PROMPT, read_text, text_of
+from gemma_mtp.files.text import PROMPT, read_text, text_of, typed
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -18,7 +18,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     if prompt is not None and file is not None:
         raise UsageError("--prompt and --file are given", hint="give one of them")
     if prompt is not None:
-        return prompt
+        return typed(prompt)
     if file is None and sys.stdin.isatty():
         raise UsageError("there is no prompt", hint='give one with -p "...", with -f prompt.txt, or through a pipe')
     if file is None or file == Path("-"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,19 +13,15 @@ from gemma_mtp.cli.options import (
     ENGINE,
     FIXED,
     Assistant,
-    Batch,
-    CacheType,
-    Ctx,
     Deep,
-    FlashAttention,
-    GpuLayers,
+    EngineOptions,
     Log,
     Placement,
     Target,
     Think,
     Threads,
     Verbose,
-    engine_settings,
+    takes_groups,
     takes_pair,
     takes_placement,
 )
@@ -32,8 +29,10 @@ from gemma_mtp.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.native.cpp import Listening, Loading
+    from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
     from gemma_mtp.serve.server import Counters, RunningServer
+    from gemma_mtp.sources.pairs import PairFiles
 
 #: What the start says about logprobs, by `RunningServer.logprobs`.
 LOGPROBS = {
@@ -42,47 +41,80 @@ LOGPROBS = {
     "without drafting (--logprobs refuse: none is loaded)",
     "refuse": "llama.cpp has no logprobs for drafted tokens: requests for them are refused (--no-draft gives them)",
 }
+#: Addresses that this machine alone reaches.
+HERE = ("127.0.0.1", "::1", "localhost")
 
 
-@takes_pair
-@takes_placement
-def serve(
-    target: Target,
-    assistant: Assistant = None,
-    host: Annotated[str, typer.Option(help="The address to listen at. 0.0.0.0: from everywhere.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port, 0: any free one.")] = 8080,
+@dataclass(frozen=True)
+class ListeningOptions:
+    """Where it listens, and to whom."""
+
+    host: Annotated[str, typer.Option(help="The address to listen at. 0.0.0.0: from everywhere.")] = "127.0.0.1"
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port, 0: any free one.")] = 8080
     api_key: Annotated[
         list[str] | None,
         typer.Option(envvar="GEMMA_MTP_API_KEY", help="A key that clients must send. May be given several times."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name for clients. Default: the file's.")] = None,
-    no_draft: Annotated[bool, typer.Option("--no-draft", help="Draft nothing: the baseline.")] = False,
+    ] = None
+    name: Annotated[str | None, typer.Option(help="The model's name for clients. Default: the file's.")] = None
+
+    def keys(self) -> tuple[str, ...]:
+        """Raises UsageError: an empty one."""
+        from gemma_mtp.errors import UsageError
+
+        keys = tuple(self.api_key or ())
+        if not all(keys):
+            raise UsageError("an API key is empty", hint="leave --api-key out to ask for none")
+        return keys
+
+
+@dataclass(frozen=True)
+class DraftingOptions:
+    """How much is drafted: one length for the server's whole life."""
+
+    no_draft: Annotated[bool, typer.Option("--no-draft", help="Draft nothing: the baseline.")] = False
     draft_max: Annotated[
         int | None,
         typer.Option(
             min=1, max=64, help=f"Tokens to draft in a round, at most. Default: what bench found best, else {FIXED}."
         ),
-    ] = None,
-    draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0,
+    ] = None
+    draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0
     p_min: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="End a draft where the drafter is less sure. Default: as --draft-max, else 0."),
-    ] = None,
+    ] = None
+
+    def settings(self, pair: PairFiles, context: ContextSettings, model: ModelSettings) -> Drafting:
+        """As the command line says, else as bench found best of this pair on this machine."""
+        from gemma_mtp.cli.drafting import as_bench_found
+        from gemma_mtp.mtp_runtime.memory import open_memory
+        from gemma_mtp.native.settings import Drafting
+
+        drafting = Drafting(self.draft_max or FIXED, self.draft_min, self.p_min or 0.0)
+        if pair.assistant is None or self.draft_max or self.draft_min or self.p_min is not None:
+            return drafting
+        return as_bench_found(drafting, open_memory(pair.target, pair.assistant, context, model), "cpp", "python")
+
+
+@dataclass(frozen=True)
+class AnsweringOptions:
+    """How requests are answered."""
+
     logprobs: Annotated[
         Literal["auto", "copy", "refuse"],
         typer.Option(
             help="llama.cpp has none for drafted tokens. copy: a second server without drafting answers requests for "
             "them. refuse: status 400. auto: copy, or refuse where a GPU holds the weights."
         ),
-    ] = "auto",
-    think: Think = False,
+    ] = "auto"
+    think: Think = False
     chat_template_file: Annotated[
         Path | None,
         typer.Option(help="A chat template (Jinja) in the place of the target's own.", rich_help_panel=CHAT),
-    ] = None,
+    ] = None
     parallel: Annotated[
         int, typer.Option("--parallel", "-np", min=1, help="Requests answered at once, each with a context of its own.")
-    ] = 1,
+    ] = 1
     cache_ram: Annotated[
         int,
         typer.Option(
@@ -90,17 +122,31 @@ def serve(
             help="MiB of memory for prompts of conversations that wait. 0: none. -1: no limit.",
             rich_help_panel=ENGINE,
         ),
-    ] = 8192,
+    ] = 8192
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds that requests under way have to finish when it is stopped.")
-    ] = 8.0,
-    ctx: Ctx = 4096,
-    batch: Batch = 512,
-    threads: Threads = None,
-    gpu_layers: GpuLayers = -1,
-    flash_attention: FlashAttention = "auto",
-    cache_type: CacheType = "f16",
-    placement: Placement | None = None,
+    ] = 8.0
+
+
+@dataclass(frozen=True)
+class ServerEngineOptions(EngineOptions):
+    """A server's threads are all cores: it has the machine to itself."""
+
+    threads: Threads = None
+
+
+@takes_pair
+@takes_placement
+@takes_groups
+def serve(
+    target: Target,
+    assistant: Assistant = None,
+    *,
+    listen: ListeningOptions,
+    draft: DraftingOptions,
+    answer: AnsweringOptions,
+    decode: ServerEngineOptions,
+    placement: Placement,
     deep: Deep = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -119,52 +165,47 @@ def serve(
 
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
-    from gemma_mtp.cli.drafting import as_bench_found
-    from gemma_mtp.cli.output import native_log, print_note, print_warning
+    from gemma_mtp.cli.output import print_warning
     from gemma_mtp.cli.pair import pair_of
-    from gemma_mtp.errors import UsageError
-    from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.cpp import Listening, Loading, package_version
-    from gemma_mtp.native.settings import Drafting
-    from gemma_mtp.serve.server import bound, running_server
-    from gemma_mtp.serve.stopping import Stop, stop_signals
+    from gemma_mtp.serve.server import bound
     from gemma_mtp.serve.template import read_template
 
-    context, model = engine_settings(
-        "cpp",
-        ctx=ctx,
-        batch=batch,
-        threads=threads,
-        gpu_layers=gpu_layers,
-        flash_attention=flash_attention,
-        cache_type=cache_type,
-        placement=placement,
-    )
-    template = None if chat_template_file is None else read_template(chat_template_file)
-    keys = tuple(api_key or ())
-    if not all(keys):
-        raise UsageError("an API key is empty", hint="leave --api-key out to ask for none")
+    context, model = decode.settings("cpp", placement)
+    template = None if answer.chat_template_file is None else read_template(answer.chat_template_file)
+    keys = listen.keys()
     package_version()
-    bound(host, port).close()
-    pair = pair_of(target, assistant, drafting=not no_draft, deep=deep)
-    drafter = pair.assistant
-    verdict = checked(pair.target, drafter, context, parallel) if drafter else "It drafts nothing."
-    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
-        print_warning(f"everyone who reaches {host} may use this server: give it an --api-key")
-    drafting = Drafting(draft_max or FIXED, draft_min, p_min or 0.0)
-    if drafter and not (draft_max or draft_min or p_min is not None):
-        drafting = as_bench_found(drafting, open_memory(pair.target, drafter, context, model), "cpp", "python")
-    loading = Loading(pair.target, drafter, drafting, context, model, parallel, cache_ram)
-    listening = Listening(
-        host, port, keys, name or pair.target.stem, metrics=True, thinking=think, chat_template=template
+    bound(listen.host, listen.port).close()
+    pair = pair_of(target, assistant, drafting=not draft.no_draft, deep=deep)
+    verdict = checked(pair.target, pair.assistant, context, answer.parallel) if pair.assistant else "It drafts nothing."
+    if not keys and listen.host not in HERE:
+        print_warning(f"everyone who reaches {listen.host} may use this server: give it an --api-key")
+    drafting, name = draft.settings(pair, context, model), listen.name or pair.target.stem
+    serve_until_stopped(
+        Loading(pair.target, pair.assistant, drafting, context, model, answer.parallel, answer.cache_ram),
+        Listening(listen.host, listen.port, keys, name, metrics=True, thinking=answer.think, chat_template=template),
+        answer,
+        verdict,
+        verbose,
+        log,
     )
+
+
+def serve_until_stopped(
+    loading: Loading, listening: Listening, answer: AnsweringOptions, verdict: str, verbose: bool, log: Path | None
+) -> None:
+    """Serve, and say where. Ends when a signal asks for it. verdict: what `verify` says of the pair."""
+    from gemma_mtp.cli.output import native_log, print_note
+    from gemma_mtp.serve.server import running_server
+    from gemma_mtp.serve.stopping import Stop, stop_signals
+
     try:
         with (
             native_log(verbose, log),
             stop_signals() as farewell,
-            running_server(loading, listening, logprobs=logprobs) as server,
+            running_server(loading, listening, logprobs=answer.logprobs) as server,
         ):
-            farewell.say = lambda: end(server, grace, lambda: farewell.hurried)
+            farewell.say = lambda: end(server, answer.grace, lambda: farewell.hurried)
             typer.echo(server.address)
             print_note(f"{verdict} It is served at {server.address}/v1 as {listening.model_name}")
             print_note(LOGPROBS[server.logprobs])

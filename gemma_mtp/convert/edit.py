@@ -14,7 +14,7 @@ from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.gguf_writer import LAYOUT_KEYS, GGUFWriter, TensorPlan
-from gemma_mtp.files.text import read_text
+from gemma_mtp.files.text import read_text, typed
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.splits import MERGE_PARTS
 from gemma_mtp.sources.templates import KEY as TEMPLATE
@@ -131,7 +131,7 @@ def _wanted(kind: ValueType) -> str:
 def _text(text: str, key: str) -> Value:
     """Raises UsageError: no text (a lone surrogate, from a command line that is no UTF-8)."""
     try:
-        return gv.string(text)
+        return gv.string(typed(text))
     except UnicodeEncodeError:
         raise UsageError(f"the value for {key} is no UTF-8 text") from None
 

@@ -22,6 +22,7 @@ from gemma_mtp.errors import BadFileError, UsageError, meant
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import Buffer, TensorPlan
+from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.files.reading import Span
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model import dialects
@@ -276,10 +277,7 @@ def _usual_factors(tensor: NamedTensor, metadata: Mapping[str, Value]) -> bool:
 
 
 def _default_factors(metadata: Mapping[str, Value]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    key = f"{MAINLINE.architecture}.attention.key_length"
-    head_dim = _required(metadata, key).integer()
-    if head_dim is None:
-        raise BadFileError(f"{key} is no integer")
+    head_dim = Metadata(metadata).number(f"{MAINLINE.architecture}.attention.key_length")
     share = DEFAULTS["rope_parameters"]["full_attention"]["partial_rotary_factor"]
     return np.array(proportional_rope_factors(head_dim, share), "<f4")
 

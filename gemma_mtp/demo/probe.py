@@ -6,7 +6,6 @@ is made for one machine. xllamacpp's is portable, and there is nothing to choose
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from gemma_mtp.cores import available_cores
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import EnvironmentProblem, LlamaError
 from gemma_mtp.extras import advice
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.native import cpp
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ContextSettings, Drafting
@@ -46,9 +46,9 @@ def probe_cpp(threads: int | None = None) -> CppReport:
     package, devices = cpp.package_version(), ()
     stage = f"making a pair in {TYPE}"
     try:
-        with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as folder:
+        with scratch_folder() as folder:
             # Made here: kernels of another package must not get into the child.
-            files = tuple(Path(folder) / f"{part}.gguf" for part in PARTS)
+            files = tuple(folder / f"{part}.gguf" for part in PARTS)
             for part, path in zip(PARTS, files, strict=True):
                 convert_checkpoint(PAIR / part, [Output(path, TYPE)])
             threads = threads or min(4, available_cores())

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.errors import BadFileError, EnvironmentProblem, GemmaMtpError
+from gemma_mtp.errors import OF_THE_MACHINE, BadFileError, EnvironmentProblem, GemmaMtpError
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -34,10 +34,6 @@ KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 
-#: For these the machine is to blame, not the file.
-OF_THE_MACHINE = frozenset(
-    {errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT}
-)
 #: What to do about an error, where its text doesn't say it.
 HINTS = {
     errno.ENOENT: "check the name and the folder",

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from gemma_mtp.errors import BadFileError, GemmaMtpError
+from gemma_mtp.errors import OF_THE_MACHINE, BadFileError, EnvironmentProblem, GemmaMtpError
+from gemma_mtp.files.reading import HINTS, PIECE
 from gemma_mtp.files.signature import HEAD, JSON, MARK, TEXT, recognized
 
 if sys.version_info >= (3, 11):
@@ -55,7 +56,7 @@ Kind = type[GemmaMtpError]
 
 
 def read_small(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes. Raises `error`."""
+    """The bytes of a regular file of at most `limit` bytes. Raises `error`, EnvironmentProblem for a failing disk."""
     try:
         # Not blocking: the opening of a pipe would wait for somebody who writes into it.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -64,14 +65,31 @@ def read_small(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) ->
             if not stat.S_ISREG(found.st_mode):
                 kind = next((name for test, name in KINDS if test(found.st_mode)), "no file")
                 raise error(f"is {kind}, where a small file is needed", where=path)
-            raw = file.read(limit + 1) if found.st_size <= limit else b""
+            raw = _read_up_to(file, limit + 1) if found.st_size <= limit else b""
     except IsADirectoryError:
         raise error("is a folder, where a small file is needed", where=path) from None
     except (OSError, ValueError) as problem:  # ValueError: a zero byte in the path
-        raise error(f"cannot be read: {getattr(problem, 'strerror', None) or problem}", where=path) from problem
+        raise _unreadable(problem, path, error) from problem
     if found.st_size > limit or len(raw) > limit:
         raise error(f"has more than {limit:,} bytes, which is too much for a file of its kind", where=path)
     return raw
+
+
+def _read_up_to(file: BinaryIO, most: int) -> bytes:
+    """At most so many bytes, in memory for those that are there: a single `read` takes room for all that it may get."""
+    parts: list[bytes] = []
+    while most and (part := file.read(min(most, PIECE))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
+
+
+def _unreadable(problem: OSError | ValueError, where: str | Path, error: Kind) -> GemmaMtpError:
+    """What the system says of a file: `error`, or an EnvironmentProblem where the machine is to blame."""
+    number = getattr(problem, "errno", None) or 0
+    kind = EnvironmentProblem if number in OF_THE_MACHINE else error
+    said = getattr(problem, "strerror", None) or problem
+    return kind(f"cannot be read: {said}", where=where, hint=HINTS.get(number) if kind is not error else None)
 
 
 def decode(raw: bytes, where: str | Path, error: Kind = BadFileError) -> str:
@@ -98,12 +116,23 @@ def read_text(path: Path, *, limit: int = SMALL, error: Kind = BadFileError) -> 
     return decode(read_small(path, limit=limit, error=error), path, error)
 
 
+def typed(text: str) -> str:
+    """A text of the command line as it was typed: a locale without its letters has their bytes as lone surrogates.
+
+    What is no UTF-8 stays as it is.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
 def text_of(stream: BinaryIO, where: str | Path, *, limit: int = PROMPT, error: Kind = BadFileError) -> str:
     """The text of a stream that is open already, such as standard input. Raises `error`."""
     try:
-        raw = stream.read(limit + 1)
+        raw = _read_up_to(stream, limit + 1)
     except OSError as problem:
-        raise error(f"cannot be read: {problem.strerror}", where=where) from problem
+        raise _unreadable(problem, where, error) from problem
     if len(raw) > limit:
         raise error(f"has more than {limit:,} bytes, which is too much for a file of its kind", where=where)
     return decode(raw, where, error)

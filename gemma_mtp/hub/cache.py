@@ -14,14 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants
 
-from gemma_mtp.errors import BadFileError
+from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
+from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.reading import PIECE
 from gemma_mtp.files.text import read_json, read_text
 from gemma_mtp.hub.names import COMMIT, HASH, require_commit, require_hash, require_inside
 
@@ -66,20 +66,25 @@ class RepoCache:
             return pointer
         blob = self.blob(etag)
         pointer.parent.mkdir(parents=True, exist_ok=True)
-        pointer.unlink(missing_ok=True)  # a dangling link
-        try:
-            pointer.symlink_to(os.path.relpath(blob, pointer.parent))
-        except OSError:
-            shutil.copyfile(blob, pointer)
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(FileExistsError):
+                pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+            if not pointer.exists():  # a dangling link stood there; else another process was faster
+                pointer.unlink(missing_ok=True)
+                pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+        if not pointer.exists():
+            with blob.open("rb") as source, atomic_output(pointer, size=blob.stat().st_size, force=True) as copy:
+                while piece := source.read(PIECE):
+                    copy.write(piece)
         return pointer
 
     def remember(self, revision: str, commit: str) -> None:
         """Note which commit a branch or tag stands for, so that it is found without the network."""
-        if revision == commit:
+        if self.recall(revision) == commit:
             return
         ref = self.root / "refs" / require_inside(revision)
         ref.parent.mkdir(parents=True, exist_ok=True)
-        ref.write_text(require_commit(commit))
+        self._write(ref, require_commit(commit))
 
     def recall(self, revision: str) -> str | None:
         """The commit that a revision stood for when it was last looked up."""
@@ -97,18 +102,20 @@ class RepoCache:
         return self._notes().get(etag) == _stamp(self.blob(etag))
 
     def note_compared(self, etag: str, equal: bool) -> None:
-        """Remember that the blob has its hash, or forget it. A cache that is read-only is compared each time."""
+        """Remember that the blob has its hash, or forget it. Without notes it is compared each time."""
         notes = {known: stamp for known, stamp in self._notes().items() if (self.blobs / known).exists()}
         notes.pop(etag, None)
         if equal:
             notes[etag] = _stamp(self.blob(etag))
-        part = self.root / f".{NOTES}.{secrets.token_hex(4)}.part"
-        with contextlib.suppress(OSError):
-            try:
-                part.write_text(json.dumps({"compared": notes}, indent=1))
-                part.replace(self.root / NOTES)
-            finally:
-                part.unlink(missing_ok=True)
+        with contextlib.suppress(EnvironmentProblem, UsageError):
+            self._write(self.root / NOTES, json.dumps({"compared": notes}, indent=1))
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        """Small files of the cache appear whole, too, whoever else writes them. Raises EnvironmentProblem."""
+        raw = text.encode()
+        with atomic_output(path, size=len(raw), force=True) as file:
+            file.write(raw)
 
     def _notes(self) -> dict[str, list[int]]:
         """etag -> size and time of change of the blobs that were compared. Damaged notes are none."""

@@ -13,7 +13,6 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,8 @@ from gemma_mtp import __version__
 from gemma_mtp.advice import quoted
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError, MissingExtra
+from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.files.text import read_json
 from gemma_mtp.native.causes import explain
 from gemma_mtp.native.child import NativeCrash, in_child
@@ -183,13 +184,13 @@ def probe(threads: int | None = None) -> BackendReport:
     package, folder = installed()
     facts: dict[str, Any] = {}
     failures: list[Failure] = []
-    with tempfile.TemporaryDirectory(prefix="gemma-mtp-") as scratch:
+    with scratch_folder() as scratch:
         for extra_buffers in (True, False):
-            failure = _attempt(Path(scratch) / f"probe-{extra_buffers}.gguf", extra_buffers, threads, facts)
+            failure = _attempt(scratch / f"probe-{extra_buffers}.gguf", extra_buffers, threads, facts)
             if failure is None:
                 break
             failures.append(failure)
-        alone = _each_alone(Path(scratch), extra_buffers, threads, facts.get("devices", ()))
+        alone = _each_alone(scratch, extra_buffers, threads, facts.get("devices", ()))
     report = BackendReport(
         package=package,
         library=facts.get("library", str(folder)),
@@ -383,8 +384,8 @@ def remembered() -> BackendReport | None:
 def _remember(report: BackendReport) -> None:
     """Best effort: a home folder that cannot be written only costs the probe again."""
     path = cache_file()
-    with suppress(OSError):
+    with suppress(OSError, EnvironmentProblem):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
-        part.replace(path)
+        text = json.dumps(report.to_dict(), indent=2).encode()
+        with atomic_output(path, size=len(text), force=True) as file:
+            file.write(text)

@@ -10,6 +10,8 @@ itself needs neither NumPy nor llama.cpp.
 Protocol: pickles over the child's stdin (the call; in a conversation also what is sent) and a private copy of its
 stdout (items, then the end). Both ends are this program, so unpickling is safe. The child's stdout and stderr go to a
 temporary file, and to whoever asked for them with `native_log_to`.
+
+A parent that is killed closes nothing in good order: the child looks after it (`_leave_with`), and ends with it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -45,6 +48,8 @@ NO_FILES: Files = (None, None)
 ITEM, RETURNED, RAISED = "item", "returned", "raised"
 #: How long a child may take to end by itself when nobody listens any more, in seconds.
 PATIENCE = 2.0
+#: How often a child looks whether its parent lives, in seconds.
+LOOKING = 0.5
 #: In a child's environment: llama.cpp shall tell more than errors.
 TELLING = "GEMMA_MTP_NATIVE_LOG"
 #: How often a thread of GCC's OpenMP looks before it sleeps at a barrier, where the user does not say. Its own number
@@ -55,6 +60,8 @@ SPINS = {"GOMP_SPINCOUNT": "1000"}
 LAST_WORDS = 8
 #: Set in a child's environment: llama.cpp's log goes to its stderr at once, for it may not live to tell it otherwise.
 ECHO = "GEMMA_MTP_ECHO"
+#: Windows' name for the right to wait for a process, and its word for one that does not exist (winnt.h, winerror.h).
+SYNCHRONIZE, NO_SUCH_PROCESS = 0x00100000, 87
 #: What a crash on Windows leaves as exit code (ntstatus.h).
 WINDOWS_CRASHES = {0xC0000005: "access violation", 0xC000001D: "illegal instruction", 0xC0000409: "abort"}
 _FRAME = re.compile(r'File "(.+)", line (\d+) in \w+$')
@@ -204,7 +211,7 @@ def _start(words: BinaryIO, sinks: tuple[Sink, ...]) -> subprocess.Popen[bytes]:
     told = {TELLING: "1"} if sinks else {}
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", __name__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if sinks else words,
@@ -311,10 +318,33 @@ def _serve(call: BinaryIO, answers: BinaryIO) -> None:
         send(RAISED, (RuntimeError, ("in the child process:\n" + traceback.format_exc(),), {}))
 
 
-def main() -> None:
+def _leave_with(parent: int) -> None:
+    """End this process when its parent is gone: a long call would compute on for nobody, and notice at its next item.
+
+    Waiting for the end of stdin would not do: on Windows a DLL's start asks what stdin is, and waits for the reader.
+    """
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = kernel.OpenProcess(SYNCHRONIZE, False, parent)
+        if handle:
+            kernel.WaitForSingleObject(ctypes.c_void_p(handle), -1)
+        elif ctypes.get_last_error() != NO_SUCH_PROCESS:  # it lives, and may not be looked after
+            return
+    else:
+        own = os.getppid()  # the orphan of a dead process gets another one
+        while os.getppid() == own:
+            time.sleep(LOOKING)
+    os._exit(1)
+
+
+def main(parent: int) -> None:
     """Serve one call. The parent alone answers to Ctrl-C: it closes the pipe, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
+    threading.Thread(target=_leave_with, args=(parent,), name="parent", daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that native code prints may get between the answers
     with contextlib.suppress(BrokenPipeError):
@@ -324,4 +354,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

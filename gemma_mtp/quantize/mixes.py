@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.files.gguf_values import Value, ValueType
+from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, block_size, native
+from gemma_mtp.model.dialects import MAINLINE, dialect_of
+from gemma_mtp.model.gguf_keys import per_layer, read_keys
+from gemma_mtp.model.part import Part
 from gemma_mtp.quantize.names import layer_of, llama_order, role_of
 from gemma_mtp.quantize.types import FILE_TYPES, FileType
 
@@ -304,15 +307,13 @@ def _is_tied(tensors: Sequence[TensorPlan]) -> bool:
     return all(role_of(tensor.name) != "output" for tensor in tensors)
 
 
-def first_layers(metadata: Mapping[str, Value], key: str, default: int = 0) -> int:
-    """The model's `{arch}.key`: its value, or where it is an array (one entry for each layer) the first."""
+def _first_layers(metadata: Mapping[str, Value], *names: str) -> list[int]:
+    """The model's keys of these names: of one that says a number for each layer the first's, of a wrong one 0."""
     architecture = Metadata(metadata).architecture
-    value = metadata.get(f"{architecture}.{key}")
-    if value is None:
-        return default
-    first = value if value.item_type is None else Value(value.item_type, value.payload)
-    number = first.integer() if value.count and first.type is not ValueType.STRING else None
-    return default if number is None else number
+    dialect = dialect_of(architecture)
+    part = Part.TARGET if dialect is None else Part.ASSISTANT
+    keys = read_keys(metadata, dialect or replace(MAINLINE, architecture=architecture), part).values
+    return [per_layer(keys.get(name, 0), 1)[0] for name in names]
 
 
 def _places(
@@ -320,9 +321,9 @@ def _places(
 ) -> dict[str, Place]:
     """What the rules can ask, for every tensor that is not kept."""
     tied = _is_tied(tensors)
-    layers, experts = first_layers(metadata, "block_count"), first_layers(metadata, "expert_count")
-    heads = first_layers(metadata, "attention.head_count")
-    key_value_heads = first_layers(metadata, "attention.head_count_kv", heads)
+    layers, experts, heads, key_value_heads = _first_layers(
+        metadata, "block_count", "expert_count", "attention.head_count", "attention.head_count_kv"
+    )
     all_values = sum(_subject(tensor.name, tied) == "attn_v" for tensor in tensors)
     visits: Counter[str | None] = Counter()
     places = {}

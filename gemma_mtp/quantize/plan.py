@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from gemma_mtp import __version__
+from gemma_mtp.advice import ASSISTANT, TARGET, ours
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
@@ -69,6 +70,10 @@ def plan_types(
     return types
 
 
+#: What an importance matrix is called in advice.
+IMATRIX = "IMATRIX.gguf"
+
+
 def importance_hint(given: bool) -> str:
     """What to do about a tensor without importance. given: whether there is a matrix, which lacks this tensor."""
     if given:
@@ -76,7 +81,8 @@ def importance_hint(given: bool) -> str:
             "the matrix of --imatrix lacks this tensor: take one that was made of this very model, or give the tensor "
             "another type (--tensor ROLE=TYPE)"
         )
-    return "add --imatrix FILE, made by llama.cpp's llama-imatrix"
+    made = ours("imatrix", TARGET, ASSISTANT, options={"--text": "TEXTS.jsonl", "-o": IMATRIX})
+    return f"add --imatrix {IMATRIX}: an assistant's is made by {made}, a target's by llama.cpp's llama-imatrix"
 
 
 def _overridden(overrides: Sequence[Override], tensor: TensorPlan, given: GGMLType) -> GGMLType:

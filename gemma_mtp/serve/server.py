@@ -29,6 +29,7 @@ from gemma_mtp.native.child import converse
 from gemma_mtp.native.settings import NO_DRAFTS
 from gemma_mtp.serve.front import CONNECTIONS, Front
 from gemma_mtp.serve.request import Refused, Request
+from gemma_mtp.serve.strangers import guard
 from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.pairing import check_runnable
 
@@ -139,6 +140,7 @@ class RunningServer:
     def __init__(self, backend: Backend, copy: PlainCopy | None, listener: socket.socket, drafts: bool):
         self._backend, self._copy, self._drafts = backend, copy, drafts
         self.address = _address(listener)
+        self._guard = guard(backend.api_keys, str(listener.getsockname()[0]))
         self._front = Front(listener, self._choose)
 
     @property
@@ -179,7 +181,11 @@ class RunningServer:
         self._backend.child.close()
 
     async def _choose(self, request: Request) -> tuple[str, int]:
-        """Who answers. A stranger without a key starts nothing: llama.cpp's server tells him."""
+        """Who answers. A stranger without a key starts nothing: llama.cpp's server tells him.
+
+        Raises Refused: a web page of another host; logprobs that cannot be had.
+        """
+        self._guard(request)
         if not self._drafts or not request.wants_logprobs or not request.may_ask(self._backend.api_keys):
             return self._backend.place
         if self._copy is None:

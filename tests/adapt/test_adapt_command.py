@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import command
 from helpers.lessons import DOCUMENTS, lesson_of, recorded
 
 torch = pytest.importorskip("torch")
@@ -22,9 +24,10 @@ from gemma_mtp.adapt.signals import ANSWER  # noqa: E402
 from gemma_mtp.adapt.teacher import teach  # noqa: E402
 from gemma_mtp.adapt.texts import Document, hold_out  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
-from gemma_mtp.adapt.writing import workplace, write_gguf  # noqa: E402
+from gemma_mtp.adapt.writing import write_gguf  # noqa: E402
 from gemma_mtp.cli.main import application  # noqa: E402
 from gemma_mtp.files.gguf_reader import GGUFFile  # noqa: E402
+from gemma_mtp.files.scratch import scratch_folder  # noqa: E402
 from gemma_mtp.model.part import Part  # noqa: E402
 from gemma_mtp.publish.assistant_file import read_assistant  # noqa: E402
 from gemma_mtp.publish.card import write_card  # noqa: E402
@@ -82,7 +85,7 @@ def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory
         "--json",
         *SMALL,
     ]
-    out = subprocess.run([sys.executable, "-m", "gemma_mtp", *map(str, words)], capture_output=True, text=True)
+    out = command(*words)
     assert out.returncode == 0, out.stderr
     return folder, json.loads(out.stdout)
 
@@ -194,7 +197,7 @@ def test_killed_at_any_stage_nothing_has_a_final_name(misfit, texts, tmp_path: P
         shards.append({path.name: path.stat().st_mtime_ns for path in signals.glob("shard-*")})
     assert shards[1] == shards[2]
     assert shards[0].items() <= shards[1].items()
-    with workplace(tmp_path):
+    with scratch_folder(tmp_path):
         assert len(list(tmp_path.glob(".*"))) == 1
     assert not list(tmp_path.glob(".*"))
 
@@ -258,3 +261,20 @@ def test_an_importance_matrix(assistant_gguf, target_gguf, texts, tmp_path: Path
     assert all(len(matrix.entries[name]) == shapes[name][-1] for name in shapes)
     assert all((values > 0).any() and (values >= 0).all() for values in matrix.entries.values())
     assert run("quantize", source, tmp_path / "q.gguf", "IQ2_S", "--imatrix", tmp_path / "i.gguf") == 0
+
+
+def test_a_type_that_needs_a_matrix_names_the_command_that_makes_it(
+    assistant_gguf, target_gguf, texts, tmp_path: Path, capfd
+):
+    """The hint, followed as printed, with its stand-ins for the files' names."""
+    names = {
+        "TARGET.gguf": target_gguf("Q8_0"),
+        "ASSISTANT.gguf": assistant_gguf("BF16"),
+        "TEXTS.jsonl": texts,
+        "IMATRIX.gguf": tmp_path / "i.gguf",
+    }
+    asked = ["quantize", names["ASSISTANT.gguf"], tmp_path / "q.gguf", "IQ2_S"]
+    assert run(*asked) == 2
+    words = shlex.split(capfd.readouterr().err.split("`")[1])
+    assert run(*[names.get(word, word) for word in words[1:]], "--tokens", "1k", "--length", "200", "-t", "1") == 0
+    assert run(*asked, "--imatrix", names["IMATRIX.gguf"]) == 0

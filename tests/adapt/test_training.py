@@ -12,12 +12,13 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 from gemma_mtp.adapt.batches import Feed  # noqa: E402
+from gemma_mtp.adapt.costs import ROWS  # noqa: E402
 from gemma_mtp.adapt.figures import total  # noqa: E402
 from gemma_mtp.adapt.head import choices, imitation  # noqa: E402
 from gemma_mtp.adapt.network import FROZEN, Network, build, role_name  # noqa: E402
 from gemma_mtp.adapt.replay import replayed, score  # noqa: E402
 from gemma_mtp.adapt.signals import GREEDY, Signals  # noqa: E402
-from gemma_mtp.adapt.train import Recipe, train  # noqa: E402
+from gemma_mtp.adapt.train import Recipe, Trainer, train  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
 from gemma_mtp.demo.pair import PAIR  # noqa: E402
 from gemma_mtp.model.part import Part  # noqa: E402
@@ -111,6 +112,21 @@ def test_training_repairs_a_misfit_and_leaves_the_head_alone(pair):
     assert score(network, feed, feed.signals.some(held=True)).expected == pytest.approx(outcome.after.expected)
     assert told[-1][0] == 1
     assert outcome.losses[-1] < outcome.losses[0]
+
+
+def test_rounds_some_at_a_time_give_the_gradients_of_all_together(pair, monkeypatch):
+    network, feed = pair
+    places = feed.signals.some(held=False)[:3]
+    found = []
+    for rows in (10_000, 90):
+        monkeypatch.setitem(ROWS, "cpu", rows)
+        trainer = Trainer(network, feed, Recipe(rate=0.0), places)
+        loss = trainer.step(feed.batch(places, 3))
+        norms = [state["exp_avg"].clone() for state in trainer._optimizer.state.values()]
+        found.append((loss, torch.cat([norm.flatten() for norm in norms])))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-6)
+    assert found[0][1].abs().max() > 1e-4
 
 
 def test_the_same_seed_gives_the_same_weights(pair):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, parse_results, read_results
 
@@ -17,8 +18,7 @@ Files = tuple[Path, Path]
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gemma_mtp", "bench", *map(str, arguments), "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+    return command("bench", *arguments, "--threads", "1")
 
 
 def test_results_on_stdout_in_a_file_and_as_a_picture(files: Files, tmp_path: Path):
@@ -75,11 +75,11 @@ def test_mistakes_are_sentences(files: Files, arguments: tuple[str, ...], code: 
 
 
 def test_ctrl_c_ends_it_quietly(files: Files):
-    command = [sys.executable, "-m", "gemma_mtp", "bench", *map(str, files), "-n", "2000", "-r", "50", "-t", "1"]
+    command = [sys.executable, "-m", "gemma_mtp", "bench", *map(str, files), "-n", "400", "-r", "5", "-t", "1"]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     time.sleep(2)
     started.send_signal(signal.SIGINT)
-    _, errors = started.communicate(timeout=20)
+    _, errors = started.communicate(timeout=300)
     assert started.returncode == 130, errors
     assert "interrupted" in errors
     assert "Traceback" not in errors

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 
 def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gemma_mtp", "quantize", *map(str, arguments), "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+    return command("quantize", *arguments, "--threads", "1")
 
 
 @pytest.fixture

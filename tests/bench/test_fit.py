@@ -6,12 +6,12 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 from helpers.real_shapes import SHAPE_26B, SHAPE_31B, drafter_of, write_hollow
 
 from gemma_mtp.bench.fit import fit, parse_size
@@ -189,8 +189,7 @@ def test_what_is_no_size_is_told(text):
 
 def test_the_command(pairs):
     def asked(*options: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "gemma_mtp", "fit", *map(str, pairs["26B"]), "-c", "32768", *options]
-        return subprocess.run(words, capture_output=True, text=True, check=False)
+        return command("fit", *pairs["26B"], "-c", "32768", *options)
 
     told = asked("--vram", "16GB", "--json")
     found = json.loads(told.stdout)

@@ -6,13 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from helpers.commands import command
 
 from gemma_mtp import __version__
 from gemma_mtp.cli.main import COMMANDS
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "gemma_mtp", *arguments], capture_output=True, text=True, check=False)
 
 
 def test_version():

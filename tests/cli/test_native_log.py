@@ -6,10 +6,10 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 from gemma_mtp import __version__
 
@@ -39,10 +39,7 @@ COMMANDS = {
 
 def called(pair: tuple[Path, Path], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     names = {"{target}": str(pair[0]), "{assistant}": str(pair[1])}
-    command = [sys.executable, "-m", "gemma_mtp", *(names.get(argument, argument) for argument in arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, env=os.environ | environment
-    )
+    return command(*(names.get(argument, argument) for argument in arguments), env=os.environ | environment)
 
 
 @pytest.fixture(scope="module")

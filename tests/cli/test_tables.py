@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 from rich.table import Table
 
 from gemma_mtp.validate.checks import CHECKS
@@ -17,9 +18,7 @@ GGUFFactory = Callable[[str], Path]
 
 
 def piped(*words: object, **variables: str) -> list[str]:
-    command = [sys.executable, "-m", "gemma_mtp", *map(str, words)]
-    environment = os.environ | {"COLUMNS": "40"} | variables
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment).stdout.splitlines()
+    return command(*words, env=os.environ | {"COLUMNS": "40"} | variables).stdout.splitlines()
 
 
 def on_a_terminal(columns: int, *words: object) -> list[str]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 SECRET = "hf_" + "x" * 34
 
 
 def called(*words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "gemma_mtp", *words], capture_output=True, text=True, check=False)
+    done = command(*words)
     assert "Traceback" not in done.stderr
     return done
 

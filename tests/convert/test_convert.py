@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.bad_checkpoints import edit_tensors, poison
+from helpers.commands import command
 
 from gemma_mtp import __version__
 from gemma_mtp.convert import Output, convert_checkpoint
@@ -88,11 +87,11 @@ def test_types_whose_kernels_would_abort_refuse_them_all_the_same(assistant_fold
 
 def test_the_command_warns_of_them(assistant_folder, tmp_path):
     edit_tensors(assistant_folder, lambda tensors: poison(tensors, np.nan))
-    command = [sys.executable, "-m", "gemma_mtp", "convert", str(assistant_folder), "-o", "a.gguf"]
-    refused = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    words = ["convert", assistant_folder, "-o", "a.gguf"]
+    refused = command(*words, cwd=tmp_path)
     assert refused.returncode == 1
     assert POISONED in refused.stderr
     assert not list(tmp_path.glob("*.gguf"))
-    allowed = subprocess.run([*command, "--allow-nonfinite"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    allowed = command(*words, "--allow-nonfinite", cwd=tmp_path)
     assert allowed.returncode == 0
     assert f"1 tensors hold NaN or Inf: {POISONED}" in allowed.stderr

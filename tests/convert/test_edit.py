@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gguf import GGUFReader
+from helpers.commands import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -159,13 +158,3 @@ def test_tensors_by_size(target):
     table = command("inspect", target, "--tensors", "--sort", "size").stdout
     assert "general.architecture" not in table
     assert table.index("token_embd.weight") < table.index("blk.0.attn_norm.weight")
-
-
-def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *map(str, words)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+
+from helpers.commands import command
 
 
 def test_demo_command(tmp_path):
     """Every step is done, the pair is verified, drafting changes nothing, and most drafts are accepted."""
-    command = [sys.executable, "-m", "gemma_mtp", "demo", "--json", "--threads", "1", "--keep", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command("demo", "--json", "--threads", "1", "--keep", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout)
     assert result["identical_output"] is True

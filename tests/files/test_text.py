@@ -12,7 +12,7 @@ import pytest
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files import text
-from gemma_mtp.files.text import parse_yaml, read_json, read_text, read_toml, read_yaml, shown
+from gemma_mtp.files.text import parse_yaml, read_json, read_text, read_toml, read_yaml, shown, typed
 
 WORDS = "zwölf = 12\nthirteen = 13\n"
 
@@ -180,3 +180,12 @@ def test_little_time_and_memory(read, content, tmp_path):
     assert words
     assert float(seconds) < 5
     assert json.dumps(words)
+
+
+def test_a_text_that_was_typed():
+    """In a locale without its letters Python gives their bytes one by one; what is no UTF-8 stays."""
+    assert typed("Größe ▁".encode().decode("ascii", "surrogateescape")) == "Größe ▁"
+    assert typed("Größe") == "Größe"
+    for odd in (b"\xff", b"a\xc3"):
+        assert typed(odd.decode("ascii", "surrogateescape")) == odd.decode("ascii", "surrogateescape")
+    assert typed("\ud800") == "\ud800"

@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from helpers.commands import command
 
 #: A folder and files as users have them, who are not all called x.gguf.
 FOLDER, TARGET, ASSISTANT = 'Ünser "Modell" it\'s', "mein $ziel 'Q8_0'.gguf", "-mtp größer & besser.gguf"
@@ -32,15 +32,7 @@ class Done:
 
 def run(words: list[str], folder: Path) -> Done:
     """The program, as a shell in `folder` would start it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"},
-    )
+    done = command(*words, cwd=folder, env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"})
     assert "Traceback" not in done.stderr, done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
 

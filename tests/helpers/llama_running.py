@@ -46,9 +46,9 @@ def free_port() -> int:
 
 def routed(port: int) -> dict[str, list[str]]:
     """Model -> the arguments that the router would start it with."""
-    for _ in range(100):
+    for _ in range(1500):
         try:
-            with urlopen(f"http://127.0.0.1:{port}/models", timeout=5) as answer:
+            with urlopen(f"http://127.0.0.1:{port}/models", timeout=60) as answer:
                 return {model["id"]: model["status"]["args"] for model in json.load(answer)["data"]}
         except OSError:
             time.sleep(0.2)

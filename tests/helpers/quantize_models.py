@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from helpers.tiny_pairs import TARGET
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
@@ -28,34 +29,24 @@ def sliding_pattern(layers: int, period: int = 6) -> tuple[bool, ...]:
 
 
 def _model(part: Part, layers: int, **changes: object) -> Hyperparameters:
-    basis = Hyperparameters(
+    drafts = part is Part.ASSISTANT
+    basis = replace(
+        TARGET,
         part=part,
         architecture="",
         layers=layers,
         hidden=256,
         intermediate=512,
-        heads=4,
-        kv_heads_sliding=2,
         kv_heads_full=None,
         head_dim_sliding=64,
         head_dim_full=128,
         sliding=sliding_pattern(layers),
         sliding_window=16,
         context=512,
-        norm_epsilon=1e-6,
-        rope_base_sliding=1e4,
-        rope_base_full=1e6,
-        rotary_share_full=0.25,
         vocabulary=64,
-        logit_softcap=30.0 if part is Part.TARGET else None,
-        shared_kv_layers=layers if part is Part.ASSISTANT else 0,
-        per_layer_input=0,
-        double_wide_mlp=False,
-        values_are_keys=False,
-        experts=0,
-        experts_used=0,
-        expert_intermediate=0,
-        backbone=512 if part is Part.ASSISTANT else 0,
+        logit_softcap=None if drafts else 30.0,
+        shared_kv_layers=layers if drafts else 0,
+        backbone=512 if drafts else 0,
     )
     return replace(basis, **changes)
 

@@ -52,7 +52,7 @@ def serving(*arguments: str | Path, key: str | None = None) -> Iterator[Served]:
     try:
         assert process.stdout
         address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=20)
+        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=300)
         yield Served(address, process)
     finally:
         process.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.commands import command
 from helpers.llama_running import free_port, llama, routed
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
@@ -68,9 +68,9 @@ def test_a_key_is_asked_for_and_taken(pair):
 
 def test_the_command_line(pair):
     with llama("-m", pair[0], "-md", pair[1], *DRAFTING) as address:
-        told = command("--server", address)
-        asked = command("--server", address, "--json")
-        files = command("--server", address, str(pair[0]))
+        told = verified("--server", address)
+        asked = verified("--server", address, "--json")
+        files = verified("--server", address, str(pair[0]))
     assert told.returncode == 0
     assert "drafts: " in told.stdout
     assert json.loads(asked.stdout)["drafts"] is True
@@ -78,7 +78,7 @@ def test_the_command_line(pair):
 
 
 def test_nobody_there():
-    done = command("--server", f"127.0.0.1:{free_port()}")
+    done = verified("--server", f"127.0.0.1:{free_port()}")
     assert done.returncode == 3
     assert "no server answers" in done.stderr
     assert "Traceback" not in done.stderr
@@ -91,12 +91,11 @@ def test_what_is_no_address(address):
 
 
 def test_no_pair_and_no_server():
-    assert command().returncode == 2
+    assert verified().returncode == 2
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "gemma_mtp", "verify", *arguments]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+def verified(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return command("verify", *arguments)
 
 
 #: What a router of b10434 passes to a model of --models-dir with a drafter beside it, and of a preset.

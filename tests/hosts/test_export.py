@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.commands import command
 from helpers.host_readers import read_modelfile, read_preset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -295,44 +295,43 @@ def test_what_is_no_bench_is_refused(pair):
         exported("llama-server", pair, bench=pair[0])
 
 
-def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "gemma_mtp", "export", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=cwd, check=False)
+def export(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return command("export", *arguments, cwd=cwd)
 
 
 def test_paths_are_absolute_and_nothing_is_overwritten(pair, tmp_path):
     for name, file in zip(("t.gguf", "mtp-t.gguf"), pair, strict=True):
         (tmp_path / name).symlink_to(file)
-    first = command("ollama", "t.gguf", "mtp-t.gguf", "-o", "Modelfile", cwd=tmp_path)
+    first = export("ollama", "t.gguf", "mtp-t.gguf", "-o", "Modelfile", cwd=tmp_path)
     assert (first.returncode, first.stdout) == (0, "")
     assert dict(read_modelfile((tmp_path / "Modelfile").read_text()))["draft"] == str(tmp_path / "mtp-t.gguf")
     (tmp_path / "Modelfile").write_text("mine")
-    assert command("ollama", "t.gguf", "mtp-t.gguf", "-o", "Modelfile", cwd=tmp_path).returncode == 2
+    assert export("ollama", "t.gguf", "mtp-t.gguf", "-o", "Modelfile", cwd=tmp_path).returncode == 2
     assert (tmp_path / "Modelfile").read_text() == "mine"
-    assert command("ollama", "t.gguf", "mtp-t.gguf", "-o", "Modelfile", "--force", cwd=tmp_path).returncode == 0
+    assert export("ollama", "t.gguf", "mtp-t.gguf", "-o", "Modelfile", "--force", cwd=tmp_path).returncode == 0
     assert (tmp_path / "Modelfile").read_text() != "mine"
 
 
 def test_a_dry_run_writes_nothing(pair, tmp_path):
-    done = command("llama-router", *pair, "-o", "preset.ini", "--dry-run", cwd=tmp_path)
+    done = export("llama-router", *pair, "-o", "preset.ini", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0
     assert read_preset(done.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_json_is_one_object_with_everything(pair, tmp_path):
-    found = json.loads(command("llama-router", *pair, "--json", cwd=tmp_path).stdout)
+    found = json.loads(export("llama-router", *pair, "--json", cwd=tmp_path).stdout)
     assert read_preset(found["text"])[pair[0].stem]["spec-type"] == "draft-mtp"
     assert (found["draft"], found["written"], found["host"]["checked"][:2]) == (3, False, "20")
 
 
 def test_a_pair_that_does_not_fit_ends_with_one(pair, tmp_path):
-    done = command("llama-server", pair[1], pair[0], cwd=tmp_path)
+    done = export("llama-server", pair[1], pair[0], cwd=tmp_path)
     assert done.returncode == 1
     assert "llama-server -m" not in done.stdout
 
 
 def test_the_list_has_every_host(tmp_path):
-    done = command("--list", cwd=tmp_path)
+    done = export("--list", cwd=tmp_path)
     assert all(host.name in done.stdout for host in HOSTS)
-    assert [one["name"] for one in json.loads(command("--list", "--json", cwd=tmp_path).stdout)] == [*BY_NAME]
+    assert [one["name"] for one in json.loads(export("--list", "--json", cwd=tmp_path).stdout)] == [*BY_NAME]

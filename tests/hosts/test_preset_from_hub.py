@@ -41,7 +41,7 @@ def downloads(stub: HubStub, llama_server: str, tmp_path: Path, *words: str) -> 
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
-            for _ in range(100):
+            for _ in range(1500):
                 time.sleep(0.2)
                 if b"load_model: loading model" in (tmp_path / "log").read_bytes() or process.poll() is not None:
                     break

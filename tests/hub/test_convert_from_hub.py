@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.convert.provenance import FILES, HASHES, REPO, REVISION
@@ -31,10 +31,7 @@ def repo(stub: HubStub) -> str:
 def convert(stub: HubStub, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     home = {"HF_ENDPOINT": stub.endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "127.0.0.1,localhost"}
     kept = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-    command = [sys.executable, "-m", "gemma_mtp", "convert", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env={**kept, **home, **environment}, capture_output=True, text=True, check=False
-    )
+    return command("convert", *arguments, cwd=folder, env={**kept, **home, **environment})
 
 
 def test_a_repo(stub: HubStub, repo: str, tmp_path: Path):

@@ -6,11 +6,11 @@ import base64
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import commands
 from helpers.local_hub.stub import HubStub
 
 from gemma_mtp.demo.pair import PAIR
@@ -67,8 +67,8 @@ TROUBLE: dict[str, tuple[str, str, dict]] = {
     "hangs up": ("*", "/", {"drop_after": 1}),
     "is a page": ("*", "/", {"status": 200, "body": b"<html>log in</html>"}),
 }
-#: The program, with short pauses between its attempts.
-QUICK = ("-c", "from gemma_mtp.hub import client; client.DELAYS = (0.01,); from gemma_mtp.cli.main import main; main()")
+#: Short pauses between its attempts.
+QUICK = "from gemma_mtp.hub import client; client.DELAYS = (0.01,)"
 #: Other values of HF_ENDPOINT, and how a command ends with them.
 ENDPOINTS = {
     "nobody there": (f"http://{USER}:{PASSWORD}@127.0.0.1:9", 3),
@@ -102,21 +102,19 @@ def work(stub: HubStub, tmp_path: Path, assistant_gguf, target_gguf) -> Path:
 @pytest.fixture
 def run(stub: HubStub, work: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def command(
-        arguments: list[str], endpoint: str | None = None, program: tuple[str, ...] = QUICK
+        arguments: list[str], endpoint: str | None = None, before: str = QUICK
     ) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parents[2]),
             "HOME": str(work),
             "HF_HOME": str(work / "hf"),
             "NO_PROXY": "127.0.0.1,localhost",
             "HF_ENDPOINT": endpoint or stub.endpoint.replace("://", f"://{USER}:{PASSWORD}@"),
             "HF_TOKEN": TOKEN,
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "GEMMA_MTP_HUB_TIMEOUT": "5",
+            "GEMMA_MTP_HUB_TIMEOUT": "120",
         }
-        words = [sys.executable, *program, *arguments]
-        return subprocess.run(words, env=environment, cwd=work, capture_output=True, text=True, timeout=120)
+        return commands.command(*arguments, env=environment, cwd=work, before=before)
 
     return command
 
@@ -157,7 +155,7 @@ def test_nor_has_what_it_leaves_when_the_hub_fails(name: str, trouble: str, run,
 def test_nor_when_the_address_of_the_hub_is_wrong(endpoint: str, run, work: Path, stub: HubStub):
     address, code = ENDPOINTS[endpoint]
     for name in ("push", "verify"):
-        done = run(COMMANDS[name][0], address, QUICK if code == 3 else ("-m", "gemma_mtp"))
+        done = run(COMMANDS[name][0], address, QUICK if code == 3 else "")
         assert done.returncode == code, done.stderr
         assert_nothing_left(work, stub, done)
 

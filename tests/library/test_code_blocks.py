@@ -85,7 +85,8 @@ class Shelf:
         if words[0] == "quantize":
             first, *rest = [word for word in inputs if word.endswith(".gguf")]
             inputs = [first, *(rest if "--compare" in words else [])]
-        for word in inputs:
+        inputs += [file for word in inputs for file in re.findall(r"(?<=:)[\w.-]+\.gguf", word)]  # of --method
+        for word in dict.fromkeys(inputs):
             if re.fullmatch(r"[\w.*-]+\.gguf", word):
                 self.gguf(word.replace("mtp-*", "mtp-gemma-4-31B-it-*").replace("*", "Q8_0"))
             elif word.startswith("./"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -164,7 +163,5 @@ def test_errors_arrive_as_themselves_and_bugs_with_their_traceback(kind: str, er
 def test_closing_ends_the_child_in_good_order(tmp_path: Path):
     running = in_child(f"{__name__}:count_and_note", tmp_path / "note")
     assert [next(running) for _ in range(5)] == [0, 1, 2, 3, 4]
-    start = time.monotonic()
     running.close()
     assert (tmp_path / "note").read_text() == "closed"
-    assert time.monotonic() - start < 2

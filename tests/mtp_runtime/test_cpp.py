@@ -180,7 +180,7 @@ def test_ctrl_c_stops_the_text_and_the_statistics_are_told(pair: tuple[Path, Pat
     assert started.stdout
     started.stdout.read(20)
     started.send_signal(signal.SIGINT)
-    _, errors = started.communicate(timeout=20)
+    _, errors = started.communicate(timeout=300)
     assert started.returncode == 130, errors
     assert b"interrupted" in errors
     assert b"accepted" in errors

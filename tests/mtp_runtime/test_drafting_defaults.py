@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 from helpers.demo_files import PROMPT, GGUFFactory
 
 from gemma_mtp.mtp_runtime.memory import Winner, open_memory
@@ -28,10 +28,8 @@ def pair(
     return target_gguf("Q8_0"), assistant_gguf("Q8_0")
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def called(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    done = command(*arguments)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -55,7 +53,7 @@ def test_bench_keeps_its_winner_and_run_begins_with_it(pair: tuple[Path, Path]):
         "0.6",
         "--no-auto",
     )
-    found = json.loads(command("bench", *pair, *options, "--json").stdout)
+    found = json.loads(called("bench", *pair, *options, "--json").stdout)
     best = found["recommendation"]
     winner = memory.winner("python")
     assert winner == Winner(best["draft"], best["p_min"], best["speedup"])
@@ -67,16 +65,16 @@ def test_bench_keeps_its_winner_and_run_begins_with_it(pair: tuple[Path, Path]):
 
     run = ("run", *pair, "-p", PROMPT, "-n", "16", "-t", "1", "--json")
     memory.keep_winner("python", Winner(2, 0.25, 1.5))
-    begun = command(*run)
+    begun = called(*run)
     assert "drafts of 2 with --p-min 0.25 (1.50x)" in begun.stderr
     assert len(json.loads(begun.stdout)["drafted_at"]) == 2
     memory.keep_winner("python", Winner(0, 0.0, 1.0))
-    plain = command(*run)
+    plain = called(*run)
     assert "no drafts" in plain.stderr
     assert json.loads(plain.stdout)["drafted"] == 0
-    asked = command(*run, "--draft-max", "1")
+    asked = called(*run, "--draft-max", "1")
     assert "bench" not in asked.stderr
     assert len(json.loads(asked.stdout)["drafted_at"]) == 1
-    assert "goes on with what was learned" in command(*run, "--draft", "auto").stderr
+    assert "goes on with what was learned" in called(*run, "--draft", "auto").stderr
     texts = [json.loads(one.stdout)["text"] for one in (begun, plain, asked)]
     assert texts[0] == texts[1] == texts[2]

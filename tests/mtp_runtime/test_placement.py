@@ -6,13 +6,13 @@ import json
 import mmap
 import re
 import subprocess
-import sys
 from collections import deque
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 from gemma_mtp.errors import UsageError
 from gemma_mtp.native.placement import OPTIONS, belonging, read, server_words
@@ -116,7 +116,7 @@ def test_llama_cpp_gets_them(target_gguf, monkeypatch):
 
 def run(pair: tuple[Path, Path], *options: str) -> subprocess.CompletedProcess[str]:
     words = ["run", *map(str, pair), "-p", "def", "-n", "8", "--json", "-t", "1", *options]
-    return subprocess.run([sys.executable, "-m", "gemma_mtp", *words], capture_output=True, text=True, check=False)
+    return command(*words)
 
 
 def test_the_commands_take_them(target_gguf, assistant_gguf):

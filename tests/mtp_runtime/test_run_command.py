@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from helpers.chat_templates import with_template
+from helpers.commands import command
 from helpers.demo_files import PROMPT, GGUFFactory
 
 
-def run(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gemma_mtp", "run", *map(str, arguments), "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=stdin, encoding="utf-8")
+def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return command("run", *arguments, "--threads", "1", input=stdin)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_conversation_on_a_terminal(pair: tuple[Path, Path], tmp_path: Path):
         os.write(ours, b"\x04")  # Ctrl-D
         assert talking.stderr
         told = talking.stderr.read().decode()
-        assert talking.wait(20) == 0
+        assert talking.wait(300) == 0
     os.close(ours)
     assert told.count("6 generated") == 2
     assert "of them kept from before" in told

@@ -278,7 +278,7 @@ def test_serve_with_what_lies_beside_the_target(place: str, hub, models: Models,
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=20)
+        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=300)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
         assert "which lies beside the target" in said

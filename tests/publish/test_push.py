@@ -6,24 +6,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.bench_results import RESULTS, row
 from helpers.local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
 from helpers.local_hub.stub import HubStub
 from huggingface_hub import ModelCard, constants
 from typer.testing import CliRunner
 
-from gemma_mtp.bench.results import (
-    OVERALL,
-    PLAIN,
-    BenchResults,
-    Machine,
-    ModelFile,
-    Recommendation,
-    Row,
-    Settings,
-)
+from gemma_mtp.bench.results import OVERALL, PLAIN, ModelFile, Recommendation, Row
 from gemma_mtp.cli.main import application
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.publish import PushRequest, plan_push, push
@@ -162,37 +155,17 @@ def test_files_pushed_earlier_keep_their_row(stub: HubStub, files: Files, logged
 def bench_results(tmp_path: Path, files: Files) -> Path:
     """What bench would have written about the Q8_0 file."""
 
-    def row(category: str, draft: int, speedup: float) -> Row:
-        return Row(
-            engine="python",
-            category=category,
-            draft=draft,
-            tokens_per_second=100 * speedup,
-            speedup=speedup,
-            tokens=128,
-            rounds=60,
-            drafted=180 if draft else 0,
-            accepted=120 if draft else 0,
-            acceptance=2 / 3 if draft else None,
-            acceptance_by_position=(0.8, 0.66, 0.54) if draft else (),
-            tokens_per_round=3.0 if draft else 1.0,
-            draft_ms=None,
-            verify_ms=None,
-            ceiling=None,
-            identical=True,
-        )
+    def measured(category: str, draft: int) -> Row:
+        speedup, drafts = 1 + 0.25 * draft, {"drafted": 180, "accepted": 120, "acceptance": 2 / 3} if draft else {}
+        return replace(row(category, draft, speedup), tokens_per_second=100 * speedup, **drafts)
 
     (path,) = files("Q8_0")
-    results = BenchResults(
-        gemma_mtp="0.1.0",
-        date="2026-11-24T12:00:00+00:00",
-        machine=Machine("Linux", "fast", ("a | <!-- gemma-mtp:benchmarks:end --> GPU",), {"python": "llama.cpp 1"}),
-        target=ModelFile("tiny", "tiny-it-BF16.gguf", 10, "BF16"),
+    results = replace(
+        RESULTS,
+        machine=replace(RESULTS.machine, devices=("a | <!-- gemma-mtp:benchmarks:end --> GPU",)),
         assistant=ModelFile("tiny assistant", path.name, path.stat().st_size, "Q8_0"),
-        settings=Settings(3, 128, 3, 2, 4096, 512, "f16", "auto", -1, {"code": 2, "prose": 1}),
-        rows=tuple(
-            row(category, draft, 1 + 0.25 * draft) for category in (OVERALL, "code", "prose") for draft in (PLAIN, 1, 3)
-        ),
+        settings=replace(RESULTS.settings, prompts={"code": 2, "prose": 1}),
+        rows=tuple(measured(category, draft) for category in (OVERALL, "code", "prose") for draft in (PLAIN, 1, 3)),
         recommendation=Recommendation(3, 1.75, ("it pays",), "llama-server -m /home/alice/tiny.gguf"),
     )
     there = tmp_path / "bench.json"

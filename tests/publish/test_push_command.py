@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import commands
 from helpers.local_hub.fixtures import WRITE_TOKEN
 from helpers.local_hub.stub import HubStub
 
@@ -30,11 +30,10 @@ def run(stub: HubStub, tmp_path: Path) -> Run:
             "HF_ENDPOINT": stub.endpoint,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_XET": "1",
-            "GEMMA_MTP_HUB_TIMEOUT": "5",
+            "GEMMA_MTP_HUB_TIMEOUT": "120",
             **variables,
         }
-        command = [sys.executable, "-m", "gemma_mtp", *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return commands.command(*arguments, env=environment, cwd=tmp_path)
 
     return command
 

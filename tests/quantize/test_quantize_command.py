@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 from gemma_mtp.files.gguf_reader import GGUFFile
 
@@ -19,8 +19,7 @@ def source(assistant_gguf, tmp_path: Path) -> Path:
 
 
 def quantize(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gemma_mtp", "quantize", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+    return command("quantize", *arguments)
 
 
 def test_several_types_beside_the_input(source: Path):

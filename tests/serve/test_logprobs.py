@@ -60,7 +60,7 @@ def test_other_requests_are_drafted_all_the_same(drafting: Served):
 def test_a_server_without_drafts_says_so_and_drafts_nothing(plain: Served):
     assert "draft_n" not in plain.post("/v1/completions", {**GREEDY, "max_tokens": 16})["timings"]
     plain.process.terminate()
-    _, notes = plain.process.communicate(timeout=30)
+    _, notes = plain.process.communicate(timeout=300)
     assert "nothing is drafted" in notes
 
 
@@ -118,7 +118,7 @@ def test_what_counts_as_asking(body: bytes, asks: bool):
 
 def test_an_unclear_request_is_refused_before_anybody_reads_it(drafting: Served):
     """A body that two readers could end at different places would hide a request in another one."""
-    with socket.create_connection(("127.0.0.1", drafting.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", drafting.port), timeout=300) as client:
         client.sendall(
             b"POST /completion HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         )

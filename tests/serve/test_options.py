@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from helpers.chat_templates import with_template
+from helpers.commands import command
 from helpers.servers import PROMPT, Served, serving
 
 OTHER = "def main():\n    import sys\n\n    for name in sys.argv[1:]:\n        print(name, len(name))\n"
@@ -38,7 +38,7 @@ def test_conversations_that_take_turns_keep_their_prompts(
 
 def test_places_answer_at_the_same_time_each_with_a_context_of_its_own(quantized_pair: tuple[Path, Path]):
     """The short answer does not wait for the long one, and both are as long as --ctx allows."""
-    with serving(*quantized_pair, "--parallel", "2", "--ctx", "256") as served:
+    with serving(*quantized_pair, "--parallel", "2", "--ctx", "640") as served:
         texts: dict[str, str] = {}
         order: list[str] = []
 
@@ -48,7 +48,7 @@ def test_places_answer_at_the_same_time_each_with_a_context_of_its_own(quantized
             order.append(name)
 
         long, short = (
-            threading.Thread(target=ask, args=arguments) for arguments in (("long", PROMPT, 200), ("short", OTHER, 8))
+            threading.Thread(target=ask, args=arguments) for arguments in (("long", PROMPT, 600), ("short", OTHER, 8))
         )
         long.start()
         time.sleep(0.05)
@@ -56,7 +56,7 @@ def test_places_answer_at_the_same_time_each_with_a_context_of_its_own(quantized
         long.join()
         short.join()
         assert order == ["short", "long"]
-        alone = completion(served, PROMPT, n_predict=200, ignore_eos=True)
+        alone = completion(served, PROMPT, n_predict=600, ignore_eos=True)
         assert alone["content"] == texts["long"]
         assert len(served.post("/v1/completions", {"prompt": PROMPT, "n": 2, "max_tokens": 4})["choices"]) == 2
 
@@ -118,11 +118,8 @@ def test_who_is_in_a_hurry_cuts_it_off(quantized_pair: tuple[Path, Path], grace:
     ],
 )
 def test_what_is_wrong_is_said_at_once(quantized_pair: tuple[Path, Path], arguments: tuple[str, ...], words: str):
-    import subprocess
-
     arguments = tuple(str(quantized_pair[0]) if one == "{target}" else one for one in arguments)
-    command = [sys.executable, "-m", "gemma_mtp", "serve", *arguments, "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = command("serve", *arguments, "--port", "0")
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

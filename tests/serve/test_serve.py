@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import openai
 import pytest
-from helpers import servers
+from helpers import commands, servers
 from helpers.servers import Served
 
 KEY = "a-key-for-tests"
@@ -44,7 +45,7 @@ def served(pair: tuple[Path, Path]) -> Iterator[Served]:
 
 
 def client(served: Served, key: str = KEY) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{served.address}/v1", api_key=key, max_retries=0, timeout=30)
+    return openai.OpenAI(base_url=f"{served.address}/v1", api_key=key, max_retries=0, timeout=300)
 
 
 def test_chat(served: Served):
@@ -77,13 +78,12 @@ def test_drafts_are_made_accepted_and_counted(served: Served):
 
 
 def urlopen_with_key(address: str):
-    return urlopen(Request(address, headers={"Authorization": f"Bearer {KEY}"}), timeout=10)
+    return urlopen(Request(address, headers={"Authorization": f"Bearer {KEY}"}), timeout=300)
 
 
 def test_the_text_is_that_of_run(served: Served, pair: tuple[Path, Path]):
     answer = client(served).completions.create(model="demo", prompt=PROMPT, **GREEDY)
-    run = [sys.executable, "-m", "gemma_mtp", "run", *map(str, pair), "-p", PROMPT, "-n", "40", "--json", "-t", "1"]
-    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    done = commands.command("run", *pair, "-p", PROMPT, "-n", "40", "--json", "-t", "1")
     assert answer.choices[0].text == json.loads(done.stdout)["text"]
 
 
@@ -104,11 +104,12 @@ def test_the_model_is_listed(served: Served):
 
 def test_web_pages_of_others_may_not_use_a_server_without_a_key(served: Served, pair: tuple[Path, Path]):
     def allowed(address: str, origin: str) -> str | None:
-        with urlopen(Request(f"{address}/health", headers={"Origin": origin}), timeout=10) as answer:
+        with urlopen(Request(f"{address}/health", headers={"Origin": origin}), timeout=300) as answer:
             return answer.headers["Access-Control-Allow-Origin"]
 
     with serving(*pair, key=None) as open_to_all:
-        assert allowed(open_to_all.address, "http://page.example") is None
+        with pytest.raises(HTTPError, match="403"):
+            allowed(open_to_all.address, "http://page.example")
         assert allowed(open_to_all.address, "http://localhost:3000") == "http://localhost:3000"
     assert allowed(served.address, "http://page.example") == "http://page.example"
 
@@ -121,7 +122,7 @@ def test_signals_end_it_in_good_order(pair: tuple[Path, Path], number: int):
         stream = client(served, "unused").completions.create(**asked, stream=True, extra_body={"ignore_eos": True})
         next(iter(stream))
         os.killpg(served.process.pid, number)  # as a terminal does: the whole group
-        output, errors = served.process.communicate(timeout=20)
+        output, errors = served.process.communicate(timeout=300)
         assert served.process.returncode == 0, errors
         assert output == ""
         assert "stopped" in errors
@@ -137,7 +138,7 @@ def test_the_server_does_not_outlive_a_killed_parent(pair: tuple[Path, Path]):
         served.process.kill()
         served.process.wait()
         port = int(served.address.rsplit(":", 1)[1])
-        for _ in range(50):
+        for _ in range(3000):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) != 0:
                     return

@@ -25,7 +25,7 @@ def served(*arguments: str | Path) -> tuple[int, str]:
         with urlopen(Request(f"{address}/completion", asked, {"Content-Type": "application/json"})) as answer:
             drafted = json.load(answer)["timings"].get("draft_n", 0)
         process.terminate()
-        return drafted, process.communicate(timeout=20)[1]
+        return drafted, process.communicate(timeout=300)[1]
     finally:
         process.kill()
         process.wait()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
+from helpers.commands import command
 
 from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.validate import parse_host, verify_pair
@@ -66,8 +65,7 @@ def test_the_report_by_device(good_pair):
 
 def test_the_command(good_pair):
     def told(*options: str) -> str:
-        words = [sys.executable, "-m", "gemma_mtp", "verify", *map(str, good_pair), *options]
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        return command("verify", *good_pair, *options).stdout
 
     assert "on the GPU (weights" in told("--settings", "-ngl 3")
     assert "on the GPU" not in told()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 from gemma_mtp.convert import convert_dialect
@@ -24,10 +24,8 @@ from gemma_mtp.validate.comparison import Comparison
 from gemma_mtp.validate.run import RunOptions
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gemma_mtp", "verify", *map(str, words)], capture_output=True, text=True, check=False
-    )
+def verified(*words: object) -> subprocess.CompletedProcess[str]:
+    return command("verify", *words)
 
 
 def ids(report) -> set[str]:
@@ -93,26 +91,26 @@ def test_the_host_matters(assistant_gguf, tmp_path: Path):
 def test_the_command(good_pair):
     target, assistant = good_pair
     for place in (target, assistant):
-        done = command(place)
+        done = verified(place)
         assert done.returncode == 0, done.stderr
         assert "is sound" in done.stdout
-    content = json.loads(command(assistant, "--json").stdout)
+    content = json.loads(verified(assistant, "--json").stdout)
     assert (content["part"], content["memory"], content["run"]) == ("assistant", None, [])
-    table = command(assistant, "--all").stdout
+    table = verified(assistant, "--all").stdout
     assert " target" not in table.splitlines()[1]
-    assert json.loads(command(target, assistant, "--json").stdout)["part"] is None
+    assert json.loads(verified(target, assistant, "--json").stdout)["part"] is None
 
 
 def test_a_bad_file_has_exit_code_1(tmp_path: Path):
     path = Model(ASSISTANT, keys={"gemma4-assistant.embedding_length_out": None}).write(tmp_path / "a.gguf")
-    done = command(path)
+    done = verified(path)
     assert done.returncode == 1
     assert "what to do: " in done.stdout
 
 
 @pytest.mark.parametrize("option", [("--run",), ("--reference", "a", "b")])
 def test_one_file_cannot_draft(option: tuple[str, ...], good_pair):
-    done = command(good_pair[1], *option)
+    done = verified(good_pair[1], *option)
     assert done.returncode == 2
     assert "name the target, then the assistant" in done.stderr
 
