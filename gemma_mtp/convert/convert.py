@@ -9,6 +9,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from gemma_mtp.convert.drafters import respell_drafter
 from gemma_mtp.convert.naming import outputs_for
@@ -24,6 +25,7 @@ from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
+from gemma_mtp.sources.checkpoint import Checkpoint
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Place, Want, open_model
 from gemma_mtp.sources.splits import MERGE_PARTS
@@ -76,29 +78,40 @@ def convert_model(
         if model.checkpoint is None:
             done = _respelled(model, wanted, spelling, force, owner)
         else:
-            called = name or model.name
-            outputs = outputs_for(
-                model.checkpoint.model.part, called, types or DEFAULT_TYPES, wanted, dialect, model.family
-            )
-            size = sum(tensor.nbytes for tensor in model.checkpoint.store.values())
-            with progress("converting", size * len(outputs)) as advance:
-                done = convert_opened(
-                    model.checkpoint,
-                    outputs,
-                    name=called,
-                    target=owner,
-                    dialect=spelling if model.family is FAMILY else MAINLINE,
-                    origin=model.origin,
-                    allow_nonfinite=allow_nonfinite,
-                    force=force,
-                    threads=threads,
-                    advance=advance,
-                )
+            kinds = types or DEFAULT_TYPES
+            options = {"allow_nonfinite": allow_nonfinite, "force": force, "threads": threads, "target": owner}
+            done = _converted(model, model.checkpoint, kinds, wanted, spelling, name or model.name, progress, options)
     done = replace(done, dialect=spelling.name, seconds=perf_counter() - start)
     for note in done.notes:
         LOG.info("%s: %s", source, note)
     LOG.info("%s: %s in %.1f s", source, ", ".join(map(str, done.files)), done.seconds)
     return done
+
+
+def _converted(
+    model: OpenModel,
+    checkpoint: Checkpoint,
+    kinds: Sequence[str],
+    wanted: Path | None,
+    dialect: Dialect,
+    name: str,
+    progress: Progress,
+    options: dict[str, Any],
+) -> Conversion:
+    """A checkpoint in each type. Raises UsageError: another family's checkpoint in another dialect than mainline's."""
+    if model.family is not FAMILY and dialect is not model.family.mainline:
+        raise UsageError(
+            f"a checkpoint of this kind is not converted to {dialect.name} at once",
+            where=model.place,
+            hint="convert it without --dialect, and then the GGUF with it",
+        )
+    outputs = outputs_for(checkpoint.model.part, name, kinds, wanted, dialect.name, model.family)
+    size = sum(tensor.nbytes for tensor in checkpoint.store.values())
+    spelled = dialect if model.family is FAMILY else MAINLINE
+    with progress("converting", size * len(outputs)) as advance:
+        return convert_opened(
+            checkpoint, outputs, name=name, dialect=spelled, origin=model.origin, advance=advance, **options
+        )
 
 
 def _respelled(

@@ -50,6 +50,8 @@ def test_without_its_target(checkpoint: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="no tokenizer") as caught:
         convert_model(checkpoint, tmp_path / "x.gguf")
     assert "--target" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="not converted to lucebox"):
+        convert_model(checkpoint, tmp_path / "x.gguf", target=PAIR / "target", dialect="lucebox")
     assert not list(tmp_path.iterdir())
 
 
