@@ -73,7 +73,7 @@ def convert_model(
         )
     with ExitStack() as stack:
         owner = stack.enter_context(open_model(target, Part.TARGET)) if target is not None else None
-        model = stack.enter_context(open_model(source, want=Want.DATA, progress=progress, deep=deep, target=owner))
+        model = stack.enter_context(open_model(source, want=Want.DATA, progress=progress, deep=deep, owner=owner))
         spelling = dialect_named(dialect, model.family)
         if model.checkpoint is None:
             done = _respelled(model, wanted, spelling, force, owner)

@@ -54,13 +54,13 @@ def open_model(
     want: Want = Want.HEADER,
     progress: Progress = silent,
     deep: bool = False,
-    target: OpenModel | None = None,
+    owner: OpenModel | None = None,
 ) -> Iterator[OpenModel]:
     """The model at `place`; its data can be read inside of the context only.
 
     part: what it is meant as; None: what it is. In a repo it decides which of several GGUFs is taken.
     want: how much of a model on the Hub is brought here. progress: shows downloads. deep: hash again what the Hub's
-    cache has, even if it has not changed since it was hashed. target: whose tokenizer a drafter's checkpoint borrows.
+    cache has, even if it has not changed since it was hashed. owner: the target whose tokenizer a drafter's checkpoint borrows.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
     BadFileError and UsageError for places that cannot be understood or don't have what is wanted, EnvironmentProblem.
@@ -69,14 +69,14 @@ def open_model(
     part = None if part is None else Part(part)
     LOG.debug("opening %s as %s, for its %s", source, part or "what it is", want.name.lower())
     if source.path is None and want in (Want.HEADER, Want.GGUF):
-        yield _remote(source, part, want, target)
+        yield _remote(source, part, want, owner)
         return
     path, origin = (source.path, NOWHERE) if source.path else fetch(source, part, progress, deep, want=want)
     if path.is_dir():
         require_checkpoint(source, path, want)
     with ExitStack() as stack:
         yield (
-            _checkpoint(source, path, origin, part, target)
+            _checkpoint(source, path, origin, part, owner)
             if path.is_dir()
             else _gguf(stack, source, path, origin, part)
         )

@@ -65,7 +65,7 @@ def verify_pair(
         owner = stack.enter_context(open_model(target, Part.TARGET))
         pair = Pair(
             target=owner,
-            assistant=stack.enter_context(open_model(assistant, Part.ASSISTANT, target=owner)),
+            assistant=stack.enter_context(open_model(assistant, Part.ASSISTANT, owner=owner)),
             deep=deep,
             host=host or Host(),
             context=context,
