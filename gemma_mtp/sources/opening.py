@@ -60,7 +60,8 @@ def open_model(
 
     part: what it is meant as; None: what it is. In a repo it decides which of several GGUFs is taken.
     want: how much of a model on the Hub is brought here. progress: shows downloads. deep: hash again what the Hub's
-    cache has, even if it has not changed since it was hashed. owner: the target whose tokenizer a drafter's checkpoint borrows.
+    cache has, even if it has not changed since it was hashed. owner: the target whose tokenizer a drafter's checkpoint
+    borrows.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
     BadFileError and UsageError for places that cannot be understood or don't have what is wanted, EnvironmentProblem.
