@@ -28,7 +28,7 @@ from gemma_mtp.bench.summary import confidence_rows, rows
 from gemma_mtp.bench.ways import Way
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import UsageError
-from gemma_mtp.mtp_runtime.control import Experience
+from gemma_mtp.mtp_runtime.experience import Experience
 from gemma_mtp.mtp_runtime.memory import Memory, Winner
 from gemma_mtp.native import backend, cpp
 from gemma_mtp.native.child import in_child

@@ -81,10 +81,12 @@ def _few(row: _Row, top_k: int, share: float) -> tuple[np.ndarray, np.ndarray] |
 
     The rest of the `top_k`, not looked at, is not nothing: but what it can be at most must make no difference.
     """
-    near = row.best.max() - NEAR
-    if np.count_nonzero(row.best >= near) >= top_k:
+    most_probable = int(row.best.argmax())
+    near = row.best[most_probable] - NEAR
+    columns = np.count_nonzero(row.best >= near)
+    if columns >= top_k:
         return None
-    tokens, kept = _in_order(*row.reaching(near))
+    tokens, kept = row.column(most_probable, near) if columns == 1 else _in_order(*row.reaching(near))
     if len(tokens) == 1:
         return (tokens, kept) if share * (1 + (top_k - 1) * LEFT) <= 1 else None
     sums = np.exp(kept - kept[0]).cumsum()
@@ -125,6 +127,14 @@ class _Row:
         if len(best) < count:  # of the columns there are fewer
             best = np.concatenate((self._lines.ravel(), self._rest))
         return float(np.partition(best, len(best) - count)[len(best) - count])
+
+    def column(self, number: int, bound: float) -> tuple[np.ndarray, np.ndarray]:
+        """What `reaching` finds where no other column reaches the bound, best first, the logits in float64."""
+        if number >= self._columns:
+            return _in_order(*self.reaching(bound))
+        values = self._lines[:, number]
+        lines = (values >= bound).nonzero()[0]
+        return _in_order(lines * self._columns + number, values[lines])
 
     def reaching(self, bound: float) -> tuple[np.ndarray, np.ndarray]:
         """Ids of the logits that are at least `bound`, in ascending order, and these logits."""

@@ -1,18 +1,20 @@
 """How many tokens to draft in a round: always as many (`Fixed`), or what pays on this machine and this text (`Auto`).
 
-The loop asks `plan` before a round and tells `learn` after it what the target accepted and what the round took. `Auto`
-puts the two together: the length with the most tokens a second, by what rounds of each length cost here (`Costs`) and
-how many tokens they would have given in the text so far (`Chances`). Another length costs: llama.cpp builds its graph
-anew, and on a GPU captures it. So a length is left only for one that gains more than that soon. Where plain rounds pay,
-nothing is learned of drafts: now and then some rounds try them, more and more seldom.
+`Auto` takes the length with the most tokens a second, by what rounds cost (`Costs`) and how many tokens they would have
+given in the text so far (`Chances`). Another length costs: llama.cpp builds its graph anew, and on a GPU captures it: a
+length is left only for one that gains more than that soon. Where plain rounds pay, drafts are tried now and then.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from statistics import median_low
 from typing import Protocol
+
+import numpy as np
+
+from gemma_mtp.mtp_runtime.experience import MEASUREMENTS, Experience
 
 
 class Control(Protocol):
@@ -40,144 +42,148 @@ class Fixed:
         pass
 
 
-#: Lengths that `Auto` chooses from. Between them little is to be gained, and a length must be measured to be known.
+#: Lengths that `Auto` chooses from. Between them little is to be gained.
 LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-#: The share of drafts that holds as long as nobody knows better, and how many tokens that belief weighs.
-SHARE, BELIEF = 0.75, 10.0
-#: What was seen fades by this factor a token: a memory of some fifty tokens.
-FADING = 0.98
+#: Beliefs before anything is known. In plain rounds: what a draft adds, another length than the last; how unsure it is
+#: what a plain round takes, what drafts add, and what one adds more or less than its neighbour. How many tokens the
+#: share of drafts that held before weighs.
+DRAFT, CHANGE, UNSURE_PLAIN, UNSURE_DRAFT, UNSURE_NEIGHBOUR, BELIEF = 0.25, 0.15, 0.3, 0.2, 0.08, 3.0
+#: The share by which a round's time is off at first, how fast that is learned, and the least that a median is off.
+NOISE, NOISE_SHARE, LEAST_NOISE = 0.15, 0.04, 0.02
+#: The machine's pace drifts by so much a round. A surprise counts as at most so many times what was to be expected.
+DRIFT, SURPRISING = 0.02, 2.0
+#: Two memories of the text fade by these factors a token: of some 20 tokens, and of all of it. The share of the trust
+#: in them that is dealt out anew after each round, so that one can come back.
+FADING, SHARED_TRUST = (0.95, 0.999), 0.004
 #: How many tokens the drafts' common share weighs beside what a length would have given in this text.
-COMMON = 60.0
-#: A cost is the median of so many measurements, less this share of it divided by their number: a length that was
-#: measured once only, and maybe disturbed, is measured again where it may pay.
-MEASUREMENTS, DOUBT = 60, 0.1
-#: How much of a round's surprise is put down to the machine's pace, and what one round may say of it.
-PACE_SHARE, PACE_LIMIT = 0.2, 1.5
+COMMON = 40.0
 #: A length is left for one that is better by this share and by the cost of the change over so many rounds.
-MARGIN, HORIZON = 0.03, 24
-#: Rounds until a length is judged, again and again; for which drafting is tried; between such tries, doubled up to the
-#: last. At a try what was seen before counts less, by the factor.
-SETTLE, TRY, FIRST_REST, LONGEST_REST, FORGET = 2, 4, 20, 128, 0.4
-
-
-@dataclass(frozen=True)
-class Experience:
-    """What a control knows when it begins, and what it leaves to the next one.
-
-    costs: seconds of rounds by their length, the latest last. change: seconds that a round of another length than the
-    one before takes more. share: of drafts that held.
-    """
-
-    costs: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    change: float = 0.0
-    share: float = SHARE
+MARGIN, HORIZON = 0.06, 10
+#: Rounds until a length is judged, again and again; for which drafting is tried; between tries, doubled up to the last.
+SETTLE, TRY, FIRST_REST, LONGEST_REST = 2, 2, 20, 128
 
 
 class Costs:
-    """Seconds of a round by its length, at one pace of the machine, which is not always the same.
+    """Seconds of a round by its length: a line, from which neighbours depart together (a Gaussian process over the
+    lengths: mean and covariance, the change of length as last place). So a round tells of all lengths, and of the pace
+    of the machine, which is not always the same. What rounds took is kept as shares of what was expected."""
 
-    change: what another length than the last takes more; 0 as long as nobody knows.
-    """
-
-    def __init__(self, known: Experience):
-        self._measured = {length: deque(seconds, MEASUREMENTS) for length, seconds in known.costs.items() if seconds}
-        self._changes = deque([known.change] if known.change else [], MEASUREMENTS)
-        self._usual = {length: _median(measured) for length, measured in self._measured.items()}
-        self._known = {length: self._expected(length) for length in self._measured}
-        self.change = known.change
-        self._pace, self._last, self._first = 1.0, -1, False
-
-    @property
-    def longest(self) -> int:
-        """The longest length that was measured."""
-        return max(self._measured, default=0)
-
-    def add(self, length: int, seconds: float) -> None:
-        seconds, changed = seconds / self._pace, length != self._last
-        measured, self._last = self._measured.setdefault(length, deque(maxlen=MEASUREMENTS)), length
-        if changed and measured:
-            self._changes.append(max(seconds - self._usual[length], 0.0))
-            self.change = _median(self._changes)
-            return
-        if self._first:  # the only measurement has the change in it
-            measured.clear()
-        elif len(measured) > SETTLE:
-            surprise = seconds / self._usual[length]
-            self._pace *= min(max(surprise, 1 / PACE_LIMIT), PACE_LIMIT) ** PACE_SHARE
-        self._first = changed
-        measured.append(seconds)
-        self._usual[length] = _median(measured)
-        self._known[length] = self._expected(length)
-
-    def _expected(self, length: int) -> float:
-        return self._usual[length] * (1 - DOUBT / len(self._measured[length]))
+    def __init__(self, longest: int, known: Experience):
+        lengths = np.arange(longest + 1.0)
+        self._mean, self._unsure = np.append(1 + DRAFT * lengths, CHANGE), np.diag([0.0] * (longest + 1) + [CHANGE**2])
+        line = UNSURE_PLAIN**2 + UNSURE_DRAFT**2 * np.outer(lengths, lengths)
+        self._unsure[:-1, :-1] = line + UNSURE_NEIGHBOUR**2 * np.minimum.outer(lengths, lengths)
+        self._noise, self._last, self._begun = NOISE, -1, False
+        medians = {one: median_low(times) for one, times in known.costs.items() if times and one <= longest}
+        self._surprises = {one: deque(np.divide(known.costs[one], medians[one]), MEASUREMENTS) for one in medians}
+        off = [abs(one - 1) for found in self._surprises.values() if len(found) > 1 for one in found]
+        noise = 1.5 * sum(off) / len(off) if off else NOISE
+        for length, median in medians.items():
+            self._see(length, median, max(noise / len(self._surprises[length]) ** 0.5, LEAST_NOISE), changed=False)
+        if medians and known.change:
+            self._mean[-1], self._unsure[-1, -1] = known.change, (0.3 * known.change) ** 2
 
     def of(self, length: int) -> float:
-        """A known cost, one between those of its neighbours, or one that is cheap enough to be tried."""
-        known = self._known
-        if length in known or not known:
-            return known.get(length, 1.0)
-        below = max((one for one in known if one < length), default=None)
-        above = min((one for one in known if one > length), default=None)
-        if below is not None and above is not None:
-            return known[below] + (known[above] - known[below]) * (length - below) / (above - below)
-        if above is not None:
-            return known[above] / (1 + (above - length) / 2)
-        first, last = min(known), max(known)
-        slope = (known[last] - known[first]) / (last - first) if last > first else known[last] / 5
-        return known[last] + max(slope, 0.0) / 2 * (length - last)
+        """-1: what another length than the last takes more."""
+        return float(self._mean[length])
+
+    def add(self, length: int, seconds: float) -> None:
+        changed, self._last = length != self._last, length
+        self._unsure += np.multiply.outer(DRIFT**2 * self._mean, self._mean)
+        surprise = self._see(length, seconds, self._noise, changed=changed)
+        self._noise += NOISE_SHARE * (min(1.25 * abs(surprise - 1), 0.3) - self._noise)
+        if not changed:
+            self._surprises.setdefault(length, deque(maxlen=MEASUREMENTS)).append(surprise)
+
+    def _see(self, length: int, seconds: float, noise: float, *, changed: bool) -> float:
+        """The seconds as a share of what was expected, from which all lengths learn (a step of Kalman's filter)."""
+        if not self._begun:
+            scale, self._begun = seconds / (self._mean[length] + changed * self._mean[-1]), True
+            self._mean, self._unsure = self._mean * scale, self._unsure * scale**2
+        expected = float(self._mean[length] + changed * self._mean[-1])
+        along = self._unsure[length] + changed * self._unsure[-1]
+        variance = float(along[length] + changed * along[-1]) + (noise * expected) ** 2
+        limit = SURPRISING * variance**0.5
+        self._mean += along * (min(max(seconds - expected, -limit), limit) / variance)
+        self._unsure -= np.multiply.outer(along / variance, along)
+        np.maximum.accumulate(np.maximum(self._mean[:-1], 1e-9), out=self._mean[:-1])  # more drafts are never cheaper
+        self._mean[-1] = max(self._mean[-1], 0.0)
+        return seconds / expected
 
     def experience(self) -> dict[int, tuple[float, ...]]:
-        return {length: tuple(seconds) for length, seconds in self._measured.items()}
+        """Rounds of each measured length, as they would be at the pace of now."""
+        return {one: tuple(self.of(one) * each for each in found) for one, found in self._surprises.items()}
 
 
 class Chances:
-    """Tokens that a round of each length would have given in the text so far.
+    """Tokens that a round of each length would have given in the text so far, by one memory of it.
 
-    Each length has a round of its own going, which every token of the text takes on: a draft that held, if there is
-    room for it in the round, or the round's end. So what belongs together stays together: stretches that are easy, and
-    loops with which a length is in step. Nobody drafted the token after a draft that held to its end: it counts as held
-    as often as drafts did. What a length gave is mixed with what drafts that hold by their common share would give: a
-    few dozen tokens tell little of a length.
-    """
+    Each length has a round of its own going, which every token of the text takes on: a draft that held, if the round
+    has room for it, or the round's end. So loops with which a length is in step are seen. The token after drafts that
+    all held was not drafted: it counts as held as often as drafts did. What a length gave is mixed with what drafts
+    that hold by their common share would give."""
 
-    def __init__(self, lengths: Iterable[int], share: float):
-        self._lengths, self._owed = tuple(lengths), 0.5
-        self._held, self._judged = BELIEF * share, BELIEF
-        self._tokens, self._rounds = BELIEF, {one: BELIEF / _tokens(one, share) for one in self._lengths}
-        self._place = dict.fromkeys(self._lengths, 0)  # how far each length's round has come
+    def __init__(self, lengths: Sequence[int], share: float, fading: float):
+        self._lengths, self._fading, self._owed = lengths, fading, 0.5
+        self._tokens, self._judged, self._held = BELIEF, BELIEF, BELIEF * share
+        self._rounds = [BELIEF / _tokens(length, self.share) for length in lengths]
+        self._place = [0] * len(lengths)  # how far each length's round has come
 
     @property
     def share(self) -> float:
-        """Of drafts that held, of late."""
-        return self._held / self._judged
+        """Of drafts that held."""
+        return min(max(self._held / self._judged, 0.001), 0.999)
 
-    def add(self, planned: int, accepted: int) -> None:
-        """A round of so many drafts. One that ended earlier by itself would have done so for every length."""
+    def add(self, planned: int, accepted: int) -> float:
+        """How likely this round of so many drafts was. One that ended earlier by itself counts as its end."""
+        likely = 1.0
         for held in [True] * accepted + [False] * (accepted < planned):
             self._go_on(held)
+            likely *= self.share if held else 1 - self.share
             self._held, self._judged = self._held + held, self._judged + 1
         if accepted == planned:
             self._owed += self.share
             self._go_on(self._owed >= 1)
             self._owed %= 1
+        return likely
 
     def _go_on(self, held: bool) -> None:
-        self._tokens = FADING * self._tokens + 1
-        self._held, self._judged = FADING * self._held, FADING * self._judged
-        for length in self._lengths:
-            inside = held and self._place[length] < length
-            self._place[length] = self._place[length] + 1 if inside else 0
-            self._rounds[length] = FADING * self._rounds[length] + (not inside)
+        fading = self._fading
+        self._tokens = fading * self._tokens + 1
+        self._held, self._judged = fading * self._held, fading * self._judged
+        for number, length in enumerate(self._lengths):
+            inside = held and self._place[number] < length
+            self._place[number] = self._place[number] + 1 if inside else 0
+            self._rounds[number] = fading * self._rounds[number] + (not inside)
 
-    def tokens(self, length: int) -> float:
-        """Tokens that a round gives, its own one included."""
-        return (self._tokens + COMMON) / (self._rounds[length] + COMMON / _tokens(length, self.share))
+    def tokens(self) -> list[float]:
+        """Tokens that a round of each length gives, its own one included."""
+        tokens, each = self._tokens + COMMON, zip(self._rounds, self._lengths, strict=True)
+        return [tokens / (rounds + COMMON / _tokens(length, self.share)) for rounds, length in each]
 
-    def forget(self) -> None:
-        """What comes now counts more against what was."""
-        self._held, self._judged, self._tokens = FORGET * self._held, FORGET * self._judged, FORGET * self._tokens
-        self._rounds = {length: FORGET * rounds for length, rounds in self._rounds.items()}
+
+class Memories:
+    """The chances in a short and in a long memory. Each is trusted as far as it foretold the drafts of late: the long
+    one in an even text, the short one after a turn. trust: in the short one."""
+
+    def __init__(self, lengths: Sequence[int], share: float):
+        self._short, self._long = (Chances(lengths, share, fading) for fading in FADING)
+        self.trust = 0.5
+
+    @property
+    def share(self) -> float:
+        return self._mixed(self._short.share, self._long.share)
+
+    def add(self, planned: int, accepted: int) -> None:
+        short, long = (one.add(planned, accepted) for one in (self._short, self._long))
+        trust = self.trust * short / self._mixed(short, long)
+        self.trust = SHARED_TRUST / 2 + (1 - SHARED_TRUST) * trust
+
+    def tokens(self) -> list[float]:
+        return [self._mixed(*both) for both in zip(self._short.tokens(), self._long.tokens(), strict=True)]
+
+    def _mixed(self, short: float, long: float) -> float:
+        return self.trust * short + (1 - self.trust) * long
 
 
 class Auto:
@@ -185,13 +191,15 @@ class Auto:
 
     def __init__(self, draft_max: int, draft_min: int = 0, known: Experience | None = None):
         """draft_min: no shorter drafts but none."""
-        known = known or Experience()
         self.draft_max = draft_max
         self._lengths = sorted({0, draft_max, *(one for one in LENGTHS if max(draft_min, 1) <= one <= draft_max)})
-        self._costs, self._chances = Costs(known), Chances(self._lengths, known.share)
-        self._rest, self._next_rest, self._planned, self._length, self._stay = 0, FIRST_REST, 0, 0, 1
-        if known.costs:
-            self._length, self._stay = self._best(1), SETTLE if self._best() else TRY
+        self.begin(known or Experience())
+
+    def begin(self, known: Experience) -> None:
+        self.knows = bool(known.costs)
+        self._costs, self._chances = Costs(self.draft_max, known), Memories(self._lengths, known.share)
+        self._rest, self._next_rest, self._stay, self._planned = 0, FIRST_REST, SETTLE, 0
+        self._length = self._best_draft()
 
     def plan(self, room: int) -> int:
         self._planned = min(self._length, room)
@@ -206,8 +214,10 @@ class Auto:
             (self._rest_on if self._rest else self._judge)()
 
     def _judge(self) -> None:
-        best, self._stay = self._best(), SETTLE
-        if best == self._length or not self._pays(best):
+        rates, self._stay = self._rates(), SETTLE
+        best = max(rates, key=rates.__getitem__)
+        change = self._costs.of(-1) / (HORIZON * self._costs.of(self._length))
+        if rates[best] <= (1 + MARGIN + change) * rates[self._length]:
             self._next_rest = FIRST_REST if self._length else self._next_rest
             return
         if best == 0:
@@ -217,32 +227,24 @@ class Auto:
     def _rest_on(self) -> None:
         self._rest -= 1
         if not self._rest:
-            self._chances.forget()
-            self._length, self._stay = self._best(1), TRY
+            self._chances.trust = 0.5  # what comes now may be another text
+            self._length, self._stay = self._best_draft(), TRY
 
-    def _rate(self, length: int) -> float:
-        return self._chances.tokens(length) / self._costs.of(length)
+    def _rates(self) -> dict[int, float]:
+        """Tokens a second by length."""
+        tokens = zip(self._lengths, self._chances.tokens(), strict=True)
+        return {length: given / self._costs.of(length) for length, given in tokens}
 
-    def _best(self, shortest: int = 0) -> int:
-        """The best length as far as is known: costs of lengths far beyond those that were measured are not."""
-        reach = max(2 * self._costs.longest, 2, self._lengths[min(1, len(self._lengths) - 1)])
-        return max((one for one in self._lengths if shortest <= one <= reach), key=self._rate, default=0)
-
-    def _pays(self, best: int) -> bool:
-        """Whether to leave the present length for this one."""
-        change = self._costs.change / (HORIZON * self._costs.of(self._length))
-        return self._rate(best) > (1 + MARGIN + change) * self._rate(self._length)
+    def _best_draft(self) -> int:
+        """The best length but none; 0 if there is no other."""
+        rates = self._rates()
+        return max(self._lengths[1:], key=rates.__getitem__, default=0)
 
     def experience(self) -> Experience:
         """What the next control may begin with."""
-        return Experience(self._costs.experience(), self._costs.change, self._chances.share)
+        return Experience(self._costs.experience(), self._costs.of(-1), self._chances.share)
 
 
 def _tokens(length: int, share: float) -> float:
-    """Tokens of a round whose drafts hold with this chance each."""
-    return (1 - share ** (length + 1)) / (1 - share) if share < 1 else length + 1.0
-
-
-def _median(values: Iterable[float]) -> float:
-    ordered = sorted(values)
-    return ordered[(len(ordered) - 1) // 2]
+    """Tokens of a round whose drafts hold with this chance each, below 1."""
+    return (1 - share ** (length + 1)) / (1 - share)

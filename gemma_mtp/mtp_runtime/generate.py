@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
-from gemma_mtp.mtp_runtime.control import Control
-from gemma_mtp.mtp_runtime.drafter import Drafter
+from gemma_mtp.mtp_runtime.control import Auto, Control
+from gemma_mtp.mtp_runtime.drafter import Drafter, MtpDrafter
+from gemma_mtp.mtp_runtime.experience import probe
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.settings import Drafting
@@ -63,6 +64,8 @@ def generate(
             newest = verifier.prefill(prompt, sampler, reuse=reuse)
             if drafter:
                 drafter.begin(prompt)
+        if isinstance(drafter, MtpDrafter) and isinstance(control, Auto) and not control.knows and max_tokens > 1:
+            control.begin(probe(verifier, drafter, newest, control.draft_max))
         statistics.prompt_tokens, statistics.reused_tokens = len(prompt), verifier.reused
         statistics.tokens = emitted = 1
         yield Step(newest, drafted=False)

@@ -20,7 +20,7 @@ from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.text import read_json
-from gemma_mtp.mtp_runtime.control import MEASUREMENTS, Experience
+from gemma_mtp.mtp_runtime.experience import MEASUREMENTS, Experience
 from gemma_mtp.native.backend import cache_folder, cpu_name
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 

@@ -123,6 +123,10 @@ class Matching(_Drawing):
         return self._said(int(tokens[(scores + noise.gumbels(self.seed, place, stream, tokens)).argmax()]))
 
 
+#: The weights of one token.
+ALONE = np.ones(1)
+
+
 class Rejecting(_Drawing):
     """Speculative sampling (Leviathan et al., 2023, algorithm 1; Chen et al., 2023): drafts are drawn from the
     drafter's distribution q and kept with probability min(1, p/q); in place of a rejected one the target draws from
@@ -137,10 +141,14 @@ class Rejecting(_Drawing):
 
     def propose(self, logits: np.ndarray, index: int) -> int:
         q = self._proposed[index] = self._distribution(logits, index)
+        if len(q.tokens) == 1:  # whatever is drawn
+            return self._said(int(q.tokens[0]))
         return self._said(q.draw(self._uniform(index, noise.PROPOSAL)))
 
     def choose(self, logits: np.ndarray, index: int, draft: int | None = None) -> int:
         p, q = self._distribution(logits, index), self._proposed.pop(index, None)
+        if len(p.tokens) == 1:  # such a draft is kept, any other is not, and what of p exceeds q is this token
+            return self._said(int(p.tokens[0]))
         if draft is None or q is None:
             return self._said(p.draw(self._uniform(index, noise.CHOICE)))
         if self._uniform(index, noise.ACCEPTANCE) * q.of_one(draft) < p.of_one(draft):
@@ -150,7 +158,7 @@ class Rejecting(_Drawing):
 
     def _distribution(self, logits: np.ndarray, index: int) -> Distribution:
         tokens, scores = self._candidates(logits, index)
-        return Distribution(tokens, softmax(scores))
+        return Distribution(tokens, softmax(scores) if len(tokens) > 1 else ALONE)
 
 
 class Distribution(NamedTuple):

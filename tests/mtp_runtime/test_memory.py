@@ -12,7 +12,7 @@ from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
 from helpers.generations import finished
 
 from gemma_mtp.mtp_runtime import MtpEngine
-from gemma_mtp.mtp_runtime.control import Experience
+from gemma_mtp.mtp_runtime.experience import Experience
 from gemma_mtp.mtp_runtime.memory import SAMPLE, SCHEMA, Memory, Winner
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
 

@@ -23,6 +23,7 @@ def test_a_row_names_its_versions_and_its_day(row):
         ("--models-dir /models --models-preset p.ini", {"host-preset-spec-type"}),
         ("--models-preset p.ini --spec-type draft-mtp", {"host-preset-spec-type", "host-router-type"}),
         ("-md mtp.gguf", {"host-plain-draft"}),
+        ("-md mtp.gguf --spec-type draft-mtp --rpc 10.0.0.2:50052", {"host-rpc-drafting"}),
         ("-md mtp.gguf --spec-type draft-mtp", set()),
         ("-md mtp.gguf --spec-type draft-mtp,ngram-mod", {"host-ngram"}),
     ],

@@ -308,7 +308,7 @@ KNOWN: tuple[Known, ...] = (
         Status.NOTE,
         None,
         option("--mmproj"),
-        "drafts are skipped on turns with images; the first builds with MTP abort on them",
+        "answers about images are drafted like others (b11549, tried); builds of June 2026 with MTP abort on an image",
         versions="all",
         checked=SOURCES,
     ),
@@ -428,6 +428,18 @@ KNOWN: tuple[Known, ...] = (
         "in September 2026 the fork put the target's embedding into the drafter (ggml_mul_mat assert, 1024 and 3840)",
         "update the fork",
         versions="September 2026",
+    ),
+    Known(
+        "rpc-drafting",
+        "Drafting over RPC",
+        Status.WARNING,
+        LLAMA,
+        option("--rpc"),
+        "where a part of the target is on another machine (--rpc), that machine's rpc-server was seen to end at the "
+        "first drafts: Gemma's 26B-A4B with b10442 in August 2026, other drafters since May 2026; not repaired so far",
+        "leave the drafter out, or run the target on one machine: gemma-mtp fit tells how far that goes",
+        versions="b9193 and b10442 were reported (issues 23242 and 27801), later ones unknown",
+        checked=SOURCES,
     ),
     Known(
         "buun-slots",
