@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick quality bench clean
+.PHONY: demo test quick quality bench wheel lock docs clean
 
 demo: $(VENV)/.demo  ## the main job, end to end, on the shipped pair; nothing is compiled for it
 	$(BIN)/gemma-mtp demo
@@ -26,8 +26,22 @@ bench: $(VENV)/.dev  ## ratios against upstream, each measured in one run
 	for script in $(filter-out $(PREPARED), $(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/gpu.py --kind tiny --smoke  # as it is meant: on a GPU, without options
 
+wheel: $(VENV)/.tools  ## sdist and wheel into dist/, and README's commands with the wheel alone in an empty environment
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python tools/try_wheel.py --wheel dist/*.whl --sdist dist/*.tar.gz
+
+lock: $(VENV)/.tools  ## requirements-dev.txt anew
+	head -2 requirements-dev.txt > $(VENV)/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --quiet \
+	    --no-emit-index-url --no-emit-find-links >> $(VENV)/lock.txt
+	mv $(VENV)/lock.txt requirements-dev.txt
+
+docs: $(VENV)/.docs  ## the documentation site into site/; a warning is an error
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,4 +53,12 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.tools: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet build uv
+	touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@

@@ -30,7 +30,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 #: Name -> the file that is changed, and the tests that concern it.
 TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "dialects": ("model/dialects.py", ("convert/test_dialects.py", "hosts/test_hosts_page.py")),
+    "dialects": ("model/dialects.py", ("convert/test_spellings.py", "convert/test_dialects.py")),
     "keys": ("model/keys.py", ("model/test_gguf_keys.py", "validate/test_checks.py", "validate/test_any_value.py")),
     "gguf_keys": ("model/gguf_keys.py", ("model/test_gguf_keys.py", "validate/test_checks.py")),
     "recipes": ("quantize/recipes.py", ("quantize/test_recipes.py", "quantize/test_catalogue.py")),

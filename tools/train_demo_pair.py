@@ -72,6 +72,7 @@ class Settings:
     target_length: int = 320
     loop_steps: int = 80
     loop_batch: int = 24
+    loop_length: int = 128
     loop_share: float = 0.7
     continuations: int = 2560
     continuation_length: int = 224
@@ -261,7 +262,7 @@ def train_against_loops(model: Gemma4ForCausalLM, ids: torch.Tensor, settings: S
     progress = Progress("against loops", settings.loop_steps)
     for step in range(1, settings.loop_steps + 1):
         prompts = windows(ids, settings.loop_batch, random.choice((12, 20, 32))).to(device)
-        written = continue_greedily(model, prompts, 128)
+        written = continue_greedily(model, prompts, settings.loop_length)
         text = windows(ids, settings.target_batch // 2, settings.target_length).to(device)
         with half_precision(device):
             logits = model(input_ids=text, use_cache=False).logits.float()

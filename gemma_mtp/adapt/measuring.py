@@ -125,7 +125,7 @@ def beginnings(lesson: Lesson) -> tuple[tuple[int, ...], ...]:
 
 
 def built_in(chat: bool) -> list[Document]:
-    """The six kinds of text that `bench` measures: as questions where the target has a chat template."""
+    """The kinds of text that `bench` measures: as questions where the target has a chat template."""
     from gemma_mtp.mtp_runtime.prompts import BUILT_IN
 
     texts = BUILT_IN.values()

@@ -277,7 +277,9 @@ def _measure(
     said = verdict(found, reference)
     if json:
         lines = [one.to_dict() for one in found]
-        print_json({"measured": lines, "original": reference.to_dict() if reference else None, "verdict": said})
+        print_json(
+            {"measured": lines, "original": reference.to_dict() if reference else None, "verdict": said}, "--measure"
+        )
     else:
         print_measured(found, reference, said)
 
@@ -300,7 +302,7 @@ def _estimate(
         training.device,
         training.candidates,
     )
-    print_json({**asdict(found), "minutes": found.minutes}) if json else print_estimate(found, how)
+    print_json({**asdict(found), "minutes": found.minutes}, "--dry-run") if json else print_estimate(found, how)
 
 
 def number(text: str) -> int:

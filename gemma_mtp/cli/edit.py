@@ -35,7 +35,7 @@ def edit(
 
     - `gemma-mtp edit mtp-x.gguf -o mtp-y.gguf --set general.name=y --unset general.url`
     """
-    from gemma_mtp.cli.output import human_size, print_json, print_note
+    from gemma_mtp.cli.output import human_size, print_json, print_note, print_warning
     from gemma_mtp.convert.edit import Changes, edit_file
     from gemma_mtp.errors import UsageError
 
@@ -45,6 +45,8 @@ def edit(
     if changes == Changes():
         raise UsageError("nothing is to be changed", hint="--set, --unset or --chat-template")
     done = edit_file(file, output or file, changes, force=force or in_place)
+    for message in done.warnings:
+        print_warning(message)
     if json:
         changed = {key: {"was": was, "is": now} for key, (was, now) in done.changed.items()}
         print_json({"file": str(done.output), "size": done.size, "changed": changed})

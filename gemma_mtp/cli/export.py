@@ -54,7 +54,7 @@ def export(
     from gemma_mtp.hosts.writing import write_export
 
     if known:
-        print_json([one.to_dict() for one in HOSTS]) if json else print_hosts(HOSTS)
+        print_json({"hosts": [one.to_dict() for one in HOSTS]}, "--list") if json else print_hosts(HOSTS)
         return
     if host is None or target is None or assistant is None:
         raise UsageError("a host, a target and an assistant are needed", hint="gemma-mtp export --list shows the hosts")

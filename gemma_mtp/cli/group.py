@@ -15,6 +15,7 @@ from gemma_mtp import __version__
 from gemma_mtp.cli.boundary import exit_code
 from gemma_mtp.cli.log import show_log
 from gemma_mtp.cli.options import built
+from gemma_mtp.cli.schemas import set_command
 from gemma_mtp.cli.volume import set_quiet
 from gemma_mtp.errors import UsageError, meant
 
@@ -63,6 +64,7 @@ class Program(TyperGroup):
         if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             hint = meant(args[0], self.names) or f"there are {', '.join(self.names)}:"
             raise UsageError(f"there is no command {args[0]}", hint=f"{hint} {PROGRAM} --help")
+        set_command(args[0])
         return super().resolve_command(ctx, args)
 
     def main(

@@ -32,7 +32,7 @@ def inspect(
     if key is not None:
         found = value_of(file, key)
         if json:
-            print_json(found.to_dict())
+            print_json(found.to_dict(), "KEY")
         else:
             print_value(found)
         return

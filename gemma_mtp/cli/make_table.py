@@ -37,7 +37,7 @@ def carry_out(jobs: Sequence[Job], *, dry_run: bool, threads: int | None, force:
             report = {"source": job.source, "error": str(problem), "hint": problem.hint}
         reports.append(report)
     if json:
-        print_json({"jobs": reports})
+        print_json({"jobs": reports}, "--dry-run" if dry_run else "")
     elif len(jobs) > 1:
         failed = sum("error" in report for report in reports)
         print_note(f"{len(jobs)} assistants, {failed} failed" if failed else f"{len(jobs)} assistants")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import log10
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemma_mtp.cli import volume
+from gemma_mtp.cli.schemas import schema
 from gemma_mtp.cli.terminal import harmless, plain
 from gemma_mtp.errors import EnvironmentProblem, GemmaMtpError, LlamaError, UsageError
 from gemma_mtp.progress import BYTES, Advance, ignore
@@ -48,9 +49,12 @@ def line(*parts: str | tuple[str, str]) -> Text:
     return Text.assemble(*(plain(part) if isinstance(part, str) else (plain(part[0]), part[1]) for part in parts))
 
 
-def print_json(content: Any) -> None:
-    """One JSON object on stdout, and nothing else there. It is ASCII, so that no pipe's encoding can spoil it."""
-    print(json.dumps(content, indent=2))
+def print_json(content: Mapping[str, Any], form: str = "") -> None:
+    """One JSON object on stdout, and nothing else there. It is ASCII, so that no pipe's encoding can spoil it.
+
+    form: which of the command's objects, where it has several: it is part of the schema's name.
+    """
+    print(json.dumps({**schema(form), **content}, indent=2))
 
 
 def print_table(table: Table) -> None:

@@ -144,7 +144,7 @@ def quantize(
 
     if list_kinds:
         on_offer = offers(source)
-        print_json([offer.to_dict() for offer in on_offer]) if json else print_offers(on_offer)
+        print_json({"types": [offer.to_dict() for offer in on_offer]}, "--list") if json else print_offers(on_offer)
         return
     if source is None:
         raise typer.BadParameter("name a GGUF to quantize", param_hint="IN.gguf")

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from gemma_mtp.native.cpp import Listening, Loading
     from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
+    from gemma_mtp.serve.program import Program
     from gemma_mtp.serve.server import Counters, RunningServer
     from gemma_mtp.sources.pairs import PairFiles
+    from gemma_mtp.validate.host import Host
 
 #: What the start says about logprobs, by `RunningServer.logprobs`.
 LOGPROBS = {
@@ -43,6 +45,10 @@ LOGPROBS = {
 }
 #: Addresses that this machine alone reaches.
 HERE = ("127.0.0.1", "::1", "localhost")
+
+IMAGES = (
+    "images are read through the projector alone, and answers about them are drafted like others (llama.cpp b11549)"
+)
 
 
 @dataclass(frozen=True)
@@ -108,9 +114,16 @@ class AnsweringOptions:
         ),
     ] = "auto"
     think: Think = False
+    reasoning: Annotated[
+        Literal["on", "off"] | None,
+        typer.Option(help="llama-server's words for --think and --no-think.", rich_help_panel=CHAT),
+    ] = None
     chat_template_file: Annotated[
         Path | None,
         typer.Option(help="A chat template (Jinja) in the place of the target's own.", rich_help_panel=CHAT),
+    ] = None
+    mmproj: Annotated[
+        Path | None, typer.Option(help="The target's projector of images (mmproj-....gguf): it sees them then.")
     ] = None
     parallel: Annotated[
         int, typer.Option("--parallel", "-np", min=1, help="Requests answered at once, each with a context of its own.")
@@ -127,12 +140,35 @@ class AnsweringOptions:
         float, typer.Option(min=0, help="Seconds that requests under way have to finish when it is stopped.")
     ] = 8.0
 
+    @property
+    def thinking(self) -> bool:
+        return self.think if self.reasoning is None else self.reasoning == "on"
+
 
 @dataclass(frozen=True)
 class ServerEngineOptions(EngineOptions):
     """A server's threads are all cores: it has the machine to itself."""
 
     threads: Threads = None
+    engine: Annotated[
+        Literal["cpp", "server"],
+        typer.Option(
+            help="cpp: llama.cpp's server in xllamacpp. server: a llama-server of your own, with its GPU.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = "cpp"
+    llama_server: Annotated[
+        Path | None,
+        typer.Option(
+            help="That program; --engine server without it takes the one on the PATH.", rich_help_panel=ENGINE
+        ),
+    ] = None
+
+    def program(self) -> Program | None:
+        """None: xllamacpp's server. Raises UsageError, EnvironmentProblem."""
+        from gemma_mtp.serve.program import find_program
+
+        return find_program(self.llama_server) if self.llama_server or self.engine == "server" else None
 
 
 @takes_pair
@@ -153,8 +189,8 @@ def serve(
 ) -> None:
     """Serve a pair to OpenAI's clients: chat completions, completions, streaming; with drafting.
 
-    It is llama.cpp's own server, in xllamacpp (extra `serve`). The pair is verified first. Ctrl-C or SIGTERM ends it,
-    once what is under way has finished; a second one ends it at once.
+    It is llama.cpp's own server, in xllamacpp (extra `serve`), or a llama-server of yours. The pair is verified first.
+    Ctrl-C or SIGTERM ends it, once what is under way has finished; a second one ends it at once.
     Every answer tells in `timings` how many tokens were drafted and accepted; /metrics counts them.
 
     Examples:
@@ -163,6 +199,8 @@ def serve(
 
     - `gemma-mtp serve ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M`
 
+    - `gemma-mtp serve target.gguf mtp-target.gguf --llama-server ~/llama.cpp/build/bin/llama-server`
+
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
     from gemma_mtp.cli.output import print_warning
@@ -170,21 +208,27 @@ def serve(
     from gemma_mtp.native.cpp import Listening, Loading, package_version
     from gemma_mtp.serve.server import bound
     from gemma_mtp.serve.template import read_template
+    from gemma_mtp.sources.pairing import check_projector
 
     context, model = decode.settings("cpp", placement)
     template = None if answer.chat_template_file is None else read_template(answer.chat_template_file)
-    keys = listen.keys()
-    package_version()
+    keys, program = listen.keys(), decode.program()
+    if program is None:
+        package_version()
     bound(listen.host, listen.port).close()
     pair = pair_of(target, assistant, drafting=not draft.no_draft, deep=deep)
-    verdict = checked(pair.target, pair.assistant, context, answer.parallel) if pair.assistant else "It drafts nothing."
+    if answer.mmproj:
+        check_projector(pair.target, answer.mmproj)
+    verdict = checked(pair, context, answer, program) if pair.assistant else "It drafts nothing."
     if not keys and listen.host not in HERE:
         print_warning(f"everyone who reaches {listen.host} may use this server: give it an --api-key")
     drafting, name = draft.settings(pair, context, model), listen.name or pair.target.stem
+    places, idle = answer.parallel, answer.cache_ram
     serve_until_stopped(
-        Loading(pair.target, pair.assistant, drafting, context, model, answer.parallel, answer.cache_ram),
-        Listening(listen.host, listen.port, keys, name, metrics=True, thinking=answer.think, chat_template=template),
+        Loading(pair.target, pair.assistant, drafting, context, model, places, idle, answer.mmproj),
+        Listening(listen.host, listen.port, keys, name, True, thinking=answer.thinking, chat_template=template),
         answer,
+        program,
         verdict,
         verbose,
         log,
@@ -192,7 +236,13 @@ def serve(
 
 
 def serve_until_stopped(
-    loading: Loading, listening: Listening, answer: AnsweringOptions, verdict: str, verbose: bool, log: Path | None
+    loading: Loading,
+    listening: Listening,
+    answer: AnsweringOptions,
+    program: Program | None,
+    verdict: str,
+    verbose: bool,
+    log: Path | None,
 ) -> None:
     """Serve, and say where. Ends when a signal asks for it. verdict: what `verify` says of the pair."""
     from gemma_mtp.cli.output import native_log, print_note
@@ -203,18 +253,31 @@ def serve_until_stopped(
         with (
             native_log(verbose, log),
             stop_signals() as farewell,
-            running_server(loading, listening, logprobs=answer.logprobs) as server,
+            running_server(loading, listening, logprobs=answer.logprobs, program=program) as server,
         ):
             farewell.say = lambda: end(server, answer.grace, lambda: farewell.hurried)
             typer.echo(server.address)
             print_note(f"{verdict} It is served at {server.address}/v1 as {listening.model_name}")
             print_note(LOGPROBS[server.logprobs])
+            if loading.mmproj:
+                print_note(IMAGES)
+            if program:
+                print_note(f"the server is {program.path}{f', b{program.build}' if program.build else ''}")
             server.wait()
     except Stop:
         print_note("stopped")
 
 
-def checked(target: Path, assistant: Path, context: ContextSettings, parallel: int) -> str:
+def runtime(program: Program | None, answer: AnsweringOptions) -> Host:
+    """What the pair is verified for: this server, with what it is told."""
+    from gemma_mtp.validate.host import LLAMA, Host
+
+    told = {"--chat-template-file": answer.chat_template_file, "--mmproj": answer.mmproj}
+    settings = {name: str(value) for name, value in told.items() if value is not None}
+    return Host(LLAMA, program.build if program else None, settings=settings)
+
+
+def checked(pair: PairFiles, context: ContextSettings, answer: AnsweringOptions, program: Program | None) -> str:
     """The verdict on a pair, its warnings told. Prints the report and ends the program if it is no pair."""
     from dataclasses import replace
 
@@ -222,7 +285,11 @@ def checked(target: Path, assistant: Path, context: ContextSettings, parallel: i
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.validate import verify_pair
 
-    report = verify_pair(target, assistant, context=replace(context, size=context.size * parallel))
+    assert pair.assistant
+    size = context.size * answer.parallel
+    report = verify_pair(
+        pair.target, pair.assistant, host=runtime(program, answer), context=replace(context, size=size)
+    )
     if not report.ok:
         print_report(report)
         raise typer.Exit(1)

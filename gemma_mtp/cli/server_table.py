@@ -12,7 +12,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.hosts import ServerReport, ask_server
 
 UNTOLD = "not told"
-IMAGES = {True: "yes: turns with images are not drafted", False: "no", None: None}
+IMAGES = {True: "yes", False: "no", None: None}
 WORDS = {True: ("drafts", "green"), False: ("does not draft", "bold red"), None: ("not known", "yellow")}
 
 
@@ -24,7 +24,7 @@ def tell_server(
         raise UsageError("files and a server are two different questions", hint="leave the files out, or --server")
     report = ask_server(address, api_key=api_key, model=model)
     if json:
-        print_json(report.to_dict())
+        print_json(report.to_dict(), "--server")
     else:
         print_server(report)
     raise typer.Exit(0 if report.verdict.drafts else 1)

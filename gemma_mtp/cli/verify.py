@@ -39,6 +39,17 @@ class CheckingOptions:
         list[str] | None,
         typer.Option(help="A repo (or hf://owner/repo/file) that a file came from: compare its hash. May be repeated."),
     ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Of one GGUF: what it was made of, a checkpoint or a 16-bit GGUF, here or on the Hub. Each tensor is "
+            "made anew from it and compared.",
+        ),
+    ] = None
+    imatrix: Annotated[
+        str | None, typer.Option(help="With --from: the importance matrix that the file was made with.")
+    ] = None
     runtime: Annotated[
         str | None, typer.Option(help="What it is meant for: llama.cpp@b10743, ik_llama.cpp@2026-08-01, ollama ...")
     ] = None
@@ -130,6 +141,7 @@ def verify(
     - `gemma-mtp verify gemma-4-26B-A4B-it-Q4_0.gguf mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
     - `gemma-mtp verify hf://owner/repo/target-Q4_0.gguf owner/assistant-GGUF:Q8_0`
     - `gemma-mtp verify mtp-gemma-4-26B-A4B-it-Q8_0.gguf`
+    - `gemma-mtp verify mtp-gemma-4-26B-A4B-it-Q8_0.gguf --from google/gemma-4-26B-A4B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --run`
     - `gemma-mtp verify T.gguf A.gguf --reference google/gemma-4-E2B-it google/gemma-4-E2B-it-assistant`
     - `gemma-mtp verify TARGET.gguf ASSISTANT.gguf --runtime llama.cpp@b10743 --settings "-sm tensor -np 2"`
@@ -170,7 +182,11 @@ def checked(target: str, assistant: str | None, check: CheckingOptions, decode: 
     if assistant is None:
         if decode.run or decode.reference:
             raise UsageError("one file alone cannot draft", hint="name the target, then the assistant")
-        return verify_file(target, **asked)
+        if check.imatrix and not check.source:
+            raise UsageError("--imatrix has no meaning without --from", hint="name the file's source with --from")
+        return verify_file(target, origin=check.source, imatrix=check.imatrix, **asked)
+    if check.source or check.imatrix:
+        raise UsageError("--from is for one file", hint="verify each file with its own source")
     options = decode.options(host)
     with native_log(decode.verbose, decode.log):
         return verify_pair(

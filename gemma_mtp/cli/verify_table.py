@@ -27,8 +27,8 @@ SIGNS = {
 
 #: What is told in the short form, the worst first.
 TOLD = (Status.ERROR, Status.WARNING, Status.NOTE)
-#: With what the ids of results begin that somebody has waited for: of --run and --reference.
-MEASURED = ("run", "reference")
+#: With what the ids of results begin that somebody has waited for: of --run, --reference and --from.
+MEASURED = ("run", "reference", "origin")
 
 
 def print_report(report: Report, *, everything: bool = False) -> None:

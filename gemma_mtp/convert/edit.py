@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gemma_mtp.convert.soundness import require_sound_plan
+from gemma_mtp.convert.soundness import require_chat_template, require_sound_plan
 from gemma_mtp.convert.spelling import NamedTensor
 from gemma_mtp.errors import BadFileError, UsageError, meant
 from gemma_mtp.files import gguf_values as gv
@@ -15,6 +15,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
 from gemma_mtp.files.gguf_writer import LAYOUT_KEYS, GGUFWriter, TensorPlan
 from gemma_mtp.files.text import read_text, typed
+from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.splits import MERGE_PARTS
 from gemma_mtp.sources.templates import KEY as TEMPLATE
@@ -46,11 +47,15 @@ class Changes:
 
 @dataclass(frozen=True)
 class Edited:
-    """changed: key -> what it was and is, as people read it; None: not there. size: of the new file, in bytes."""
+    """changed: key -> what it was and is, as people read it; None: not there. size: of the new file, in bytes.
+
+    warnings: what is odd about a new chat template.
+    """
 
     output: Path
     size: int
     changed: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def edit_file(source: Path, output: Path, changes: Changes, *, force: bool = False) -> Edited:
@@ -69,10 +74,12 @@ def edit_file(source: Path, output: Path, changes: Changes, *, force: bool = Fal
         if part is None:
             raise BadFileError("this is neither a Gemma 4 target nor an assistant", where=source)
         require_sound_plan(part, output, metadata, plans)
+        changed = _differences(file.metadata, metadata)
+        odd = require_chat_template(output, metadata) if part is Part.TARGET and TEMPLATE in changed else ()
         with GGUFWriter(output, metadata, plans, force=force) as writer:
             for plan, tensor in zip(plans, file.tensors.values(), strict=True):
                 writer.write_next(NamedTensor(plan, file.span(tensor)).pieces())
-        return Edited(output, writer.size, _differences(file.metadata, writer.metadata))
+        return Edited(output, writer.size, _differences(file.metadata, writer.metadata), odd)
 
 
 def changed_metadata(metadata: Mapping[str, Value], changes: Changes, where: Path) -> dict[str, Value]:

@@ -38,6 +38,19 @@ def require_sound_plan(part: Part, output: Path, metadata: Mapping[str, Value], 
     _require(OpenModel(str(output), part, header), "not written, because llama.cpp could not use it", OF_DATA)
 
 
+def require_chat_template(output: Path, metadata: Mapping[str, Value]) -> tuple[str, ...]:
+    """What is odd about a target's chat template. Raises BadFileError: llama-server would not start with it."""
+    from gemma_mtp.validate.checks import TEMPLATE_CHECKS
+    from gemma_mtp.validate.pair import Single
+    from gemma_mtp.validate.verify import check_single
+
+    side = OpenModel(str(output), Part.TARGET, GGUFHeader(3, Metadata(metadata, str(output)), {}, 32, 0, 0))
+    report = check_single(Single(side=side), TEMPLATE_CHECKS)
+    if report.errors:
+        raise BadFileError(f"not written: {report.errors[0].finding.message}", where=output)
+    return tuple(result.finding.message for result in report.warnings)
+
+
 def require_sound_source(place: Path, header: GGUFHeader, tensors: Mapping[str, NamedTensor]) -> None:
     """Raises BadFileError for an assistant with a fault that no other spelling mends."""
 

@@ -91,6 +91,11 @@ class Value:
             found.append(payload[start:position])
         return found
 
+    def has_string(self, text: str) -> bool:
+        """Whether a string array has this one, without decoding it."""
+        raw = text.encode("utf-8", "surrogatepass")
+        return self.is_array_of(ValueType.STRING) and _LENGTH.pack(len(raw)) + raw in bytes(self.payload)
+
     def first(self, items: int) -> Value:
         """An array's first items alone; of strings no others are looked at."""
         if self.item_type is None or self.count <= items:

@@ -16,7 +16,7 @@ READ = date(2026, 11, 26)
 
 LLAMA_SINCE = "b9553 (June 7, 2026); E2B and E4B from June 8, 2026"
 NO_LOGPROBS = "drafted tokens have no logprobs: 0.0 and no alternatives are answered for them"
-NO_IMAGES = "turns with images are not drafted"
+IMAGES = "answers about images are drafted, too (b11549); the first builds with MTP abort on an image"
 SILENT = "without it the assistant is loaded and never drafts, without a word; b11549 ends at loading"
 #: What every copy of llama.cpp's server shows.
 TIMINGS = "`draft_n` and `draft_n_accepted` in the `timings` of every answer"
@@ -41,7 +41,7 @@ HOSTS: tuple[HostRecord, ...] = (
             )
         ),
         TIMINGS,
-        limits=(f"--spec-type: {SILENT}", NO_LOGPROBS, NO_IMAGES, "with several slots (-np) drafting pays less"),
+        limits=(f"--spec-type: {SILENT}", NO_LOGPROBS, IMAGES, "with several slots (-np) drafting pays less"),
     ),
     HostRecord(
         "llama-router",
@@ -67,7 +67,7 @@ HOSTS: tuple[HostRecord, ...] = (
             "and never drafts with it: the type has to stand in a preset, in a section named after the folder",
             "--spec-type on the router's own command line reaches every model; those without a drafter fail to start",
             NO_LOGPROBS,
-            NO_IMAGES,
+            IMAGES,
         ),
     ),
     HostRecord(
@@ -124,7 +124,7 @@ HOSTS: tuple[HostRecord, ...] = (
         ),
         TIMINGS,
         (("llama-swap", "--config", "{file}"),),
-        (f"the command's --spec-type: {SILENT}", NO_LOGPROBS, NO_IMAGES),
+        (f"the command's --spec-type: {SILENT}", NO_LOGPROBS, IMAGES),
     ),
     HostRecord(
         "koboldcpp",
@@ -163,7 +163,7 @@ HOSTS: tuple[HostRecord, ...] = (
             )
         ),
         "its console shows llama-server's figures of draft acceptance",
-        limits=(f"--spec-type: {SILENT}", NO_IMAGES),
+        limits=(f"--spec-type: {SILENT}", IMAGES),
         own_options=True,
     ),
     HostRecord(
@@ -171,7 +171,7 @@ HOSTS: tuple[HostRecord, ...] = (
         "LocalAI",
         "July 2026 (pull request 10876)",
         READ,
-        "LocalAI core/config (MTP options) and pull request 10876, July 2026",
+        "LocalAI core/backend/options.go, core/config/mtp.go, backend/cpp/llama-cpp/grpc-server.cpp, summer 2026",
         LLAMA,
         YamlFile(
             {
@@ -187,9 +187,10 @@ HOSTS: tuple[HostRecord, ...] = (
         ),
         "its log shows figures of draft acceptance",
         limits=(
-            "files are named relative to its models folder: both, and this file, belong there",
-            "options are written key:value with underscores; an unknown one ends the backend",
-            f"spec_type: {SILENT}",
+            "files are named relative to its models folder: both, and this file, belong there (older versions look for "
+            "the draft in the backend's own folder: write its whole path there)",
+            "options are written key:value with underscores; an unknown one is dropped without a word",
+            "spec_type: without it the assistant is taken for an ordinary draft model (draft-simple), and is none",
         ),
     ),
     HostRecord(
@@ -201,18 +202,21 @@ HOSTS: tuple[HostRecord, ...] = (
         LLAMA,
         CommandLine(
             (
-                ("docker", "model", "package", "--gguf", "{target}", "{name}"),
-                ("docker", "model", "package", "--gguf", "{assistant}", "{name}-assistant"),
+                ("docker", "model", "package", "--gguf", "{target}", "{image}"),
+                ("docker", "model", "package", "--gguf", "{assistant}", "{image}-assistant"),
                 (
                     *("docker", "model", "configure", ("--context-size", "{ctx}")),
-                    *("--speculative-draft-model", "{name}-assistant", "--speculative-num-tokens", "{draft}"),
-                    *("{name}", "--", "--spec-type", "draft-mtp"),
+                    *("--speculative-draft-model", "{image}-assistant", "--speculative-num-tokens", "{draft}"),
+                    *("{image}", "--", "--spec-type", "draft-mtp"),
                 ),
-                ("docker", "model", "run", "{name}"),
+                ("docker", "model", "run", "{image}"),
             )
         ),
         TIMINGS,
-        limits=(f"the flag behind `--`: {SILENT}", "files are packaged as OCI artifacts: copies, not links"),
+        limits=(
+            f"the flag behind `--`: {SILENT}",
+            "files are packaged as OCI artifacts: copies, not links, and named in small letters",
+        ),
         own_options=True,
     ),
     HostRecord(

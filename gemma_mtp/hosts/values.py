@@ -35,6 +35,11 @@ class Values:
         stem = PurePath(self.target).name.removesuffix(".gguf")
         return _STRANGE.sub("-", stem).strip("-.") or "model"
 
+    @property
+    def image(self) -> str:
+        """The same as a name of an OCI artifact, which has no capital letters and no two separators in a row."""
+        return re.sub(r"[._-]{2,}", "-", self.name.lower().strip("._-")) or "model"
+
     def fields(self) -> dict[str, Any]:
         """Placeholder -> what stands there. block: a round's tokens, the drafts and the one before them."""
         target, assistant = PurePath(self.target), PurePath(self.assistant)
@@ -46,6 +51,7 @@ class Values:
             "assistant_file": assistant.name,
             "assistant_json": json.dumps(self.assistant),
             "name": self.name,
+            "image": self.image,
             "draft": self.draft,
             "block": self.draft + 1,
             "ctx": self.ctx,

@@ -69,13 +69,14 @@ def template_of_file(path: Path) -> Template:
         if not source:
             raise no_template(path)
         tokens = metadata["tokenizer.ggml.tokens"].raw_strings() if "tokenizer.ggml.tokens" in metadata else []
-        numbers = {name: metadata.number(key, -1) for name, key in SPECIAL_TOKENS.items()}
-        specials = {
-            name: tokens[number].decode("utf-8", "replace")
-            for name, number in numbers.items()
-            if 0 <= number < len(tokens)
-        }
-    return Template(source, specials, path)
+        return Template(source, special_texts(metadata, tokens), path)
+
+
+def special_texts(metadata: Metadata, tokens: list[bytes]) -> dict[str, str]:
+    """What a template may name, as texts. tokens: the vocabulary."""
+    numbers = {name: metadata.number(key, -1) for name, key in SPECIAL_TOKENS.items()}
+    known = {name: number for name, number in numbers.items() if 0 <= number < len(tokens)}
+    return {name: tokens[number].decode("utf-8", "replace") for name, number in known.items()}
 
 
 class Talk:

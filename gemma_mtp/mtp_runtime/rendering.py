@@ -6,7 +6,8 @@ renders, which has little time and memory; where it ends, an error says so. It i
 as long as the conversation.
 
 Protocol: a line of JSON in, `{"template": text, "variables": {...}}`; a line of JSON out, `{"text": text}` or
-`{"error": words}`.
+`{"error": words}`. Without variables the template is only parsed, and the answer is `{"texts": [...]}`: what it can say
+of itself.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ import sys
 sys.path[:] = filter(None, sys.path)  # nothing from the folder that we happen to be in
 import json, signal
 from datetime import datetime
+from functools import lru_cache
 from jinja2 import TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
@@ -98,7 +100,7 @@ def strftime_now(form):
     return datetime.now().strftime(form)
 
 
-def compiled(template):
+def environment():
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
@@ -106,7 +108,37 @@ def compiled(template):
     environment.globals.update(
         raise_exception=raise_exception, strftime_now=strftime_now, dict=Tables(), namespace=Attributes
     )
-    return environment.from_string(template)
+    return environment
+
+
+@lru_cache(maxsize=4)  # the same one is rendered again and again
+def compiled(template):
+    return environment().from_string(template)
+
+
+def texts(template):
+    """Texts that stand in it, those of its complaints left out. Raises what compiling it raises."""
+    compiled(template)
+    return list(constants(environment().parse(template)))
+
+
+def constants(node):
+    """Those below a node, as far as they can be computed without the messages: 'a' ~ 'b' is one."""
+    if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name) and node.node.name == "raise_exception":
+        return
+    if isinstance(node, nodes.TemplateData):
+        yield node.data
+        return
+    if isinstance(node, nodes.Expr):
+        try:
+            value = node.as_const()
+        except nodes.Impossible:
+            pass
+        else:
+            yield from (one for one in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(one, str))
+            return
+    for child in node.iter_child_nodes():
+        yield from constants(child)
 
 
 def limit():
@@ -147,10 +179,13 @@ def answer(line):
     try:
         request = json.loads(line)
         limit()
-        text = rendered(request["template"], request["variables"])
+        if "variables" in request:
+            found = {"text": rendered(request["template"], request["variables"])}
+        else:
+            found = {"texts": texts(request["template"])}
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_PROF, 0)
-        return {"text": text}
+        return found
     except MemoryError:
         return {"error": None}
     except RecursionError:
@@ -181,14 +216,24 @@ class Renderer:
 
         Raises BadFileError (the template fails, or takes more than it may), EnvironmentProblem (no process starts).
         """
+        return str(self._asked({"template": template, "variables": variables})["text"])
+
+    def texts(self, template: str) -> list[str]:
+        """What stands in a template as text of its own, whatever is said to it.
+
+        Raises BadFileError (it is no Jinja template), EnvironmentProblem (no process starts).
+        """
+        return [str(text) for text in self._asked({"template": template})["texts"]]
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Raises BadFileError, EnvironmentProblem."""
         child = self._child or self._start()
         assert child.stdin
         assert child.stdout
-        request = json.dumps({"template": template, "variables": variables}).encode() + b"\n"
         alarm = threading.Timer(PATIENCE, self._give_up, [child])
         alarm.start()
         try:
-            child.stdin.write(request)
+            child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
             line = child.stdout.readline()
         except OSError:
@@ -200,10 +245,10 @@ class Renderer:
             alarm.cancel()
         if not line.endswith(b"\n"):
             raise BadFileError(self._death())
-        answer: dict[str, str | None] = json.loads(line)
-        if "text" in answer:
-            return str(answer["text"])
-        raise BadFileError(answer["error"] or TOO_LARGE)
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise BadFileError(answer["error"] or TOO_LARGE)
+        return answer
 
     def close(self) -> None:
         """End the process. Harmless when there is none."""

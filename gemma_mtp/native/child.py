@@ -238,7 +238,7 @@ def _tail(words: BinaryIO, size: int = 20_000) -> str:
 
 
 def _death(code: int, words: str, files: Files) -> LlamaError:
-    name = _signal_name(code)
+    name = signal_name(code)
     lines = _lines(words)
     if name is None:
         error = LlamaError(f"the child process ended with code {code} without a word")
@@ -271,7 +271,8 @@ def _is_stack(line: str) -> bool:
     return line.startswith(begins) or _MODULES.fullmatch(line) is not None
 
 
-def _signal_name(code: int) -> str | None:
+def signal_name(code: int) -> str | None:
+    """What killed a process with this exit code; None: nothing, it has ended by itself."""
     if code < 0:
         try:
             return signal.Signals(-code).name

@@ -65,7 +65,8 @@ class Loading:
     """What is loaded, and how. With NO_DRAFTS it decodes plainly. assistant: the drafter's file, whatever its method.
 
     parallel: requests that are answered at once, each with a context of its own. idle_cache: MiB of main memory for
-    prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit.
+    prompts of conversations that wait, 0: none is kept but the last of each place, -1: no limit. mmproj: the target's
+    projector of images, where it shall see some.
     """
 
     target: Path
@@ -75,6 +76,7 @@ class Loading:
     model: ModelSettings = field(default_factory=ModelSettings)
     parallel: int = 1
     idle_cache: int = 0
+    mmproj: Path | None = None
 
     @property
     def drafter(self) -> Path | None:
@@ -130,6 +132,8 @@ def start_server(loading: Loading, listening: Listening, *, verbosity: int | Non
     params.warmup, params.fit_params = False, False
     params.verbosity = (EVERYTHING if telling() else ERRORS) if verbosity is None else verbosity
     _set_context(params, loading, xllamacpp)
+    if loading.mmproj is not None:
+        params.mmproj.path = str(loading.mmproj)
     params.hostnames, params.port, params.api_keys = [listening.host], listening.port, list(listening.api_keys)
     params.endpoint_metrics, params.n_threads_http = listening.metrics, listening.threads or -1
     if listening.chat_template is not None:

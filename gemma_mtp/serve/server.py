@@ -28,11 +28,12 @@ from gemma_mtp.native import cpp
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.settings import NO_DRAFTS
 from gemma_mtp.serve.front import CONNECTIONS, Front
+from gemma_mtp.serve.program import Program
 from gemma_mtp.serve.request import Refused, Request
 from gemma_mtp.serve.strangers import guard
 from gemma_mtp.sources.pairing import check_runnable
 
-CHILD = f"{__name__}:serve"
+CHILD, PROGRAM_CHILD = f"{__name__}:serve", "gemma_mtp.serve.program:serve"
 #: Where llama.cpp's own door is: for the one in front of it only.
 LOCAL = "127.0.0.1"
 #: Seconds in which a server that works tells its counters.
@@ -92,11 +93,20 @@ class Backend:
         return Counters(**{COUNTERS[pair[0]]: float(pair[1]) for pair in pairs if pair and pair[0] in COUNTERS})
 
 
-def start(loading: cpp.Loading, listening: cpp.Listening) -> Backend:
-    """Raises MissingExtra, BadFileError (no pair), LlamaError, NativeCrash."""
+def start(loading: cpp.Loading, listening: cpp.Listening, program: Program | None = None) -> Backend:
+    """program: a llama-server to run; None: the one in xllamacpp.
+
+    Raises MissingExtra, BadFileError (no pair), LlamaError, NativeCrash.
+    """
     # All connections that the door lets in may ask at once: none shall wait for a thread of theirs.
     here = replace(listening, host=LOCAL, port=0, threads=CONNECTIONS)
-    child = converse(CHILD, loading, here, files=(loading.target, loading.assistant))
+    files = (loading.target, loading.assistant)
+    if program is None:
+        child = converse(CHILD, loading, here, files=files)
+    else:
+        with bound(LOCAL, 0) as free:  # it has to be told one
+            here = replace(here, port=free.getsockname()[1])
+        child = converse(PROGRAM_CHILD, loading, here, program, files=files)
     address, devices = next(child)
     return Backend(child, address, devices, listening.api_keys)
 
@@ -104,8 +114,9 @@ def start(loading: cpp.Loading, listening: cpp.Listening) -> Backend:
 class PlainCopy:
     """The target once more, without drafting: started when it is first wanted."""
 
-    def __init__(self, loading: cpp.Loading, listening: cpp.Listening):
+    def __init__(self, loading: cpp.Loading, listening: cpp.Listening, program: Program | None = None):
         self._loading, self._listening = replace(loading, assistant=None, drafting=NO_DRAFTS), listening
+        self._program = program
         self._started: Future[Backend] | None = None
 
     def wanted(self) -> Future[Backend]:
@@ -117,7 +128,7 @@ class PlainCopy:
 
     def _start(self, started: Future[Backend]) -> None:
         try:
-            started.set_result(start(self._loading, self._listening))
+            started.set_result(start(self._loading, self._listening, self._program))
         except BaseException as error:
             started.set_exception(error)
 
@@ -199,25 +210,27 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    loading: cpp.Loading, listening: cpp.Listening, *, logprobs: str = "auto"
+    loading: cpp.Loading, listening: cpp.Listening, *, logprobs: str = "auto", program: Program | None = None
 ) -> Iterator[RunningServer]:
-    """Start a server, and stop it when the block ends. logprobs: a key of LOGPROBS.
+    """Start a server, and stop it when the block ends. logprobs: a key of LOGPROBS. program: a llama-server to run in
+    the place of xllamacpp's.
 
     Raises UsageError (the port is taken), MissingExtra, BadFileError (no pair), LlamaError, NativeCrash.
     """
     if logprobs not in LOGPROBS:
         raise UsageError(f"logprobs {logprobs!r} is unknown", hint="choose one of " + ", ".join(LOGPROBS))
-    cpp.package_version()
+    if program is None:
+        cpp.package_version()
     drafts = loading.drafter is not None
     # A server lives longer than what happens to be busy at its start.
     context = replace(loading.context, threads=loading.context.threads or available_cores())
     loading = replace(loading, context=context)
     with ExitStack() as stack:
         listener = stack.enter_context(closing(bound(listening.host, listening.port)))
-        backend = start(loading, listening)
+        backend = start(loading, listening, program)
         stack.callback(backend.child.close)
         copies = drafts and (logprobs == "copy" or (logprobs == "auto" and not backend.devices))
-        copy = PlainCopy(loading, listening) if copies else None
+        copy = PlainCopy(loading, listening, program) if copies else None
         server = stack.enter_context(closing(RunningServer(backend, copy, listener, drafts)))
         server.open()
         yield server

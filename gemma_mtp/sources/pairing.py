@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gemma_mtp.advice import into_mainline, ours
 from gemma_mtp.errors import BadFileError
+from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.model.attachment import expected, given, misplaced_donors
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE
@@ -35,6 +36,33 @@ def check_runnable(target: str | PathLike[str], assistant: str | PathLike[str] |
             _check_assistant(assistant_file)
             _check_pair(target_file, owner, assistant_file, _understood(assistant_file))
         return owner
+
+
+#: Of a file with the weights that turn images into what a target reads (llama.cpp, tools/mtmd/clip-impl.h).
+PROJECTOR, SEES, INTO_TARGET = "clip", "clip.has_vision_encoder", "mm.input_projection.weight"
+
+
+def check_projector(target: str | PathLike[str], mmproj: str | Path) -> None:
+    """Whether a file gives this target eyes: headers only.
+
+    Raises GGUFError (no GGUF file), BadFileError (something else, or a projector for another target).
+    """
+    with GGUFFile(mmproj) as file:
+        architecture, sees = file.metadata.architecture, file.metadata.get(SEES)
+        matrix = file.tensors.get(INTO_TARGET)
+    if architecture != PROJECTOR or sees is None or not sees.decode():
+        raise BadFileError(
+            f"this is no projector of images: its architecture is {architecture or 'not named'}",
+            where=mmproj,
+            hint="name the mmproj-....gguf that stands beside the target on the Hub",
+        )
+    width = check_runnable(target).hidden
+    if matrix is not None and matrix.shape[0] != width:
+        raise BadFileError(
+            f"this projector makes rows of {matrix.shape[0]:,} numbers, the target reads rows of {width:,}",
+            where=mmproj,
+            hint="take the projector of this target's size",
+        )
 
 
 def _understood(file: OpenModel) -> Hyperparameters:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gemma_mtp.validate.comparison import Comparison, ReferenceComparison
     from gemma_mtp.validate.devices import Spread
     from gemma_mtp.validate.memory import PairMemory
+    from gemma_mtp.validate.proof import Proof
 
 
 class Status(str, Enum):
@@ -70,7 +71,7 @@ class Report:
     strict: whether warnings count against the pair. notes: how the files were read, where that is worth saying.
     memory: what the pair takes; None if its keys are wrong. devices: the same by device, where a GPU is said to be.
     run, reference: what was measured by decoding, and against the official implementation, prompt by prompt.
-    part: what was verified, if it was one model alone; None: a pair.
+    part: what was verified, if it was one model alone; None: a pair. origin: what came of a proof of origin.
     """
 
     results: tuple[Result, ...]
@@ -81,6 +82,7 @@ class Report:
     run: tuple[Comparison, ...] = ()
     reference: tuple[ReferenceComparison, ...] = ()
     part: Part | None = None
+    origin: Proof | None = None
 
     @property
     def errors(self) -> list[Result]:
@@ -103,6 +105,8 @@ class Report:
             return f"{what} will not work: {errors[0].finding.message}{more}"
         if warnings:
             return f"{what} will work, with {_count(len(warnings), 'warning')}: {warnings[0].finding.message}"
+        if self.origin:
+            return f"{what} is sound, and has the bytes of {self.origin.kind} of {self.origin.source}."
         return f"{what} is sound." if self.part else f"{what} fits together."
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,6 +119,7 @@ class Report:
             "devices": self.devices.to_dict() if self.devices else None,
             "run": [comparison.to_dict() for comparison in self.run],
             "reference": [comparison.to_dict() for comparison in self.reference],
+            "origin": self.origin.to_dict() if self.origin else None,
             "checks": [result.to_dict() for result in self.results],
         }
 

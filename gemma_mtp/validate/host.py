@@ -60,6 +60,7 @@ LONG_FORMS = {
     "-np": "--parallel",
     "-ts": "--tensor-split",
     "-md": "--model-draft",
+    "--spec-draft-model": "--model-draft",
     "-ctk": "--cache-type-k",
     "-ctv": "--cache-type-v",
     "-khad": "--khad",
@@ -87,6 +88,7 @@ LONG_FORMS = {
 ON_GPU = ("n_cpu_moe", "override_tensor", "split_mode", "tensor_split", "main_gpu", "device", "gpu_layers_draft")
 #: All options that something here depends on.
 OPTIONS = (
+    "--chat-template-file",
     *sorted({*LONG_FORMS.values(), *(name for option in PLACEMENT for name in option.names)}),
     "--embedding",
     "--embeddings",

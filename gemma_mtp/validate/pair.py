@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.settings import ContextSettings
@@ -25,12 +26,14 @@ class Asked:
     """What is asked of the models.
 
     deep: whether checks that read weights read all of them instead of a sample. host: the runtime that they are meant
-    for. published: files on the Hub that theirs should be equal to, by name. progress: of reading whole files.
+    for. published: files on the Hub that theirs should be equal to, by name. original: the target's checkpoint (a
+    folder or a repo), if somebody names it. progress: of reading whole files.
     """
 
     deep: bool = False
     host: Host = field(default_factory=Host)
     published: tuple[Published, ...] = ()
+    original: str | Path | None = None
     progress: Progress = silent
 
 
@@ -52,4 +55,5 @@ class Pair(Asked):
     def single(self, part: Part) -> Single:
         """One of the two by itself."""
         side = self.target if part is Part.TARGET else self.assistant
-        return Single(side=side, deep=self.deep, host=self.host, published=self.published, progress=self.progress)
+        asked = {one.name: getattr(self, one.name) for one in fields(Asked)}
+        return Single(side=side, **asked)

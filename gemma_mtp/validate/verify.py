@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, TypeVar
 
 from gemma_mtp.errors import UsageError
@@ -14,7 +15,7 @@ from gemma_mtp.model.part import Part
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.sources.opening import Place, open_model
+from gemma_mtp.sources.opening import Place, Want, open_model
 from gemma_mtp.validate.checks import CHECKS, Check, FileCheck, identity, of_file
 from gemma_mtp.validate.checks.hosts import known_problems, not_understood
 from gemma_mtp.validate.devices import spread
@@ -69,6 +70,7 @@ def verify_pair(
             host=host or Host(),
             context=context,
             published=_published(hub),
+            original=None if reference is None else str(reference[0]),
             progress=progress,
         )
         report = static_report(pair, strict)
@@ -95,6 +97,8 @@ def verify_file(
     strict: bool = False,
     host: Host | None = None,
     hub: Sequence[str] = (),
+    origin: Place | None = None,
+    imatrix: str | PathLike[str] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Whether one model is sound by itself: all checks that a target or an assistant can be put to alone.
@@ -102,17 +106,38 @@ def verify_file(
         verify_file("mtp-gemma-4-31B-it-Q8_0.gguf").verdict
 
     place, deep, strict, host, hub, progress: as for `verify_pair`. part: what it is meant as; None: what it is.
+    origin: the checkpoint or 16-bit GGUF that the file (a GGUF) is said to be made of: each tensor is made anew from it
+    and compared by hash; what is on the Hub is downloaded for that. imatrix: the importance matrix that was used.
 
-    Raises what `verify_pair` raises without `run` and `reference`.
+    Raises what `verify_pair` raises without `run` and `reference`; with `origin` also MissingExtra (ggml's kernels, for
+    quantized types).
     """
-    with open_model(place, part) as side:
+    with open_model(place, part, want=Want.HEADER if origin is None else Want.DATA, progress=progress) as side:
         one = Single(side=side, deep=deep, host=host or Host(), published=_published(hub), progress=progress)
         checked = check_single(one, of_file(side.part))
         notes = (side.note,) if side.note else ()
         unused = not_understood(one.host) if not checked.errors else ()
         report = replace(checked, results=(*checked.results, *unused), strict=strict, notes=notes)
+        if origin is not None:
+            report = _with_proof(report, side, origin, imatrix, progress)
     LOG.info("%s: %s", place, report.verdict)
     return report
+
+
+def _with_proof(
+    report: Report, side: OpenModel, origin: Place, imatrix: str | PathLike[str] | None, progress: Progress
+) -> Report:
+    """The report, and what a proof of origin says."""
+    from gemma_mtp.hub.download import fetch_file
+    from gemma_mtp.quantize.imatrix import read_imatrix
+    from gemma_mtp.validate.proof import prove
+    from gemma_mtp.validate.proof_told import results
+
+    importance = None if imatrix is None else read_imatrix(fetch_file(fspath(imatrix), progress=progress))
+    with open_model(origin, want=Want.DATA, progress=progress) as source:
+        found = prove(side, source, importance, progress=progress)
+        notes = (*report.notes, *((source.note,) if source.note else ()))
+    return replace(report, results=(*report.results, *results(found)), notes=notes, origin=found)
 
 
 def _published(places: Sequence[str]) -> tuple[Published, ...]:

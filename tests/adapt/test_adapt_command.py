@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.commands import command
 from helpers.lessons import DOCUMENTS, lesson_of, recorded
+from helpers.schemas import checked
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -87,7 +88,7 @@ def adapted(misfit, texts, target_gguf, tmp_path_factory: pytest.TempPathFactory
     ]
     out = command(*words)
     assert out.returncode == 0, out.stderr
-    return folder, json.loads(out.stdout)
+    return folder, checked(out.stdout)
 
 
 def test_gguf_in_gguf_out(adapted, target_gguf, misfit):
@@ -206,7 +207,7 @@ def test_measuring(misfit, assistant_gguf, target_gguf, capfd):
     sizes = ["--openings", "3", "--continuation", "24", "-t", "1"]
     target, sound = target_gguf("Q8_0"), assistant_gguf("BF16")
     assert run("adapt", "--measure", target, misfit, sound, *sizes, "--json") == 0
-    said = json.loads(capfd.readouterr().out)
+    said = checked(capfd.readouterr().out)
     off, right = said["measured"]
     assert off["texts"] == right["texts"] == 3
     assert off["greedy"]["acceptance"] < right["greedy"]["acceptance"]
@@ -219,7 +220,7 @@ def test_measuring(misfit, assistant_gguf, target_gguf, capfd):
 
 def test_an_estimate_reads_headers_alone(misfit, target_gguf, capfd):
     assert run("adapt", target_gguf("Q8_0"), misfit, "--dry-run", "--tokens", "10k", "--json") == 0
-    said = json.loads(capfd.readouterr().out)
+    said = checked(capfd.readouterr().out)
     assert said["tokens"] == 10_000
     assert said["minutes"] > 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import command
+from helpers.schemas import checked
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, parse_results, read_results
 
@@ -26,7 +27,7 @@ def test_results_on_stdout_in_a_file_and_as_a_picture(files: Files, tmp_path: Pa
     options = ("--category", "code", "--category", "math", "--draft-max", "2", "-n", "24", "-r", "2", "--ctx", "512")
     done = bench(*files, *options, "-o", written, "--plot", drawn, "--json")
     assert done.returncode == 0, done.stderr
-    results = parse_results(json.loads(done.stdout))
+    results = parse_results(checked(done.stdout))
     assert results == read_results(written)
     assert drawn.read_bytes().startswith(b"\x89PNG")
     assert results.categories == ["code", "math"]

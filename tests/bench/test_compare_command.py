@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
 from helpers.commands import command
+from helpers.schemas import checked
 
 
 def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,7 +29,7 @@ def test_types_and_recipes_are_measured(assistant_gguf, target_gguf, prompts: Pa
     kinds = ("Q8_0", "draft-q4")
     done = compare(source, *kinds, "--compare", target, "--prompts", prompts, "-n", "24", "-r", "2", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = checked(done.stdout)
     assert (found["target"], found["assistant"]) == (target.name, source.name)
     assert {one["kind"] for one in found["candidates"]} == set(kinds)
     speedups = [one["speedup"] for one in found["candidates"]]

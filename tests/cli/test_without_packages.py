@@ -6,7 +6,6 @@ Python itself then refuses to import it. Nothing of this program is replaced.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.schemas import checked
 
 from gemma_mtp import extras
 from gemma_mtp.demo.pair import PAIR
@@ -59,7 +59,7 @@ def good(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def found(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    return json.loads(good(done))
+    return checked(good(done))
 
 
 @pytest.mark.parametrize("hidden", [f"{LOOP} {SERVER}", LOOP, SERVER])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 from helpers.commands import command
+from helpers.schemas import checked
 
 
 def test_demo_command(tmp_path):
     """Every step is done, the pair is verified, drafting changes nothing, and most drafts are accepted."""
     done = command("demo", "--json", "--threads", "1", "--keep", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout)
+    result = checked(done.stdout)
     assert result["identical_output"] is True
     assert result["verified"] is True
     assert result["acceptance"] >= 0.65

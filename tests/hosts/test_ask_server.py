@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from helpers.commands import command
 from helpers.llama_running import free_port, llama, routed
+from helpers.schemas import checked
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.hosts import ask_server
@@ -73,7 +74,7 @@ def test_the_command_line(pair):
         files = verified("--server", address, str(pair[0]))
     assert told.returncode == 0
     assert "drafts: " in told.stdout
-    assert json.loads(asked.stdout)["drafts"] is True
+    assert checked(asked.stdout)["drafts"] is True
     assert files.returncode == 2
 
 

@@ -334,4 +334,4 @@ def test_a_pair_that_does_not_fit_ends_with_one(pair, tmp_path):
 def test_the_list_has_every_host(tmp_path):
     done = export("--list", cwd=tmp_path)
     assert all(host.name in done.stdout for host in HOSTS)
-    assert [one["name"] for one in json.loads(export("--list", "--json", cwd=tmp_path).stdout)] == [*BY_NAME]
+    assert [one["name"] for one in json.loads(export("--list", "--json", cwd=tmp_path).stdout)["hosts"]] == [*BY_NAME]

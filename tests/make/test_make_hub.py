@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from helpers.hub_checkpoints import NAME, add_checkpoint
 from helpers.local_hub.fixtures import WRITE_TOKEN
 from helpers.local_hub.stub import HubStub
+from helpers.schemas import checked
 from huggingface_hub import ModelCard
 from typer.testing import CliRunner, Result
 
@@ -126,7 +126,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(stub: HubStub, on_the_hub:
     assert REPO not in stub.repos
     run(*options)
     Path(FILE).unlink()
-    steps = json.loads(run(*options, "--dry-run", "--json").stdout)["jobs"][0]["steps"]
+    steps = checked(run(*options, "--dry-run", "--json").stdout)["jobs"][0]["steps"]
     assert [step["to_do"] for step in steps] == [
         "the file is gone",
         f"{FILE} changed",
@@ -141,7 +141,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(stub: HubStub, on_the_hub:
 
 
 def test_the_result_as_json(on_the_hub: str, logged_in: str):
-    (job,) = json.loads(run(on_the_hub, "--push", "alice", "--json").stdout)["jobs"]
+    (job,) = checked(run(on_the_hub, "--push", "alice", "--json").stdout)["jobs"]
     assert job["files"] == [FILE]
     assert job["push"]["repo"] == REPO
     assert job["push"]["commit"]
@@ -203,7 +203,7 @@ def test_making_all_of_them(stub: HubStub, owner: str, logged_in: str):
 def test_one_that_fails_does_not_keep_the_others_back(stub: HubStub, owner: str):
     stub.add_file("google/gemma-4-31B-it-assistant", "model.safetensors", b"\0" * 100)
     result = run("--all", "google", "--json", code=1)
-    jobs = json.loads(result.stdout)["jobs"]
+    jobs = checked(result.stdout)["jobs"]
     assert ["error" in job for job in jobs] == [True, False, False]
     assert "error:" in result.stderr
     assert Path("mtp-gemma-4-E4B-it-Q8_0.gguf").exists()

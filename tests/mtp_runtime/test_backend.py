@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.schemas import checked
 
 from gemma_mtp.errors import EnvironmentProblem, LlamaError
 from gemma_mtp.files.gguf_reader import GGUFFile
@@ -127,7 +127,7 @@ def test_a_library_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_doctor_says_it(own_cache: Path):
     command = [sys.executable, "-m", "gemma_mtp", "doctor"]
-    report = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    report = checked(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert report["works"] is True
     assert report["remembered_in"].startswith(str(own_cache))
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout

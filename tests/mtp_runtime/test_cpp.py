@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.chat_templates import with_template
+from helpers.schemas import checked
 
 from gemma_mtp.errors import BadFileError, LlamaError, UsageError
 from gemma_mtp.mtp_runtime.session import Request, run, turns
@@ -159,7 +159,7 @@ def test_what_it_cannot_load(pair: tuple[Path, Path], tmp_path: Path):
 def test_the_command(pair: tuple[Path, Path]):
     command = [sys.executable, "-m", "gemma_mtp", "run", *map(str, pair), "-p", PROMPT, "-n", "24", "-t", "1"]
     texts = [
-        json.loads(subprocess.run([*command, "--json", "--engine", engine], capture_output=True, check=True).stdout)
+        checked(subprocess.run([*command, "--json", "--engine", engine], capture_output=True, check=True).stdout)
         for engine in ("python", "cpp")
     ]
     assert texts[0]["text"] == texts[1]["text"]

@@ -13,6 +13,7 @@ import pytest
 from helpers.chat_templates import with_template
 from helpers.commands import command
 from helpers.demo_files import PROMPT, GGUFFactory
+from helpers.schemas import checked
 
 
 def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -26,7 +27,7 @@ def pair(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> tuple[Path, P
 
 def test_the_object_that_scripts_rely_on(pair: tuple[Path, Path]):
     options = ("-p", PROMPT, "-n", "24", "--temp", "0", "--ignore-eos", "--json")
-    drafted = json.loads(run(*pair, *options, "--draft-max", "2").stdout)
+    drafted = checked(run(*pair, *options, "--draft-max", "2").stdout)
     plain = json.loads(run(pair[0], *options, "--no-draft").stdout)
     assert {"text", "tokens", "drafted", "accepted", "rounds", "tokens_per_second"} <= drafted.keys()
     assert drafted["tokens"] == plain["tokens"]

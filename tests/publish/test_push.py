@@ -13,6 +13,7 @@ import pytest
 from helpers.bench_results import RESULTS, row
 from helpers.local_hub.fixtures import READ_TOKEN, WRITE_TOKEN
 from helpers.local_hub.stub import HubStub
+from helpers.schemas import checked
 from huggingface_hub import ModelCard, constants
 from typer.testing import CliRunner
 
@@ -252,7 +253,7 @@ def test_a_dry_run_says_that_a_push_would_fail(stub: HubStub, files: Files):
 
 def test_the_command_reports_as_json(stub: HubStub, files: Files, logged_in: str):
     result = CliRunner().invoke(application(), ["push", *map(str, files("Q8_0")), "--repo", REPO, "--json"])
-    report = json.loads(result.stdout)
+    report = checked(result.stdout)
     assert report["commit"] == stub.repos[REPO]["commits"][-1]["oid"]
     assert [file["state"] for file in report["files"]] == ["new", "new"]
     assert WRITE_TOKEN not in result.output

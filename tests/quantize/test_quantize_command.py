@@ -50,7 +50,7 @@ def test_list(source: Path):
     assert done.returncode == 0, done.stderr
     for words in ("Q4_K_M", "4.5", "draft-mixed", "needs --imatrix", "file"):
         assert words in done.stdout
-    offers = {offer["name"]: offer for offer in json.loads(quantize("--list", source, "--json").stdout)}
+    offers = {offer["name"]: offer for offer in json.loads(quantize("--list", source, "--json").stdout)["types"]}
     quantize(source, "Q6_K")
     assert offers["Q6_K"]["size"] == source.with_name("mtp-demo-Q6_K.gguf").stat().st_size
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from dataclasses import replace
 
 import pytest
 from helpers.commands import command
+from helpers.schemas import checked
 from helpers.tiny_pairs import ASSISTANT, Model, changed
 
 from gemma_mtp.demo.pair import PAIR
@@ -88,7 +88,7 @@ def test_command(target_gguf, assistant_gguf, tmp_path):
     prompts.write_text(FEW.prompts[0][1])
     options = ("--prompts", prompts, "-n", "8", "-c", "512", "--reference", *CHECKPOINTS, "--json")
     done = command("verify", target_gguf("BF16"), assistant_gguf("BF16"), *options)
-    content = json.loads(done.stdout)
+    content = checked(done.stdout)
     assert done.returncode == 0
     assert content["run"] == []
     assert content["reference"][0]["kind"] == "prompt 1"

@@ -206,6 +206,7 @@ FOLLOWED_ROWS = {"router-folder": "tests/hosts/test_export_runs.py: test_the_rou
 #: The tests beside `test_following` that follow one, by name -> what they follow.
 ELSEWHERE = {
     "test_swapped_arguments": "identity.parts",
+    "test_templates.test_the_advised_template_cures": "template._remedy",
     "test_remedies_run.test_little_is_accepted": "run.acceptance",
     "test_remedies_run.test_it_is_slower": "run.speed",
     "test_remedies_run.test_the_text_differs": "run.judged",

@@ -15,6 +15,7 @@ from gemma_mtp.validate.checks import (
     identity,
     provenance,
     rope,
+    template,
     tensors,
     vocabulary,
     weights,
@@ -93,6 +94,7 @@ def of_file(part: Part) -> tuple[FileCheck, ...]:
 PARTS = ("files", "parts")
 TARGET_KEYS = (*PARTS, "target-keys")
 ASSISTANT_KEYS = (*PARTS, "assistant-keys")
+TEMPLATE = ("target-template",)
 KEYS = (*PARTS, "target-keys", "assistant-keys")
 COMMON = (*KEYS, "target-tokenizer", "assistant-tokenizer")
 
@@ -169,6 +171,21 @@ CHECKS: tuple[Check, ...] = (
     FileCheck(
         "quantizer", "Assistant: a mix of today", side(provenance.old_mix), Part.ASSISTANT, ASSISTANT_KEYS, sound=False
     ),
+    FileCheck("target-template", "Target: chat template", template.parses, Part.TARGET, TARGET_KEYS, sound=False),
+    FileCheck(
+        "template-conversations",
+        "Chat template: renders them all",
+        template.renders,
+        Part.TARGET,
+        TEMPLATE,
+        sound=False,
+    ),
+    FileCheck("template-messages", "Chat template: loses nothing", template.keeps, Part.TARGET, TEMPLATE, sound=False),
+    FileCheck("template-text", "Chat template: adds nothing", template.adds, Part.TARGET, TEMPLATE, sound=False),
+    FileCheck("template-origin", "Chat template: Google's", template.as_published, Part.TARGET, TEMPLATE, sound=False),
     PairCheck("qat", "QAT on both sides or neither", provenance.qat, PARTS),
     PairCheck("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
 )
+
+#: Those of a target's chat template alone.
+TEMPLATE_CHECKS = tuple(check for check in of_file(Part.TARGET) if check.id in TEMPLATE or check.needs == TEMPLATE)

@@ -308,7 +308,7 @@ KNOWN: tuple[Known, ...] = (
         Status.NOTE,
         None,
         option("--mmproj"),
-        "drafts are skipped on turns with images; the first builds with MTP abort on them",
+        "answers about images are drafted like others (b11549, tried); builds of June 2026 with MTP abort on an image",
         versions="all",
         checked=SOURCES,
     ),

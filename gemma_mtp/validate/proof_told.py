@@ -1,0 +1,51 @@
+"""What a proof of origin says of a file, as results beside those of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gemma_mtp import advice
+from gemma_mtp.validate.findings import Finding, Result, error, note, ok, skipped
+from gemma_mtp.validate.proof import Proof
+
+#: Names that a finding lists at most.
+MOST_NAMED = 4
+
+
+def results(proof: Proof) -> tuple[Result, ...]:
+    """What the proof says of the file, as two results beside those of the checks."""
+    return (
+        Result("origin", "Made from its source", _of_bytes(proof)),
+        Result("origin-keys", "Keys are the source's", _of_keys(proof)),
+    )
+
+
+def _of_bytes(proof: Proof) -> Finding:
+    told = f"{proof.kind} of {proof.source}"
+    if proof.holds:
+        words = f"{len(proof.tensors)} tensors have the bytes of {told}"
+        if proof.unseen:
+            words += f" ({len(proof.unseen)} not compared: {_some(proof.unseen)})"
+        return ok(words, words, words)
+    faults = {
+        f"{len(proof.different)} of {len(proof.tensors)} tensors have other bytes": proof.different,
+        f"{len(proof.missing)} are missing": proof.missing,
+        f"{len(proof.foreign)} are not in the source in this shape": proof.foreign,
+    }
+    said = "; ".join(f"{what} ({_some(names)})" for what, names in faults.items() if names)
+    return error(
+        f"not {told}: {said or 'no tensor could be compared'}",
+        "name the source that it was made of (that revision, the 16-bit file between, the importance matrix), or make "
+        f"it anew with {advice.ours('quantize', proof.source, advice.OUTPUT, proof.type)}",
+    )
+
+
+def _of_keys(proof: Proof) -> Finding:
+    if not proof.keys:
+        return ok() if not proof.unseen else skipped(f"not compared: {_some(proof.unseen)}")
+    return note(f"{len(proof.keys)} keys differ from the source's: {_some(proof.keys)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
