@@ -215,8 +215,7 @@ HOSTS: tuple[HostRecord, ...] = (
                 (
                     *("docker", "model", "configure", ("--context-size", "{ctx}")),
                     *("--speculative-draft-model", "{image}-assistant", "--speculative-num-tokens", "{draft}"),
-                    *("{image}", "--", "--spec-type", "draft-mtp"),
-        drafters=WITH_BLOCKS,
+                    *("{image}", "--", "--spec-type", "{spec_type}"),
                 ),
                 ("docker", "model", "run", "{image}"),
             )
