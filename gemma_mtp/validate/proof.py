@@ -21,8 +21,9 @@ from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import ForeignType, native
 from gemma_mtp.model import dialects
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.file_type import FILE_TYPE_KEY, RECIPE_KEY
-from gemma_mtp.model.roles import ROPE_FREQS_NAME, slots
+from gemma_mtp.model.roles import ROPE_FREQS_NAME
 from gemma_mtp.progress import Advance, Progress
 from gemma_mtp.quantize.engine import importance_of
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
