@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gemma_mtp.mtp_runtime.control import Auto, Control
 from gemma_mtp.mtp_runtime.drafter import Drafter, MtpDrafter
-from gemma_mtp.mtp_runtime.experience import probe
+from gemma_mtp.mtp_runtime.probe import probe
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.settings import Drafting

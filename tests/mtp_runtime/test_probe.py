@@ -11,7 +11,8 @@ from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
 from helpers.generations import finished
 
 from gemma_mtp.mtp_runtime import MtpEngine
-from gemma_mtp.mtp_runtime.experience import PROBED, ROUNDS, probe
+from gemma_mtp.mtp_runtime.experience import PROBED, ROUNDS
+from gemma_mtp.mtp_runtime.probe import probe
 from gemma_mtp.native.settings import Drafting, ModelSettings
 
 
