@@ -30,8 +30,8 @@ from gemma_mtp.adapt.weights import open_weights
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.model.config import parse_config
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import slots
 from gemma_mtp.native.llama import Context, Model
 from gemma_mtp.native.recording import forget
 from gemma_mtp.native.settings import ContextSettings, ModelSettings

@@ -25,8 +25,9 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters, parse_config
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.gguf_keys import architecture, written_keys
-from gemma_mtp.model.roles import Slot, slots
+from gemma_mtp.model.roles import Slot
 from gemma_mtp.quantize.rows import Job, RowEncoder, Stored
 
 VOCABULARY = 262_144

@@ -16,7 +16,8 @@ import numpy as np
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.model.config import parse_config
-from gemma_mtp.model.roles import Slot, slots
+from gemma_mtp.model.family import slots
+from gemma_mtp.model.roles import Slot
 
 VOCABULARY, MERGES = 262_144, 514_906
 LONGEST_TOKEN = 14  # characters

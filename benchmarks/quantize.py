@@ -31,8 +31,8 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, row_bytes
 from gemma_mtp.model.config import parse_config
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.gguf_keys import written_keys
-from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import FILE_TYPES, Output, kernels, parse_override, quantize_file
 
 GROUPS = ("head", "attention", "mlp", "projections")

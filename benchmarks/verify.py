@@ -35,9 +35,10 @@ from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.gguf_keys import architecture, written_keys
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
+from gemma_mtp.model.roles import ROPE_FREQS, Slot
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

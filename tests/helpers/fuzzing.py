@@ -43,7 +43,7 @@ from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint, read_header
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.make.jobs_file import read_jobs
 from gemma_mtp.make.manifest import Manifest
-from gemma_mtp.model.config import read_config
+from gemma_mtp.model import family
 from gemma_mtp.mtp_runtime.rendering import Renderer
 from gemma_mtp.native.log_reader import read_log
 from gemma_mtp.publish.front_matter import FrontMatter
@@ -295,7 +295,7 @@ READERS: Mapping[str, Reader] = {
     "model": Reader(model_seeds, read_model, 40),
     "config.json": Reader(
         of_demo("target/config.json", "assistant/config.json"),
-        written("config.json", lambda path: read_config(path.parent)),
+        written("config.json", lambda path: family.read_model(path.parent)),
     ),
     "tokenizer.json": Reader(small_tokenizer, read_tokenizer),
     "tokenizer_config.json": Reader(of_demo("target/tokenizer_config.json"), read_tokenizer_config),
