@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemma_mtp.native.causes import CAUSES
-from gemma_mtp.validate.checks import CHECKS
+from gemma_mtp.validate.checks import CHECKS, DFLASH_CHECKS
 from gemma_mtp.validate.checks.known import KNOWN
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -22,6 +22,16 @@ def checks() -> Iterator[str]:
     yield "| --- | --- |"
     for check in CHECKS:
         yield f"| `{check.id}` | {check.description} |"
+
+
+def block_drafters() -> Iterator[str]:
+    """What is checked of a DFlash drafter alone."""
+    shared = {id(check) for check in CHECKS}
+    yield "| id | what must hold |"
+    yield "| --- | --- |"
+    for check in DFLASH_CHECKS:
+        if id(check) not in shared and check.id != "assistant-keys":
+            yield f"| `{check.id}` | {check.description} |"
 
 
 def hosts() -> Iterator[str]:
@@ -40,7 +50,7 @@ def causes() -> Iterator[str]:
 
 
 DOCUMENTS = {
-    DOCS / "verify.md": {"checks": checks, "hosts": hosts},
+    DOCS / "verify.md": {"checks": checks, "dflash": block_drafters, "hosts": hosts},
     DOCS / "troubleshooting.md": {"causes": causes},
 }
 

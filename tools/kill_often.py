@@ -150,7 +150,7 @@ def kill(process: subprocess.Popen[str], alone: bool) -> None:
 def assert_hub_sound(place: Place) -> None:
     """Nothing, or all of it, and each file whole."""
     repo = place.hub.repos.get(REPO)
-    tree = repo["commits"][-1]["tree"] if repo else {}
+    tree = repo["commits"][-1]["tree"] if repo and repo["commits"] else {}
     pushed = {name for name in tree if name.endswith(".gguf")}
     wanted = {word for word in place.words if word.endswith(".gguf")}
     assert not pushed or pushed == wanted, pushed

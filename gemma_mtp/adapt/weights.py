@@ -15,8 +15,9 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.ggml import ForeignType, native, row_bytes
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.family import FAMILY, slots
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import Slot, slots
+from gemma_mtp.model.roles import Slot
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Want, open_model
 
@@ -79,6 +80,10 @@ def open_weights(place: str | Path, part: Part) -> Iterator[Weights]:
     with open_model(place, part, want=Want.DATA) as side:
         if side.actual_part != part:
             raise BadFileError(f"this is {side.actual_part or 'no Gemma 4 model'}, not the {part}", where=place)
+        if side.family is not FAMILY:
+            raise BadFileError(
+                f"this is a {side.family.prefix}* drafter; only MTP assistants are trained here", where=place
+            )
         if isinstance(side.model, str):
             raise BadFileError(side.model, where=place)
         yield Weights(side)

@@ -12,6 +12,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.server_line import llama_server
 from gemma_mtp.native.settings import NO_DRAFTS, ContextSettings, Drafting, ModelSettings
+from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.devices import DRIVER, GPU, RAM, Spread, spread
@@ -174,4 +175,6 @@ def changes(target: OpenModel, context: ContextSettings, model: ModelSettings) -
 def _command(target: str | Path, assistant: str | Path | None, change: Change) -> str:
     drafter = None if assistant is None else Path(str(assistant))
     drafting = NO_DRAFTS if drafter is None else Drafting(DRAFT)
+    if drafter is not None and drafter.is_file():  # what is on the Hub is not read again: it is taken for an assistant
+        drafting = of_file(drafting, drafter)
     return llama_server(Path(str(target)), drafter, drafting, change.context, change.model)

@@ -33,7 +33,7 @@ def recommend(
     ways: those that were measured beside the assistant's.
     """
     rows = [row for row in rows if row.engine == engine]
-    best = best_length([row for row in rows if row.category == OVERALL])
+    best = best_length(_drafting([row for row in rows if row.category == OVERALL], bool(ways)))
     pays = best.speedup >= WORTH_IT
     draft, speedup, p_min, method = (best.draft, best.speedup, 0.0, best.method) if pays else (PLAIN, 1.0, 0.0, NONE)
     reasons = _reasons(rows, best, pays, named=bool(ways))
@@ -101,7 +101,7 @@ def _exceptions(rows: Sequence[Row], overall: Row, named: bool) -> list[str]:
     said = []
     for category in dict.fromkeys(row.category for row in rows if row.category != OVERALL):
         own = [row for row in rows if row.category == category]
-        best = best_length(own)
+        best = best_length(_drafting(own, named))
         usual = next(row for row in own if (row.method, row.draft) == (overall.method, overall.draft))
         if best.speedup > usual.speedup * WORTH_IT:
             said.append(
@@ -109,6 +109,11 @@ def _exceptions(rows: Sequence[Row], overall: Row, named: bool) -> list[str]:
                 f"{usual.speedup:.2f}x"
             )
     return said
+
+
+def _drafting(rows: Sequence[Row], ways: bool) -> list[Row]:
+    """Of several ways those that drafted at all: n-grams that knew nothing are quicker or slower by chance alone."""
+    return [row for row in rows if not ways or row.draft == PLAIN or row.drafted]
 
 
 def _said(row: Row, named: bool) -> str:

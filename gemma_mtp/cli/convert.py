@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from gemma_mtp.convert import Conversion
 
 
+#: What a drafter of another family borrows its tokenizer from.
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target", metavar="MODEL", help="A DFlash drafter's target, for its tokenizer: a GGUF or checkpoint."
+    ),
+]
+
+
 def convert(
     source: Annotated[
         str, typer.Argument(help="A checkpoint (a folder, or owner/repo[@revision]) or an assistant GGUF (also hf://).")
@@ -24,7 +33,13 @@ def convert(
         list[str] | None,
         typer.Option("--type", metavar="TYPE", help="Type of the weights; may be given several times. Default: BF16."),
     ] = None,
-    dialect: Annotated[str, typer.Option(help="GGUF dialect: mainline, ik or atomic.")] = "mainline",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="A DFlash drafter's target, whose tokenizer it takes: a GGUF or checkpoint."
+        ),
+    ] = None,
+    dialect: Annotated[str, typer.Option(help="mainline, ik or atomic; of DFlash mainline or lucebox.")] = "mainline",
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Convert weights that are NaN or Inf as they are.")
     ] = False,
@@ -35,9 +50,7 @@ def convert(
 ) -> None:
     """Convert a Gemma 4 assistant (or target) to GGUF, or an assistant GGUF to another dialect.
 
-    The checkpoint is read once for all types. A file appears complete or not at all.
-
-    Examples:
+    The checkpoint is read once for all types. A file appears complete or not at all. Examples:
 
         gemma-mtp convert google/gemma-4-26B-A4B-it-assistant --type Q8_0 --type Q4_0
 
@@ -45,7 +58,7 @@ def convert(
 
         gemma-mtp convert old-atomic-assistant.gguf -o mtp-gemma-4-31B-it-Q8_0.gguf
 
-        gemma-mtp convert hf://owner/repo/mtp-gemma-4-E2B-it-Q8_0.gguf --dialect ik
+        gemma-mtp convert z-lab/gemma-4-31B-it-DFlash --target gemma-4-31B-it-Q4_K_M.gguf
     """
     from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.convert import convert_model
@@ -54,6 +67,7 @@ def convert(
         source,
         output,
         types=types or (),
+        target=target,
         dialect=dialect,
         allow_nonfinite=allow_nonfinite,
         force=force,

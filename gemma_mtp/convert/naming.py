@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.model.family import FAMILY, Family
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize.engine import Output
 from gemma_mtp.quantize.plan import find_kind
 
 
-def outputs_for(part: Part, name: str, types: Sequence[str], wanted: Path | None, dialect: str) -> list[Output]:
+def outputs_for(
+    part: Part, name: str, types: Sequence[str], wanted: Path | None, dialect: str, family: Family = FAMILY
+) -> list[Output]:
     """The files to make from a checkpoint with a model called `name`.
 
     types: in any case. wanted: a file (for one type), an existing folder, or None for the current folder.
@@ -25,5 +28,5 @@ def outputs_for(part: Part, name: str, types: Sequence[str], wanted: Path | None
                 f"{len(types)} types cannot go into one file", where=wanted, hint="name an existing folder"
             )
         return [Output(wanted, types[0])]
-    file = FileName.of_checkpoint(part, name)
+    file = FileName.of_checkpoint(part, name, family)
     return [Output((wanted or Path()) / str(file.of_type(kind, dialect)), kind) for kind in types]

@@ -26,7 +26,9 @@ from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.files.safetensors_file import StoredTensor
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
+from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.part import Part
 from gemma_mtp.model.roles import HEAD_ROLES, ROPE_FREQS, ROPE_FREQS_NAME, Slot
@@ -36,11 +38,12 @@ from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.types import FileType
 from gemma_mtp.quantize.writing import write_encoded
+from gemma_mtp.sources.borrowed import tokenizer_keys
 from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint, source_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
+from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.origin import NOWHERE, Origin, model_name, origin_of
-from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def convert_opened(
     outputs: Sequence[Output],
     *,
     name: str | None = None,
+    target: OpenModel | None = None,
     dialect: Dialect = MAINLINE,
     origin: Origin = NOWHERE,
     allow_nonfinite: bool = False,
@@ -92,18 +96,28 @@ def convert_opened(
 ) -> Conversion:
     """Convert a checkpoint to each of `outputs` in one pass.
 
-    name: the model's, for its metadata; None: what its folder or repo is called. origin: where it was downloaded
+    name: the model's, for its metadata; None: what its folder or repo is called. target: whose tokenizer a drafter of
+    another family borrows. origin: where it was downloaded
     from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are.
     threads: for encoding; all cores if None. advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     check_outputs([output.path for output in outputs], force)
-    if checkpoint.model.part is Part.TARGET and dialect is not MAINLINE:
-        raise UsageError(f"{dialect.name} is a dialect of assistants; a target has one form everywhere")
+    if dialect is not MAINLINE and (checkpoint.model.part is Part.TARGET or checkpoint.model.family != FAMILY.name):
+        raise UsageError(
+            f"{dialect.name} is a dialect of assistants; a target, and a drafter of another family, is converted to "
+            "mainline's form"
+        )
+    if checkpoint.model.family != FAMILY.name and target is None:
+        raise UsageError(
+            "this drafter's checkpoint has no tokenizer: it borrows its target's",
+            where=checkpoint.folder,
+            hint="name the target, a GGUF or a checkpoint: --target TARGET",
+        )
     origin = origin if origin.repo else origin_of(checkpoint.folder)
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
     # reads the side files: bounds before hashes
-    plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance)
+    plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance, target)
     with ExitStack() as stack:
         stack.enter_context(provenance)
         encoder = stack.enter_context(RowEncoder(threads, allow_nonfinite=allow_nonfinite))
@@ -111,8 +125,8 @@ def convert_opened(
         for writer in planned:
             require_sound_plan(checkpoint.model.part, writer.path, writer.metadata, writer.tensors)
         writers = [stack.enter_context(writer) for writer in planned]
-        has_factors = bool(dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name))
-        if has_factors:
+        has_factors = bool(dialect.tensors.get(ROPE_FREQS.name, ROPE_FREQS.name)) and plan.rope_factors is not None
+        if has_factors and plan.rope_factors is not None:
             _write_same(writers, plan.rope_factors)
         parts = [
             (place, _stored(checkpoint, part))
@@ -134,7 +148,7 @@ class _Plan:
     """What goes into every output, in mainline's spelling. Tensors of the centroid head stand in `head` alone."""
 
     metadata: dict[str, Value]
-    rope_factors: NamedTensor
+    rope_factors: NamedTensor | None
     tensors: dict[Slot, SourceTensor]
     head: CentroidHead | None
     notes: list[str]
@@ -142,19 +156,26 @@ class _Plan:
     @property
     def tensor_plans(self) -> list[TensorPlan]:
         """In the order of writing, with the types that tensors have which are never quantized."""
-        return [self.rope_factors.plan, *(_unquantized(slot, tensor) for slot, tensor in self.tensors.items())]
+        first = [] if self.rope_factors is None else [self.rope_factors.plan]
+        return [*first, *(_unquantized(slot, tensor) for slot, tensor in self.tensors.items())]
 
 
 def _unquantized(slot: Slot, tensor: SourceTensor) -> TensorPlan:
     return TensorPlan(slot.mainline_name, tensor.shape, GGMLType.F32 if slot.role.plain else source_type(tensor))
 
 
-def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance) -> _Plan:
-    model = checkpoint.model
+def _rope_factors(model: Hyperparameters) -> NamedTensor | None:
+    if not model.proportional_rope:
+        return None
     factors = np.array(model.rope_factors(), "<f4")
+    return NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.data.cast("B"))
+
+
+def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance, target: OpenModel | None) -> _Plan:
+    model = checkpoint.model
     plan = _Plan(
         metadata=written_keys(model),
-        rope_factors=NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.data.cast("B")),
+        rope_factors=_rope_factors(model),
         tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name not in HEAD_ROLES},
         head=_centroid_head(checkpoint),
         notes=list(checkpoint.notes),
@@ -162,7 +183,7 @@ def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance) -> _Plan:
     metadata = {
         **general_metadata(model, checkpoint.folder, name, plan.tensor_plans, plan.notes.append),
         **plan.metadata,
-        **tokenizer_metadata(checkpoint.folder, model.vocabulary, plan.notes.append),
+        **tokenizer_keys(model, checkpoint.folder, target, plan.notes.append),
         **provenance.placeholder(),
     }
     return replace(plan, metadata=metadata)

@@ -13,7 +13,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.files.metadata import Metadata
-from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect, dialect_of
+from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect
 from gemma_mtp.model.part import Part
 
 #: What a file holds; its metadata and tensors in another dialect.
@@ -84,7 +84,7 @@ def _respelled(file: GGUFFile, dialect: Dialect) -> _Respelled:
 def _dialect(metadata: Metadata, source: Path) -> Dialect:
     """The dialect that the file speaks. Raises BadFileError if it is not an assistant of a dialect that we know."""
     architecture = metadata.architecture
-    dialect = dialect_of(architecture)
+    dialect = next((one for one in DIALECTS.values() if one.architecture == architecture), None)
     if dialect is not None:
         return dialect
     if architecture == TARGET_ARCHITECTURE and f"{TARGET_ARCHITECTURE}.assistant.type" in metadata:

@@ -27,7 +27,8 @@ from gemma_mtp.files.reading import Span
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model import dialects
 from gemma_mtp.model.config import DEFAULTS, proportional_rope_factors
-from gemma_mtp.model.dialects import ALIASES, COUNT_SPELLINGS, DIALECTS, HEAD_SPELLINGS, MAINLINE, ORDERED, Dialect
+from gemma_mtp.model.dialects import ALIASES, COUNT_SPELLINGS, HEAD_SPELLINGS, MAINLINE, ORDERED, Dialect
+from gemma_mtp.model.family import FAMILIES, FAMILY, Family
 from gemma_mtp.model.roles import ROPE_FREQS_NAME
 
 ARCHITECTURE = "general.architecture"
@@ -281,9 +282,19 @@ def _default_factors(metadata: Mapping[str, Value]) -> np.ndarray[tuple[int], np
     return np.array(proportional_rope_factors(head_dim, share), "<f4")
 
 
-def dialect_named(name: str) -> Dialect:
-    """The dialect of this name, in any case. Raises UsageError for a name that is none."""
-    if name.lower() not in DIALECTS:
-        hint = f"{meant(name, DIALECTS)} the dialects are {', '.join(DIALECTS)}".lstrip()
+def require_dialect(name: str) -> None:
+    """Raises UsageError for a name that is no family's dialect."""
+    names = dict.fromkeys(one for family in FAMILIES.values() for one in family.dialects)
+    if name.lower() not in names:
+        hint = f"{meant(name, names)} the dialects are {', '.join(names)}".lstrip()
         raise UsageError(f"{name!r} is no dialect", hint=hint)
-    return DIALECTS[name.lower()]
+
+
+def dialect_named(name: str, family: Family = FAMILY) -> Dialect:
+    """The family's dialect of this name, in any case. Raises UsageError for a name that is none."""
+    require_dialect(name)
+    if name.lower() not in family.dialects:
+        raise UsageError(
+            f"{name} is no dialect of {family.prefix}* files", hint=f"theirs are {', '.join(family.dialects)}"
+        )
+    return family.dialects[name.lower()]

@@ -16,7 +16,7 @@ from gemma_mtp.hosts.record import CommandLine, Folder, Form, HostRecord, Modelf
 from gemma_mtp.hosts.table import HOSTS
 from gemma_mtp.hosts.values import Values, filled
 from gemma_mtp.hub.source import parse_source
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILY, Family
 from gemma_mtp.model.part import Part
 from gemma_mtp.native.methods import MTP
 from gemma_mtp.progress import Progress, silent
@@ -122,7 +122,14 @@ def export_pair(name: str, target: str, assistant: str, wishes: Wishes, *, progr
         _place(record, place, part, progress) for place, part in ((target, Part.TARGET), (assistant, Part.ASSISTANT))
     ]
     draft, draft_from = _draft(wishes, places[0], places[1])
-    values = Values(places[0].name, places[1].name, draft, wishes.ctx)
+    family = places[1].family
+    if family.name not in record.drafters:
+        raise UsageError(
+            f"that {record.title} drafts with {family.prefix}* files is not known",
+            where=assistant,
+            hint=f"a {FAMILY.prefix}* file for this host, or another host for this file",
+        )
+    values = Values(places[0].name, places[1].name, draft, wishes.ctx, family)
     host = Host(host.runtime, host.version, host.said, _settings(record, values))
     report = verify_pair(target, assistant, host=host, context=context_for(host, wishes.ctx), progress=progress)
     if not report.ok:
@@ -161,6 +168,7 @@ class _Place:
     name: str
     files: tuple[Path, ...]
     size: str
+    family: Family = FAMILY
 
 
 def _place(record: HostRecord, place: str, part: Part, progress: Progress) -> _Place:
@@ -168,13 +176,13 @@ def _place(record: HostRecord, place: str, part: Part, progress: Progress) -> _P
     if record.runtime is not None:
         with open_model(place, part, want=Want.FILE, progress=progress) as model:
             files = tuple(file.absolute() for file in model.files)
-            return _Place(str(files[0]), files, _size(model))
+            return _Place(str(files[0]), files, _size(model), model.family)
     source = parse_source(place)
     with open_model(place, part) as model:
         is_checkpoint = source.path.is_dir() if source.path else source.file is None and source.quant is None
         if not is_checkpoint:
             raise UsageError(f"{record.title} reads checkpoints and no GGUF", where=place, hint="name the checkpoint")
-        return _Place(str(source.path.absolute()) if source.path else str(source.repo), (), _size(model))
+        return _Place(str(source.path.absolute()) if source.path else str(source.repo), (), _size(model), model.family)
 
 
 def _size(model: OpenModel) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from gemma_mtp.model.family import FAMILY
+
 #: A word of a command, or several that are left out together.
 Word = str | tuple[str, ...]
 
@@ -62,6 +64,7 @@ class HostRecord:
     key of `validate.host.RUNTIMES`); None: it takes Google's checkpoints and no GGUF.
     form: what it wants to be told. then: commands that make it run, for people. expect: what there is to see.
     limits: what it cannot do, or does without a word. own_options: the form's options are not those of the runtime.
+    drafters: the families of those that it is known to take.
     """
 
     name: str
@@ -75,6 +78,7 @@ class HostRecord:
     then: tuple[tuple[str, ...], ...] = ()
     limits: tuple[str, ...] = ()
     own_options: bool = False
+    drafters: tuple[str, ...] = (FAMILY.name,)
 
     @property
     def takes(self) -> str:

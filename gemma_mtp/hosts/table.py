@@ -9,11 +9,14 @@ from datetime import date
 
 from gemma_mtp.hosts.record import CommandLine, Folder, HostRecord, Modelfile, Preset, YamlFile
 from gemma_mtp.hosts.yaml_file import SHELL
+from gemma_mtp.model.family import DFLASH, FAMILY
 from gemma_mtp.validate.host import IK_LLAMA, LLAMA
 
 #: The day on which the sources below were read.
 READ = date(2026, 11, 26)
 
+#: Hosts whose own words, or llama.cpp's which they pass on, tell them that a drafter is a DFlash one.
+WITH_BLOCKS = (FAMILY.name, DFLASH.name)
 LLAMA_SINCE = "b9553 (June 7, 2026); E2B and E4B from June 8, 2026"
 NO_LOGPROBS = "drafted tokens have no logprobs: 0.0 and no alternatives are answered for them"
 IMAGES = "answers about images are drafted, too (b11549); the first builds with MTP abort on an image"
@@ -34,7 +37,7 @@ HOSTS: tuple[HostRecord, ...] = (
                 (
                     "llama-server",
                     *("-m", "{target}", "-md", "{assistant}"),
-                    *("--spec-type", "draft-mtp", "--spec-draft-n-max", "{draft}"),
+                    *("--spec-type", "{spec_type}", "--spec-draft-n-max", "{draft}"),
                     ("-c", "{ctx}"),
                     *("-np", "1"),
                 ),
@@ -42,6 +45,7 @@ HOSTS: tuple[HostRecord, ...] = (
         ),
         TIMINGS,
         limits=(f"--spec-type: {SILENT}", NO_LOGPROBS, IMAGES, "with several slots (-np) drafting pays less"),
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "llama-router",
@@ -54,7 +58,7 @@ HOSTS: tuple[HostRecord, ...] = (
             {
                 "model": "{target}",
                 "model-draft": "{assistant}",
-                "spec-type": "draft-mtp",
+                "spec-type": "{spec_type}",
                 "spec-draft-n-max": "{draft}",
                 "ctx-size": "{ctx}",
                 "parallel": "1",
@@ -69,6 +73,7 @@ HOSTS: tuple[HostRecord, ...] = (
             NO_LOGPROBS,
             IMAGES,
         ),
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "ollama",
@@ -91,6 +96,7 @@ HOSTS: tuple[HostRecord, ...] = (
             "draft_num_predict is 4 if it is left out, and 0 switches drafting off",
             "DRAFT is missing in its documentation",
         ),
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "lmstudio",
@@ -117,7 +123,7 @@ HOSTS: tuple[HostRecord, ...] = (
             "config.yaml",
             (
                 *("llama-server", "--port", "${{PORT}}", "-m", "{target}", "-md", "{assistant}"),
-                *("--spec-type", "draft-mtp", "--spec-draft-n-max", "{draft}"),
+                *("--spec-type", "{spec_type}", "--spec-draft-n-max", "{draft}"),
                 ("-c", "{ctx}"),
                 *("-np", "1"),
             ),
@@ -125,6 +131,7 @@ HOSTS: tuple[HostRecord, ...] = (
         TIMINGS,
         (("llama-swap", "--config", "{file}"),),
         (f"the command's --spec-type: {SILENT}", NO_LOGPROBS, IMAGES),
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "koboldcpp",
@@ -157,7 +164,7 @@ HOSTS: tuple[HostRecord, ...] = (
             (
                 (
                     *("python", "server.py", "--model-dir", "{target_folder}", "--model", "{target_file}"),
-                    *("--model-draft", "{assistant}", "--spec-type", "draft-mtp", "--draft-max", "{draft}"),
+                    *("--model-draft", "{assistant}", "--spec-type", "{spec_type}", "--draft-max", "{draft}"),
                     ("--ctx-size", "{ctx}"),
                 ),
             )
@@ -165,6 +172,7 @@ HOSTS: tuple[HostRecord, ...] = (
         "its console shows llama-server's figures of draft acceptance",
         limits=(f"--spec-type: {SILENT}", IMAGES),
         own_options=True,
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "localai",
@@ -180,7 +188,7 @@ HOSTS: tuple[HostRecord, ...] = (
                 "context_size": "{ctx}",
                 "parameters": {"model": "{target_file}"},
                 "draft_model": "{assistant_file}",
-                "options": ("use_jinja:true", "spec_type:draft-mtp", "spec_n_max:{draft}", "spec_p_min:0"),
+                "options": ("use_jinja:true", "spec_type:{spec_type}", "spec_n_max:{draft}", "spec_p_min:0"),
                 "template": {"use_tokenizer_template": True},
             },
             "model.yaml",
@@ -207,7 +215,7 @@ HOSTS: tuple[HostRecord, ...] = (
                 (
                     *("docker", "model", "configure", ("--context-size", "{ctx}")),
                     *("--speculative-draft-model", "{image}-assistant", "--speculative-num-tokens", "{draft}"),
-                    *("{image}", "--", "--spec-type", "draft-mtp"),
+                    *("{image}", "--", "--spec-type", "{spec_type}"),
                 ),
                 ("docker", "model", "run", "{image}"),
             )
@@ -218,6 +226,7 @@ HOSTS: tuple[HostRecord, ...] = (
             "files are packaged as OCI artifacts: copies, not links, and named in small letters",
         ),
         own_options=True,
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "ramalama",
@@ -230,7 +239,7 @@ HOSTS: tuple[HostRecord, ...] = (
             (
                 (
                     *("ramalama", "serve", "--model-draft", "file://{assistant}"),
-                    *("--spec-type", "draft-mtp", "--spec-draft-n-max", "{draft}"),
+                    *("--spec-type", "{spec_type}", "--spec-draft-n-max", "{draft}"),
                     ("-c", "{ctx}"),
                     "file://{target}",
                 ),
@@ -238,6 +247,7 @@ HOSTS: tuple[HostRecord, ...] = (
         ),
         TIMINGS,
         limits=(f"--spec-type: {SILENT}", "two models as arguments mean its router, which never drafts by itself"),
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "ik_llama.cpp",
@@ -274,12 +284,13 @@ HOSTS: tuple[HostRecord, ...] = (
             (
                 (
                     *("vllm", "serve", "{target}", ("--max-model-len", "{ctx}"), "--speculative-config"),
-                    '{{"method": "mtp", "model": {assistant_json}, "num_speculative_tokens": {draft}}}',
+                    '{{"method": "{kind}", "model": {assistant_json}, "num_speculative_tokens": {draft}}}',
                 ),
             )
         ),
         "its log and /metrics tell drafted and accepted tokens",
         limits=("it reads Google's checkpoints and no GGUF",),
+        drafters=WITH_BLOCKS,
     ),
     HostRecord(
         "sglang",
@@ -312,7 +323,7 @@ HOSTS: tuple[HostRecord, ...] = (
             (
                 (
                     *("python", "-m", "mlx_vlm.server", "--model", "{target}", "--draft-model", "{assistant}"),
-                    *("--draft-kind", "mtp", "--draft-block-size", "{block}"),
+                    *("--draft-kind", "{kind}", "--draft-block-size", "{block}"),
                     ("--max-kv-size", "{ctx}"),
                 ),
             )
@@ -322,5 +333,6 @@ HOSTS: tuple[HostRecord, ...] = (
             "it reads checkpoints in Google's layout or MLX's and no GGUF",
             "a block is the drafts and the token before them; a block of 1 ends every answer after one token",
         ),
+        drafters=WITH_BLOCKS,
     ),
 )

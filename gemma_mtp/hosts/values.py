@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from gemma_mtp.model.family import FAMILY, Family
+
 #: A piece of a record that names this is left out where no length of the context is asked for.
 CONTEXT = "{ctx}"
 #: Pieces that stay numbers: a quoted number in YAML would be a text.
@@ -21,13 +23,14 @@ _STRANGE = re.compile(r"[^A-Za-z0-9._-]+")
 class Values:
     """target, assistant: absolute paths of files, or folders and repos of checkpoints. draft: tokens in a round.
 
-    ctx: tokens of context, None: what the host takes by itself.
+    ctx: tokens of context, None: what the host takes by itself. family: the drafter's.
     """
 
     target: str
     assistant: str
     draft: int
     ctx: int | None = None
+    family: Family = FAMILY
 
     @property
     def name(self) -> str:
@@ -55,6 +58,8 @@ class Values:
             "draft": self.draft,
             "block": self.draft + 1,
             "ctx": self.ctx,
+            "kind": self.family.name,
+            "spec_type": self.family.spec_type,
         }
 
 

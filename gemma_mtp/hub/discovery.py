@@ -9,11 +9,11 @@ models, and llama.cpp would load the drafter in the target's place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
 from gemma_mtp.errors import EnvironmentProblem, UsageError
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILIES, Family
 from gemma_mtp.model.file_name import OTHER_ROLES, FileName, split_names
 from gemma_mtp.model.part import Part
 
@@ -38,26 +38,38 @@ def pick_model(names: Iterable[str], tag: str | None = None) -> str | None:
     return models[0] if models and not tag else None
 
 
-def pick_drafter(names: Iterable[str], tag: str | None) -> str | None:
-    """The drafter of exactly this type at the repo's root. llama.cpp would take the nearest one without a word."""
-    drafters = [name for name in names if name.endswith(".gguf") and FAMILY.prefix in name and "/" not in name]
-    if tag is None:
-        return drafters[0] if len(drafters) == 1 else None
-    return next((name for name in drafters if f"-{tag.upper()}." in name.upper()), None)
+def pick_drafter(names: Collection[str], tag: str | None) -> str | None:
+    """The drafter of exactly this type at the repo's root, an assistant before one of another family.
+
+    llama.cpp would take the nearest one without a word.
+    """
+    for family in FAMILIES.values():
+        drafters = [name for name in names if name.endswith(".gguf") and family.prefix in name and "/" not in name]
+        if drafters and tag is None:
+            return drafters[0] if len(drafters) == 1 else None
+        found = next((name for name in drafters if f"-{(tag or '').upper()}." in name.upper()), None)
+        if found:
+            return found
+    return None
 
 
-def pick_beside(names: Iterable[str], model: str) -> str | None:
+def pick_beside(names: Collection[str], model: str) -> str | None:
     """The drafter that `-hf` takes with a model of the same repo: in its folder or one above.
 
-    The deepest folder counts first, then the model's own type, then the nearest number of bits, then the order.
+    The deepest folder counts first, then the model's own type, then the nearest number of bits, then the order. A
+    drafter of another family is taken where there is no assistant.
     """
+    return next(filter(None, (_beside(names, model, family) for family in FAMILIES.values())), None)
+
+
+def _beside(names: Iterable[str], model: str, family: Family) -> str | None:
     folders = PurePosixPath(model).parents
     kind = FileName.parse(model).type or ""
     candidates = [
         name
         for name in names
         if name.endswith(".gguf")
-        and FAMILY.prefix in name
+        and family.prefix in name
         and PurePosixPath(name).parent in folders
         and _part(name) == 1
     ]

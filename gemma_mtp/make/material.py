@@ -11,7 +11,7 @@ from gemma_mtp.hub.download import checkpoint_files, fetch_checkpoint, fetch_fil
 from gemma_mtp.hub.remote import find_remote_gguf
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.make.manifest import Stamp
-from gemma_mtp.model.config import read_config
+from gemma_mtp.model.family import read_model
 from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
@@ -63,7 +63,7 @@ def look_at(source: str, known: Known, name: str | None = None, progress: Progre
         return _local_gguf(place, place.path, known, name, progress)
     folder = place.path.resolve()
     require_checkpoint(place, folder)
-    if read_config(folder).part != Part.ASSISTANT:
+    if read_model(folder).part != Part.ASSISTANT:
         raise BadFileError("this is a target; make is for assistants", where=folder, hint="gemma-mtp convert does that")
     paths = [path for path in sorted(folder.iterdir()) if is_checkpoint_file(path.name)]
     name = name or model_name(folder)

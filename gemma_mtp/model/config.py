@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import CheckpointError
@@ -81,7 +81,14 @@ ROPE_WANTED = (
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """One model's text part. Per-layer values are tuples of `layers` entries; widths are numbers of elements."""
+    """One model's text part. Per-layer values are tuples of `layers` entries; widths are numbers of elements.
+
+    family: the name of its record (`model.family`); a family whose drafters have more to say has a class of its own.
+    proportional_rope: whether a GGUF of it has the tensor of `rope_factors`.
+    """
+
+    family: ClassVar[str] = "mtp"
+    proportional_rope: ClassVar[bool] = True
 
     part: Part
     architecture: str  # the HF class
@@ -144,15 +151,12 @@ def proportional_rope_factors(head_dim: int, share: float) -> list[float]:
     return [1.0] * rotated + [1e30] * (head_dim // 2 - rotated)
 
 
-def read_config(folder: Path) -> Hyperparameters:
-    """The hyper-parameters of the checkpoint in `folder`.
-
-    Raises CheckpointError: no config.json, not JSON, another architecture, packed weights, a field missing or odd.
-    """
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the config.json in `folder` says. Raises CheckpointError: there is none, or it is no JSON."""
     path = folder / "config.json"
     if not path.exists() and (folder / "adapter_config.json").exists():
         raise CheckpointError("this is a LoRA adapter, not a model", where=folder, hint=LORA_REMEDY)
-    return parse_config(read_json(path), path)
+    return read_json(path)
 
 
 def read_json(path: Path, parse: Callable[[bytes], Any] | None = None) -> dict[str, Any]:
@@ -171,19 +175,18 @@ def read_json(path: Path, parse: Callable[[bytes], Any] | None = None) -> dict[s
 
 
 def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
-    """See `read_config`; `path` is for messages."""
+    """The hyper-parameters of a Gemma 4 target or assistant; `path` is for messages.
+
+    Raises CheckpointError: another architecture, packed weights, a field missing or odd.
+    """
     architecture = _architecture(config, path)
     part = ARCHITECTURES[architecture]
-    for key, what in PACKED_FORMATS.items():
-        if config.get(key):
-            raise CheckpointError(
-                f"{key} says that this checkpoint has {what}", where=path, hint="start from the original checkpoint"
-            )
+    refuse_packed(config, path)
     nested = config.get("text_config")
     if nested is not None and not isinstance(nested, Mapping):
         raise CheckpointError(f"text_config is {shown(nested)}, not an object", where=path)
     defaults = UNIFIED_DEFAULTS if architecture.startswith("Gemma4Unified") else DEFAULTS
-    field = _Fields({**config, **(nested or {})}, defaults, path)
+    field = ConfigFields({**config, **(nested or {})}, defaults, path)
     is_assistant = part is Part.ASSISTANT
     layers = field.count("num_hidden_layers", most=MOST_LAYERS)
     _refuse_beyond_the_graph(field.config, is_assistant, path)
@@ -230,6 +233,15 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
     )
 
 
+def refuse_packed(config: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError for a checkpoint whose weights are packed already."""
+    for key, what in PACKED_FORMATS.items():
+        if config.get(key):
+            raise CheckpointError(
+                f"{key} says that this checkpoint has {what}", where=path, hint="start from the original checkpoint"
+            )
+
+
 def _refuse_beyond_the_graph(fields: Mapping[str, Any], is_assistant: bool, path: Path) -> None:
     beyond = list(beyond_the_graph(fields, is_assistant=is_assistant))
     if beyond:
@@ -243,7 +255,7 @@ def _some(names: list[str], count: int = 8) -> str:
     return ", ".join(shorter) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
-class _Fields:
+class ConfigFields:
     """Typed access to a config's fields, with the documented defaults and one way to complain."""
 
     def __init__(self, config: Mapping[str, Any], defaults: Mapping[str, Any], path: Path):
@@ -264,7 +276,7 @@ class _Fields:
 
     def count(self, key: str, least: int = 1, most: int = 2**31 - 1) -> int:
         wanted = f"a whole number from {least} to {most:,}"
-        return int(self.value(key, lambda value: _is_integer(value) and least <= value <= most, wanted))
+        return int(self.value(key, lambda value: is_integer(value) and least <= value <= most, wanted))
 
     def number(self, key: str, above: float) -> float:
         return float(self.value(key, lambda value: _is_number(value) and value > above, f"a number above {above}"))
@@ -277,7 +289,7 @@ class _Fields:
         return bool(self.value(key, lambda value: isinstance(value, bool), "true or false"))
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -317,7 +329,7 @@ def _architecture(config: Mapping[str, Any], path: Path) -> str:
     )
 
 
-def _layer_types(field: _Fields, layers: int) -> tuple[tuple[bool, ...], tuple[str, ...]]:
+def _layer_types(field: ConfigFields, layers: int) -> tuple[tuple[bool, ...], tuple[str, ...]]:
     """Which layers are sliding, and a note. Without `layer_types`: five sliding, one full, and so on.
 
     The last is always full: transformers makes it so, whatever is said (`Gemma4TextConfig.__post_init__`).
@@ -335,7 +347,7 @@ def _layer_types(field: _Fields, layers: int) -> tuple[tuple[bool, ...], tuple[s
     return (*(kind == "sliding_attention" for kind in kinds[:-1]), False), notes
 
 
-def _full_layers_value(field: _Fields, full_layers: list[int], key: str) -> int | None:
+def _full_layers_value(field: ConfigFields, full_layers: list[int], key: str) -> int | None:
     """`key` as the newer config style changes it for the full layers; None if it does not, or the style is the older.
 
     A GGUF has one value for all full layers and one for all sliding ones. Raises CheckpointError for other configs.
@@ -356,19 +368,19 @@ def _full_layers_value(field: _Fields, full_layers: list[int], key: str) -> int 
             what = f"per_layer_config gives the sliding layer {layer[:80]} the {key} {shown(changes[key])}, not {base}"
             raise CheckpointError(what, where=field.path)
     found = [per_layer.get(layer, {}).get(key, base) for layer in map(str, full_layers)]
-    if any(value != found[0] for value in found) or not (_is_integer(found[0]) and 0 < found[0] < 2**31):
+    if any(value != found[0] for value in found) or not (is_integer(found[0]) and 0 < found[0] < 2**31):
         raise CheckpointError(f"per_layer_config gives the full layers the odd {key} {shown(found)}", where=field.path)
     named = any(key in per_layer.get(str(layer), {}) for layer in full_layers)
     return int(found[0]) if named else None
 
 
-def _full_head_dim(field: _Fields, full_layers: list[int]) -> int:
+def _full_head_dim(field: ConfigFields, full_layers: list[int]) -> int:
     """The full layers' head width. transformers heeds `global_head_dim` in the older style alone."""
     older = field.config.get("per_layer_config") is None
     return _full_layers_value(field, full_layers, "head_dim") or field.count("global_head_dim" if older else "head_dim")
 
 
-def _full_kv_heads(field: _Fields, full_layers: list[int]) -> int | None:
+def _full_kv_heads(field: ConfigFields, full_layers: list[int]) -> int | None:
     """The full layers' KV heads. In the older style transformers heeds them only together with attention_k_eq_v."""
     if field.config.get("per_layer_config") is not None:
         return _full_layers_value(field, full_layers, "num_key_value_heads")

@@ -123,8 +123,3 @@ COUNT_SPELLINGS = MappingProxyType(
 )
 #: Whether the head is to be used. Our files say it by having one.
 ORDERED = "use_ordered_embeddings"
-
-
-def dialect_of(architecture: object) -> Dialect | None:
-    """The dialect whose `general.architecture` this is."""
-    return next((dialect for dialect in DIALECTS.values() if dialect.architecture == architecture), None)

@@ -1,39 +1,47 @@
-"""What makes a pair one of this family, as one record: names, classes, spellings, tables.
+"""What makes a pair one of a family, as one record: names, classes, spellings, tables.
 
-There is one family. A part of the program that must know which it is asks the record instead of writing it down again;
-the tables themselves (roles, keys, dialects, the reading of config.json) have their own modules, and are named here.
+Families differ in their drafters; their targets are the same. A part of the program that must know of which family a
+drafter is asks the record instead of writing it down again; the tables themselves (roles, keys, dialects, the reading
+of config.json) have their own modules, and are named here. `FAMILY` is the one that Google's assistants are of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from gemma_mtp.model.config import ARCHITECTURES
+from gemma_mtp.model.config import ARCHITECTURES, Hyperparameters, parse_config, read_config
+from gemma_mtp.model.dflash import parameters as dflash
+from gemma_mtp.model.dflash import tables as dflash_tables
 from gemma_mtp.model.dialects import DIALECTS, MAINLINE, TARGET_ARCHITECTURE, Dialect
 from gemma_mtp.model.keys import MODEL_KEYS, Key
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import ROLES, Role
+from gemma_mtp.model.roles import ROLES, Role, Slot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
     """A kind of target together with its kind of drafter.
 
-    title: the targets' name, for people. prefix: what a drafter's file name begins with, by which llama.cpp's `-hf`
-    finds it. spec_type: what llama.cpp calls this way of drafting (`--spec-type`). ending: of a drafter's checkpoint
-    after its target's name. tags: of a drafter's repo on the Hub.
+    name: as `Hyperparameters.family` says it. title: the targets' name, for people. prefix: what a drafter's file name
+    begins with, by which llama.cpp's `-hf` finds it. spec_type: what llama.cpp calls this way of drafting
+    (`--spec-type`). ending: of a drafter's checkpoint after its target's name. tags: of a drafter's repo on the Hub.
 
     classes: transformers' class -> part. architectures: part -> `general.architecture` in mainline's spelling.
     tokenizer: `tokenizer.ggml.model` of both.
     dialects: a drafter's spellings, by name. roles, keys: the tensors and keys of each part.
+    parse: config.json -> hyper-parameters. of_keys: a GGUF's keys and number of tokens -> a drafter's, or why there are
+    none; None: as Gemma's (`model.gguf_keys`).
     groups: names for several roles at once, which recipes and `--tensor` use.
 
     sizes: a target's hidden width -> its size, as its maker names them. publisher, checkpoint, variants: of the
     official repos, `publisher/checkpoint` with a size in it, and what may follow.
     """
 
+    name: str
     title: str
     prefix: str
     spec_type: str
@@ -50,6 +58,17 @@ class Family:
     publisher: str
     checkpoint: str
     variants: tuple[str, ...]
+    parse: Callable[[Mapping[str, Any], Path], Hyperparameters]
+    of_keys: Callable[[Mapping[str, Any], int], Hyperparameters | str] | None = None
+
+    def __reduce__(self) -> tuple[Callable[[str], Family], tuple[str]]:
+        """In another process it is that process's own: its tables hold functions, and there is one of each family."""
+        return family_named, (self.name,)
+
+    @property
+    def mainline(self) -> Dialect:
+        """A drafter's spelling in llama.cpp."""
+        return self.dialects[MAINLINE.name]
 
     @property
     def all_architectures(self) -> tuple[str, ...]:
@@ -70,6 +89,7 @@ class Family:
 
 
 FAMILY = Family(
+    name="mtp",
     title="Gemma 4",
     prefix="mtp-",
     spec_type="draft-mtp",
@@ -87,11 +107,71 @@ FAMILY = Family(
             "embeddings": frozenset({"per_layer_token_embd"}),
             "attention": frozenset({"attn_q", "attn_k", "attn_v", "attn_output"}),
             "mlp": frozenset({"ffn_gate", "ffn_up", "ffn_down", "ffn_gate_up_exps", "ffn_down_exps"}),
-            "projections": frozenset({"nextn.pre_projection", "nextn.post_projection", "inp_gate", "proj"}),
+            "projections": frozenset({"nextn.pre_projection", "nextn.post_projection", "inp_gate", "proj", "fc"}),
         }
     ),
     sizes=MappingProxyType({1536: "E2B", 2560: "E4B", 3840: "12B", 2816: "26B-A4B", 5376: "31B"}),
     publisher="google",
     checkpoint="gemma-4-{size}-it",
     variants=("-assistant", "", "-qat-q4_0-unquantized-assistant", "-qat-q4_0-unquantized"),
+    parse=parse_config,
 )
+
+#: z-lab's: a block of tokens at once, from the outputs of several of the target's layers.
+DFLASH = replace(
+    FAMILY,
+    name="dflash",
+    prefix="dflash-",
+    spec_type="draft-dflash",
+    ending="-DFlash",
+    tags=("speculative-decoding", "dflash", "draft-model", dflash_tables.MAINLINE.architecture),
+    classes=MappingProxyType(dflash.CLASSES),
+    architectures=MappingProxyType(
+        {Part.TARGET: TARGET_ARCHITECTURE, Part.ASSISTANT: dflash_tables.MAINLINE.architecture}
+    ),
+    dialects=MappingProxyType(dflash_tables.DIALECTS),
+    roles=MappingProxyType({Part.TARGET: ROLES[Part.TARGET], Part.ASSISTANT: dflash_tables.ROLES}),
+    keys=dflash_tables.KEYS,
+    publisher="z-lab",
+    variants=("-DFlash",),
+    parse=dflash.parse_config,
+    of_keys=dflash.of_keys,
+)
+
+#: In the order in which a drafter is looked for.
+FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (FAMILY, DFLASH)})
+
+
+def family_named(name: str) -> Family:
+    return FAMILIES[name]
+
+
+def family_of(architecture: str) -> Family:
+    """The family whose drafters have this `general.architecture`; `FAMILY` for a target's, and what is unknown."""
+    return next((one for one in FAMILIES.values() if architecture in one.all_architectures[1:]), FAMILY)
+
+
+def dialect_of(architecture: object) -> Dialect | None:
+    """The dialect of any family whose `general.architecture` this is."""
+    dialects = (dialect for family in FAMILIES.values() for dialect in family.dialects.values())
+    return next((dialect for dialect in dialects if dialect.architecture == architecture), None)
+
+
+def read_model(folder: Path) -> Hyperparameters:
+    """The hyper-parameters of the checkpoint in `folder`, of whichever family its class is.
+
+    Raises CheckpointError: no config.json, not JSON, another architecture, packed weights, a field missing or odd.
+    """
+    config = read_config(folder)
+    named = config.get("architectures")
+    name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    family = next((one for one in FAMILIES.values() if name in one.classes), FAMILY)
+    return family.parse(config, folder / "config.json")
+
+
+def slots(model: Hyperparameters) -> list[Slot]:
+    """All places for tensors that a model of this kind has or may have, in the order of the roles, layer by layer."""
+    roles = FAMILIES[model.family].roles[model.part]
+    single = [Slot(role, None) for role in roles if not role.layered]
+    layered = [Slot(role, layer) for layer in range(model.layers) for role in roles if role.layered]
+    return [slot for slot in (*single, *layered) if slot.allowed(model)]

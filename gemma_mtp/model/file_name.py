@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from gemma_mtp.errors import UsageError
-from gemma_mtp.model.dialects import DIALECTS, MAINLINE
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import FAMILIES, FAMILY, Family
 from gemma_mtp.model.part import Part
 
 ENDING = ".gguf"
 #: What a file's name must not contain to count as a model; each marks a companion of its own kind (llama.cpp's
 #: common/download.cpp, `find_best_model`).
-OTHER_ROLES = ("mmproj", "imatrix", FAMILY.prefix, "eagle3-", "dflash-", "dspark-")
+OTHER_ROLES = ("mmproj", "imatrix", *(family.prefix for family in FAMILIES.values()), "eagle3-", "dspark-")
 #: What a type's name looks like: llama.cpp's, those of the future, and recipes.
 _TYPE = r"(?i:BF16|F16|F32|I?Q\d\w*|TQ\d\w*|(?:MX|NV)FP4\w*)|draft-\w+"
-_DIALECT = "|".join(name for name in DIALECTS if name != MAINLINE.name)
+_DIALECT = "|".join(name for one in FAMILIES.values() for name in one.dialects if name != MAINLINE.name)
 _NAME = re.compile(rf"(?P<model>.+?)(?:[-.](?P<type>{_TYPE}))?(?:-(?P<dialect>{_DIALECT}))?")
 #: What a part of a split GGUF has at the end of its name, which is no part of the model's.
 PART_ENDING = re.compile(r"-\d{5}-of-\d{5}$")
@@ -32,33 +32,35 @@ class FileName:
     """The parts of a GGUF file's name.
 
     model: the target's name (for an assistant too), or whatever stands there. type: as it is spelled; None if the name
-    has none.
+    has none. family: a drafter's.
     """
 
     part: Part
     model: str
     type: str | None = None
     dialect: str = MAINLINE.name
+    family: Family = FAMILY
 
     @classmethod
     def parse(cls, name: str | PurePath) -> FileName:
         """The parts of any name or path, whether it follows the rules or not; `check_published` tells."""
         stem = PART_ENDING.sub("", PurePath(name).name.removesuffix(ENDING))
-        part = Part.ASSISTANT if stem.startswith(FAMILY.prefix) else Part.TARGET
-        match = _NAME.fullmatch(stem.removeprefix(FAMILY.prefix))
+        family = next((one for one in FAMILIES.values() if stem.startswith(one.prefix)), None)
+        part = Part.TARGET if family is None else Part.ASSISTANT
+        match = _NAME.fullmatch(stem.removeprefix(family.prefix if family else ""))
         if match is None:  # nothing but the prefix
             return cls(Part.TARGET, stem)
-        return cls(part, match["model"], match["type"], match["dialect"] or MAINLINE.name)
+        return cls(part, match["model"], match["type"], match["dialect"] or MAINLINE.name, family or FAMILY)
 
     @classmethod
-    def of_checkpoint(cls, part: Part, name: str) -> FileName:
+    def of_checkpoint(cls, part: Part, name: str, family: Family = FAMILY) -> FileName:
         """The name for a checkpoint's GGUF: of `gemma-4-31B-it-assistant` it is `mtp-gemma-4-31B-it`."""
-        return cls(part, name.removesuffix(FAMILY.ending) if part is Part.ASSISTANT else name)
+        return cls(part, name.removesuffix(family.ending) if part is Part.ASSISTANT else name, family=family)
 
     @property
     def checkpoint(self) -> str:
         """The way back: what the model that the file was made from is called."""
-        return self.model + (FAMILY.ending if self.part is Part.ASSISTANT else "")
+        return self.model + (self.family.ending if self.part is Part.ASSISTANT else "")
 
     def of_type(self, kind: str, dialect: str | None = None) -> FileName:
         """The same model as another type (and in another dialect)."""
@@ -68,7 +70,7 @@ class FileName:
         return replace(self, dialect=dialect)
 
     def __str__(self) -> str:
-        prefix = FAMILY.prefix if self.part is Part.ASSISTANT else ""
+        prefix = self.family.prefix if self.part is Part.ASSISTANT else ""
         dialect = None if self.dialect == MAINLINE.name else self.dialect
         return prefix + "-".join(filter(None, (self.model, self.type, dialect))) + ENDING
 
@@ -79,17 +81,18 @@ def parse_published(name: str) -> FileName:
     Raises UsageError with the reason if llama.cpp would not find the file, or would take it for something else.
     """
     parsed = FileName.parse(name)
-    other = next((mark for mark in OTHER_ROLES if mark in name and mark != FAMILY.prefix), None)
+    prefix = parsed.family.prefix
+    other = next((mark for mark in OTHER_ROLES if mark in name and mark != prefix), None)
     if other:
         why = f"`{other}` in its name makes llama.cpp take it for another kind of file"
-    elif FAMILY.prefix not in name:
-        why = f"without `{FAMILY.prefix}` (lower case) llama.cpp takes it for a full model and loads it as the target"
+    elif prefix not in name:
+        why = f"without `{prefix}` (lower case) llama.cpp takes it for a full model and loads it as the target"
     elif parsed.part is not Part.ASSISTANT or str(parsed) != name or parsed.type is None:
         why = "a type (Q8_0, BF16, ...) must be the last part, after a hyphen, for `-hfd repo:TYPE` to find it"
     else:
         return parsed
     raise UsageError(
-        f"this name cannot be published: {why}", where=name, hint=f"name it {FAMILY.prefix}<target>-<TYPE>{ENDING}"
+        f"this name cannot be published: {why}", where=name, hint=f"name it {prefix}<target>-<TYPE>{ENDING}"
     )
 
 

@@ -14,9 +14,10 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROID_TOP_K, Dialect
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILIES, FAMILY, Family, family_of
 from gemma_mtp.model.keys import (
     COMMON_KEYS,
+    ITEMS,
     LAYERS,
     PRECISIONS,
     TENSOR_NAMES,
@@ -36,15 +37,16 @@ def spelled(dialect: Dialect, key: str) -> str | None:
     return None if name is None else f"{dialect.architecture}.{name}"
 
 
-def architecture(part: Part) -> str:
+def architecture(part: Part, family: Family = FAMILY) -> str:
     """What mainline calls a model's architecture."""
-    return FAMILY.architectures[part]
+    return family.architectures[part]
 
 
 def written_keys(model: Hyperparameters) -> dict[str, Value]:
     """The model's keys in mainline's dialect, in upstream's order. Those of a centroid head are the head's to write."""
-    prefix = architecture(model.part)
-    said = ((key, key.of(model)) for key in FAMILY.keys if model.part in key.parts)
+    family = FAMILIES[model.family]
+    prefix = architecture(model.part, family)
+    said = ((key, key.of(model)) for key in family.keys if model.part in key.parts)
     return {f"{prefix}.{key.name}": _encoded(value, key.form) for key, value in said if value is not None}
 
 
@@ -60,17 +62,20 @@ class ModelKeys:
     """A file's model keys by mainline's name, and what is wrong with them.
 
     values: each key that is there and right, or assumed. faults: a sentence for each of the others.
+    family: whose keys they are.
     """
 
     values: Mapping[str, Any]
     faults: tuple[str, ...]
+    family: Family = FAMILY
 
 
 def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: Part) -> ModelKeys:
     """The keys of the model. Those of its tokenizer and of the file: `common_faults`."""
     values: dict[str, Any] = {}
     faults: list[str] = []
-    for key in FAMILY.keys:
+    family = family_of(dialect.architecture)
+    for key in family.keys:
         name = spelled(dialect, key.name)
         if part not in key.parts or name is None:
             continue
@@ -87,7 +92,7 @@ def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: Part) -> Mo
             values[key.name] = key.assumed
         elif key.needed:
             faults.append(f"{name} is missing")
-    return ModelKeys(values, tuple(faults))
+    return ModelKeys(values, tuple(faults), family)
 
 
 def common_faults(metadata: Mapping[str, Value]) -> tuple[str, ...]:
@@ -129,7 +134,7 @@ def held(stored: Value, form: Form, lengths: Mapping[str, int]) -> Any | None:
         return None
     if stored.item_type is ValueType.STRING:
         return stored.count
-    if form.length != LAYERS:
+    if form.length not in (LAYERS, ITEMS):
         return stored.count
     numbers = stored.decode()
     if not numbers.size or numbers.min() < form.low or numbers.max() > form.high:
@@ -149,6 +154,8 @@ def _single(stored: Value, form: Form, lengths: Mapping[str, int]) -> Any | None
 
 def _is_long_enough(count: int, form: Form, lengths: Mapping[str, int]) -> bool:
     """llama.cpp wants exactly one item a layer, and for each token one at least."""
+    if form.length == ITEMS:
+        return count > 0
     wanted = lengths.get(form.length, 0)
     return not form.length or (count >= wanted if form.length == TOKENS else count == wanted)
 
@@ -167,6 +174,8 @@ def hyperparameters(keys: ModelKeys, part: Part, vocabulary: int, values_are_key
     no key. The share of a head that is rotated is in no key either (the tensor `rope_freqs` tells): it is NaN.
     """
     key = keys.values
+    if part is Part.ASSISTANT and keys.family.of_keys is not None:
+        return keys.family.of_keys(key, vocabulary)
     contradiction = _contradiction(key, part)
     if contradiction:
         return contradiction

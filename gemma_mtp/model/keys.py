@@ -25,6 +25,8 @@ MAX_COUNT = 2**31 - 1
 
 #: Lengths that an array may have to have: of the model's layers, or at least of its tokens.
 LAYERS, TOKENS = "layers", "tokens"
+#: The length of an array that has one item at least, and whose items are wanted.
+ITEMS = "items"
 
 
 @dataclass(frozen=True)

@@ -46,23 +46,23 @@ class Role:
     plain: bool = False
 
 
-def _hidden(h: Hyperparameters, _: int) -> tuple[int, ...]:
+def of_hidden(h: Hyperparameters, _: int) -> tuple[int, ...]:
     return (h.hidden,)
 
 
-def _head(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+def of_head(h: Hyperparameters, layer: int) -> tuple[int, ...]:
     return (h.head_dim(layer),)
 
 
-def _query(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+def of_query(h: Hyperparameters, layer: int) -> tuple[int, ...]:
     return (h.heads * h.head_dim(layer), h.hidden)
 
 
-def _key_value(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+def of_key_value(h: Hyperparameters, layer: int) -> tuple[int, ...]:
     return (h.kv_heads(layer) * h.head_dim(layer), h.hidden)
 
 
-def _wide(h: Hyperparameters, layer: int) -> tuple[int, ...]:
+def of_wide(h: Hyperparameters, layer: int) -> tuple[int, ...]:
     return (h.layer_intermediate(layer), h.hidden)
 
 
@@ -96,34 +96,34 @@ def _has_centroids(h: Hyperparameters, _: int) -> bool:
 
 
 EMBEDDING = Role("token_embd", "embed_tokens.weight", lambda h, _: (h.vocabulary, h.hidden), layered=False)
-OUTPUT_NORM = Role("output_norm", "norm.weight", _hidden, layered=False, plain=True)
+OUTPUT_NORM = Role("output_norm", "norm.weight", of_hidden, layered=False, plain=True)
 
 #: What every layer of both models has.
 LAYER = (
-    Role("attn_norm", "input_layernorm.weight", _hidden, plain=True),
-    Role("attn_q", "self_attn.q_proj.weight", _query),
-    Role("attn_q_norm", "self_attn.q_norm.weight", _head, plain=True),
+    Role("attn_norm", "input_layernorm.weight", of_hidden, plain=True),
+    Role("attn_q", "self_attn.q_proj.weight", of_query),
+    Role("attn_q_norm", "self_attn.q_norm.weight", of_head, plain=True),
     Role("attn_output", "self_attn.o_proj.weight", lambda h, layer: (h.hidden, h.heads * h.head_dim(layer))),
-    Role("post_attention_norm", "post_attention_layernorm.weight", _hidden, plain=True),
-    Role("ffn_norm", "pre_feedforward_layernorm.weight", _hidden, plain=True),
-    Role("ffn_gate", "mlp.gate_proj.weight", _wide),
-    Role("ffn_up", "mlp.up_proj.weight", _wide),
+    Role("post_attention_norm", "post_attention_layernorm.weight", of_hidden, plain=True),
+    Role("ffn_norm", "pre_feedforward_layernorm.weight", of_hidden, plain=True),
+    Role("ffn_gate", "mlp.gate_proj.weight", of_wide),
+    Role("ffn_up", "mlp.up_proj.weight", of_wide),
     Role("ffn_down", "mlp.down_proj.weight", lambda h, layer: (h.hidden, h.layer_intermediate(layer))),
-    Role("post_ffw_norm", "post_feedforward_layernorm.weight", _hidden, plain=True),
+    Role("post_ffw_norm", "post_feedforward_layernorm.weight", of_hidden, plain=True),
     Role("layer_output_scale", "layer_scalar", lambda h, _: (1,), plain=True),
 )
 
 #: Keys and values, which an assistant reads from its target.
 TARGET_ATTENTION = (
-    Role("attn_k", "self_attn.k_proj.weight", _key_value, needed=_owns_kv, allowed=_shares_kv),
-    Role("attn_k_norm", "self_attn.k_norm.weight", _head, needed=_owns_kv, allowed=_shares_kv, plain=True),
-    Role("attn_v", "self_attn.v_proj.weight", _key_value, needed=_has_values, allowed=_may_have_values),
+    Role("attn_k", "self_attn.k_proj.weight", of_key_value, needed=_owns_kv, allowed=_shares_kv),
+    Role("attn_k_norm", "self_attn.k_norm.weight", of_head, needed=_owns_kv, allowed=_shares_kv, plain=True),
+    Role("attn_v", "self_attn.v_proj.weight", of_key_value, needed=_has_values, allowed=_may_have_values),
 )
 
 #: The mixture of experts beside the dense MLP (26B-A4B).
 TARGET_EXPERTS = (
     Role("ffn_gate_inp", "router.proj.weight", lambda h, _: (h.experts, h.hidden), needed=_has_experts, plain=True),
-    Role("ffn_gate_inp.scale", "router.scale", _hidden, needed=_has_experts, plain=True),
+    Role("ffn_gate_inp.scale", "router.scale", of_hidden, needed=_has_experts, plain=True),
     Role(
         "ffn_gate_up_exps",
         "experts.gate_up_proj",
@@ -137,9 +137,9 @@ TARGET_EXPERTS = (
         needed=_has_experts,
     ),
     Role("ffn_down_exps.scale", "router.per_expert_scale", lambda h, _: (h.experts,), needed=_has_experts, plain=True),
-    Role("pre_ffw_norm_2", "pre_feedforward_layernorm_2.weight", _hidden, needed=_has_experts, plain=True),
-    Role("post_ffw_norm_1", "post_feedforward_layernorm_1.weight", _hidden, needed=_has_experts, plain=True),
-    Role("post_ffw_norm_2", "post_feedforward_layernorm_2.weight", _hidden, needed=_has_experts, plain=True),
+    Role("pre_ffw_norm_2", "pre_feedforward_layernorm_2.weight", of_hidden, needed=_has_experts, plain=True),
+    Role("post_ffw_norm_1", "post_feedforward_layernorm_1.weight", of_hidden, needed=_has_experts, plain=True),
+    Role("post_ffw_norm_2", "post_feedforward_layernorm_2.weight", of_hidden, needed=_has_experts, plain=True),
 )
 
 #: Per-layer embeddings (E2B, E4B).
@@ -175,7 +175,7 @@ TARGET_PER_LAYER_INPUT = (
     Role(
         "proj", "per_layer_projection.weight", lambda h, _: (h.hidden, h.per_layer_input), needed=_has_per_layer_input
     ),
-    Role("post_norm", "post_per_layer_input_norm.weight", _hidden, needed=_has_per_layer_input, plain=True),
+    Role("post_norm", "post_per_layer_input_norm.weight", of_hidden, needed=_has_per_layer_input, plain=True),
 )
 
 #: What makes an assistant one. `pre_projection` takes [target embedding, h]; `post_projection` gives the next h.
@@ -237,11 +237,3 @@ class Slot:
 
     def allowed(self, model: Hyperparameters) -> bool:
         return self.needed(model) or self.role.allowed(model, -1 if self.layer is None else self.layer)
-
-
-def slots(model: Hyperparameters) -> list[Slot]:
-    """All places for tensors that a model of this kind has or may have, in the order of the roles, layer by layer."""
-    roles = ROLES[model.part]
-    single = [Slot(role, None) for role in roles if not role.layered]
-    layered = [Slot(role, layer) for layer in range(model.layers) for role in roles if role.layered]
-    return [slot for slot in (*single, *layered) if slot.allowed(model)]

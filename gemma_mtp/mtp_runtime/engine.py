@@ -13,6 +13,8 @@ from time import perf_counter
 from typing import Any
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.model.family import DFLASH, FAMILIES
+from gemma_mtp.mtp_runtime.blocks import USUAL_BLOCK, BlockDrafter
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
 from gemma_mtp.mtp_runtime.drafter import Chain, Drafter, MtpDrafter
 from gemma_mtp.mtp_runtime.generate import Round, Step, generate
@@ -22,11 +24,12 @@ from gemma_mtp.mtp_runtime.ordinary import OrdinaryDrafter
 from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
+from gemma_mtp.native.blocks import BlockContext
 from gemma_mtp.native.llama import Context, Model
 from gemma_mtp.native.methods import DRAFT, MTP, Use
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
-from gemma_mtp.sources.drafting import check_drafting
+from gemma_mtp.sources.drafting import check_drafting, of_file
 
 
 def _assistant(stack: ExitStack, loaded: Model, context: ContextSettings, target: Context) -> Drafter:
@@ -38,11 +41,18 @@ def _ordinary(stack: ExitStack, loaded: Model, context: ContextSettings, target:
     return OrdinaryDrafter(stack.enter_context(Context(loaded, replace(context, outputs=1))))
 
 
+def _block(stack: ExitStack, loaded: Model, context: ContextSettings, target: Context) -> Drafter:
+    block = int(loaded.text_value("dflash.block_size") or USUAL_BLOCK)
+    settings = replace(context, outputs=block)
+    return BlockDrafter(stack.enter_context(BlockContext(loaded, settings, target)), target)
+
+
 #: A method that takes a file -> who drafts so: made of the stack that closes it, the loaded file, how contexts are
 #: made, and the target's.
 DRAFTERS: dict[str, Callable[[ExitStack, Model, ContextSettings, Context], Drafter]] = {
     MTP: _assistant,
     DRAFT: _ordinary,
+    DFLASH.name: _block,
 }
 
 
@@ -78,7 +88,7 @@ class MtpEngine:
         method: str = MTP,
     ):
         """draft_max: the longest draft that `generate` may ask for. method: how the second file drafts: "mtp", an
-        assistant, or "draft", an ordinary smaller model.
+        assistant, "draft", an ordinary smaller model, or "dflash", a drafter of blocks, which is also seen by the file.
 
         model: None: what `backend.settings_for_this_machine` found to work (a first call probes, in a child process).
         Raises GGUFError, BadFileError (not a pair), LlamaError (llama.cpp refuses), EnvironmentProblem.
@@ -88,6 +98,7 @@ class MtpEngine:
         if method not in DRAFTERS:
             raise UsageError(f"the Python loop does not draft by {method}", hint=f"it knows {', '.join(DRAFTERS)}")
         target, assistant = Path(target), None if assistant is None else Path(assistant)
+        method = of_file(Drafting(method=method), assistant).method
         check_drafting(target, assistant, method)
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
@@ -160,6 +171,8 @@ class MtpEngine:
         if sampler is not None and (sampling is not None or ignore_end):
             raise UsageError("a sampler of one's own leaves no room for sampling or ignore_end")
         drafting = drafting or (Drafting() if draft_max is None else Drafting(draft_max))
+        if drafting.method == MTP and self._method in FAMILIES:
+            drafting = replace(drafting, method=self._method)
         self._check_drafting(drafting, sampling)
         self._check_free()  # at once: who has begun a step holds the lock for as long as that takes
         with self._lock:

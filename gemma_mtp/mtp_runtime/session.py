@@ -14,6 +14,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.result import Result
 from gemma_mtp.native.settings import ChatSettings, ContextSettings, Drafting, ModelSettings, Sampling
+from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.pairing import check_runnable
 
 #: What the child sends when it wants the next message.
@@ -124,7 +125,7 @@ def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
     loading = Loading(
         request.target,
         request.assistant,
-        request.drafting,
+        of_file(request.drafting, request.assistant),
         request.context,
         request.model or ModelSettings(),
     )

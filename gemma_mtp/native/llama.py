@@ -238,7 +238,8 @@ class Context(_Native):
     """A KV cache and the buffers of a model: sequence 0, filled from position 0 on without gaps.
 
     With `target` it is an assistant's context: it has no KV cache of its own and reads the target's.
-    decode_seconds: spent inside of llama_decode so far, its computation included.
+    decode_seconds: spent inside of llama_decode so far, its computation included. listeners: hear of each batch that
+    was decoded, its first position and its tokens' number, while what it computed is still there.
     """
 
     def __init__(
@@ -273,6 +274,7 @@ class Context(_Native):
         self._rows = 0
         self.threads = int(params.n_threads)
         self.decode_seconds = 0.0
+        self.listeners: list[Callable[[int, int], None]] = []
 
     def give_hidden_rows(self) -> None:
         """From now on `hidden` has a row for each output (llama-ext.h, `llama_set_embeddings_nextn`, masked)."""
@@ -317,6 +319,8 @@ class Context(_Native):
         self.decode_seconds += perf_counter() - start
         if code == 0:
             self._rows = outputs
+            for listener in self.listeners:
+                listener(int(self._batch.positions[0]), count)
             return
         self.broken = code < FATAL_BELOW
         raise LlamaError(

@@ -137,7 +137,7 @@ METHODS: dict[str, Method] = {
         Method(DRAFT, "draft-simple", "an ordinary smaller model", True, BOTH, (2, 4, 8), _DRAFT),
         Method("eagle3", "draft-eagle3", "an EAGLE3 head", True, CPP_ALONE, (2, 4), _DRAFT),
         Method(MTP, FAMILY.spec_type, "an MTP assistant", True, BOTH, (1, 2, 3, 4), _DRAFT),
-        Method("dflash", "draft-dflash", "a DFlash block drafter", True, CPP_ALONE, (3, 7, 15), _DRAFT),
+        Method("dflash", "draft-dflash", "a DFlash block drafter", True, BOTH, (3, 7, 15), _DRAFT),
         Method("dspark", "draft-dspark", "a DSpark block drafter", True, CPP_ALONE, (3, 7), _DRAFT),
     )
 }

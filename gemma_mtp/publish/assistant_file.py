@@ -93,6 +93,8 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
                 else f"a {side.architecture or 'nameless'} model"
             )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
+        if side.family is not FAMILY:
+            raise BadFileError(f"this is a {side.family.prefix}* drafter; only assistants are published", where=path)
         name, kind = parse_published(path.name), side.type
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())

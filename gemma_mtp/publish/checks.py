@@ -11,7 +11,7 @@ from gemma_mtp.publish.assistant_file import AssistantFile
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate import Report
-from gemma_mtp.validate.checks import CHECKS
+from gemma_mtp.validate.checks import of_family
 from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.verify import check_file, run_checks
 
@@ -69,5 +69,5 @@ def check_pair(target: OpenModel, path: Path) -> Report:
     """All checks of a file against a target, local or remote. Raises GGUFError."""
     with open_model(path, Part.ASSISTANT) as side:
         # A file for another runtime than mainline is no broken file: its name and its card say what loads it.
-        wanted = [check for check in CHECKS if check.id != DIALECT_CHECK]
+        wanted = [check for check in of_family(side.family) if check.id != DIALECT_CHECK]
         return Report(tuple(run_checks(Pair(target=target, assistant=side), wanted)))

@@ -22,7 +22,7 @@ from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, ForeignType, TensorType, native
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILIES
 from gemma_mtp.progress import Advance, ignore
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
 from gemma_mtp.quantize.magnitudes import INTEGER_TYPES
@@ -160,9 +160,10 @@ def in_llama_order(model: OpenModel) -> list[TensorInfo]:
 def check_architecture(model: OpenModel) -> None:
     """Raises BadFileError unless the file holds a Gemma 4 model, target or assistant, that can be decoded."""
     architecture = model.architecture
-    if architecture not in FAMILY.all_architectures:
+    known = dict.fromkeys(name for family in FAMILIES.values() for name in family.all_architectures)
+    if architecture not in known:
         raise BadFileError(
-            f"general.architecture is {architecture or 'missing'}, not one of {', '.join(FAMILY.all_architectures)}",
+            f"general.architecture is {architecture or 'missing'}, not one of {', '.join(known)}",
             where=model.place,
             hint="for other models use llama.cpp's llama-quantize",
         )

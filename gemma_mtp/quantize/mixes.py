@@ -16,7 +16,8 @@ from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, block_size, native
-from gemma_mtp.model.dialects import MAINLINE, dialect_of
+from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import dialect_of
 from gemma_mtp.model.gguf_keys import per_layer, read_keys
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize.names import layer_of, llama_order, role_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILIES
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
@@ -29,4 +29,5 @@ def llama_order(name: str) -> tuple[int, bytes]:
 @cache
 def _spellings() -> dict[str, str]:
     """Full tensor name -> role, where a dialect spells a role in its own way."""
-    return {name: role for dialect in FAMILY.dialects.values() for role, name in dialect.tensors.items() if name}
+    dialects = (dialect for family in FAMILIES.values() for dialect in family.dialects.values())
+    return {name: role for dialect in dialects for role, name in dialect.tensors.items() if name}

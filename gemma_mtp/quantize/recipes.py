@@ -14,7 +14,7 @@ from types import MappingProxyType
 from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType, bits_per_weight, native
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILIES, FAMILY
 from gemma_mtp.quantize.mixes import KEPT_ROLES, fitting, is_kept
 from gemma_mtp.quantize.names import role_of
 from gemma_mtp.quantize.types import file_type, tensor_type
@@ -94,7 +94,8 @@ class Override:
 
 def known_roles() -> list[str]:
     """The roles that can be given a type, groups first."""
-    roles = dict.fromkeys(role.name for part in FAMILY.roles.values() for role in part if not role.plain)
+    parts = (part for family in FAMILIES.values() for part in family.roles.values())
+    roles = dict.fromkeys(role.name for part in parts for role in part if not role.plain)
     return [*FAMILY.groups, *(role for role in roles if role not in KEPT_ROLES)]
 
 

@@ -31,6 +31,7 @@ from gemma_mtp.serve.front import CONNECTIONS, Front
 from gemma_mtp.serve.program import Program
 from gemma_mtp.serve.request import Refused, Request
 from gemma_mtp.serve.strangers import guard
+from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.pairing import check_runnable
 
 CHILD, PROGRAM_CHILD = f"{__name__}:serve", "gemma_mtp.serve.program:serve"
@@ -267,6 +268,7 @@ def serve(loading: cpp.Loading, listening: cpp.Listening) -> Generator[tuple[str
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     check_runnable(loading.target, loading.drafter)
+    loading = replace(loading, drafting=of_file(loading.drafting, loading.drafter))
     server = cpp.start_server(loading, listening)
     try:
         yield server.listening_address, cpp.gpus()

@@ -15,21 +15,28 @@ from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.roles import HEAD_ROLES, ROPE_FREQS_NAME, Slot
+from gemma_mtp.sources.borrowed import tokenizer_keys
 from gemma_mtp.sources.checkpoint import Checkpoint, source_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
-from gemma_mtp.sources.model import ReadData
-from gemma_mtp.sources.tokenizer import tokenizer_metadata
+from gemma_mtp.sources.model import OpenModel, ReadData
 
 
 def converted_header(
-    model: Hyperparameters, stored: Mapping[Slot, SourceTensor], folder: Path, name: str
+    model: Hyperparameters,
+    stored: Mapping[Slot, SourceTensor],
+    folder: Path,
+    name: str,
+    target: OpenModel | None = None,
 ) -> GGUFHeader:
     """The header of the GGUF that `convert` makes of a checkpoint, without its centroid head.
 
-    stored: its tensors by slot. folder: where its config, tokenizer and card are. name: the model's.
+    stored: its tensors by slot. folder: where its config, tokenizer and card are. name: the model's. target: whose
+    tokenizer a drafter borrows that has none.
     """
-    plans = [TensorPlan(ROPE_FREQS_NAME, (len(model.rope_factors()),), GGMLType.F32)]
+    plans = []
+    if model.proportional_rope:
+        plans.append(TensorPlan(ROPE_FREQS_NAME, (len(model.rope_factors()),), GGMLType.F32))
     for slot, tensor in stored.items():
         if slot.role.name not in HEAD_ROLES:
             kind = GGMLType.F32 if slot.role.plain else source_type(tensor)
@@ -37,7 +44,7 @@ def converted_header(
     written = {
         **general_metadata(model, folder, name, plans),
         **written_keys(model),
-        **tokenizer_metadata(folder, model.vocabulary),
+        **tokenizer_keys(model, folder, target),
     }
     tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
     return GGUFHeader(3, Metadata(written, str(folder)), tensors, 32, 0, sum(plan.nbytes for plan in plans))

@@ -14,8 +14,9 @@ from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import CheckpointError
 from gemma_mtp.files.safetensors_file import DTYPES, SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.ggml import GGMLType, widened
-from gemma_mtp.model.config import Hyperparameters, read_config
-from gemma_mtp.model.roles import EMBEDDING, Slot, slots
+from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.family import read_model, slots
+from gemma_mtp.model.roles import EMBEDDING, Slot
 from gemma_mtp.sources.experts import SourceTensor, fuse_experts
 
 #: Where a text model stands inside of a multimodal one, in any place of a name: upstream's converter takes it out
@@ -80,7 +81,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise CheckpointError("there is no such folder", where=folder, hint="name a folder with config.json in it")
-    model = read_config(folder)
+    model = read_model(folder)
     store = SafetensorsCheckpoint(folder)
     tensors, left_out = place_tensors(model, folder, store)
     checkpoint = Checkpoint(folder, model, store, tensors, left_out, (*model.notes, *store.notes))
@@ -92,7 +93,7 @@ def _require_tied(checkpoint: Checkpoint) -> None:
     """A GGUF of Gemma 4 has one table for embedding and head. Raises CheckpointError for a head of its own."""
     store = checkpoint.store
     head = next((tensor for name, tensor in store.items() if _strip_prefix(name) == HEAD), None)
-    if head is None:
+    if head is None or any(slot.source == HEAD for slot in checkpoint.tensors):
         return
     slot = next(slot for slot in checkpoint.tensors if slot.role is EMBEDDING)
     (embedding,) = checkpoint.tensors[slot].parts
@@ -128,7 +129,10 @@ def place_tensors(
     _refuse_wrapped(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
     ours = _without_prefixes(folder, {name: stored[name] for name in stored if not OTHER_MODALITIES.match(name)})
-    head = ours.pop(HEAD, None)  # some tools save the embedding a second time under this name: see `_require_tied`
+    own_head = any(slot.source == HEAD for slot in slots(model))
+    head = (
+        None if own_head else ours.pop(HEAD, None)
+    )  # some tools save the embedding a second time under this name: see `_require_tied`
     if head is None and not model.tied_head:
         raise CheckpointError(
             f"tie_word_embeddings is false, and there is no {HEAD}",

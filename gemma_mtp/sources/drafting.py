@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import DIALECTS
+from gemma_mtp.model.family import FAMILIES
 from gemma_mtp.native.methods import DRAFT, MTP
+from gemma_mtp.native.settings import Drafting
 from gemma_mtp.sources.model import TOKENS, OpenModel
 from gemma_mtp.sources.opening import Want, open_model
 from gemma_mtp.sources.pairing import check_runnable
@@ -114,9 +116,9 @@ def check_drafting(
 
     Raises GGUFError, BadFileError (another model, a vocabulary that llama.cpp refuses), UsageError (a checkpoint).
     """
-    if method == MTP or drafter is None:
-        return check_runnable(target, drafter)
-    owner = check_runnable(target)
+    if drafter is None:
+        return check_runnable(target)
+    owner = check_runnable(target, drafter if method in FAMILIES else None)
     with ExitStack() as stack:
         target_file = stack.enter_context(open_model(Path(target), want=Want.FILE))
         drafter_file = stack.enter_context(open_model(Path(drafter), want=Want.FILE))
@@ -156,6 +158,18 @@ def _another(drafter: OpenModel, method: str, found: str) -> BadFileError:
         where=drafter.place,
         hint=f"--method {found}:FILE, or {ours('inspect', drafter.place)} to see what it holds",
     )
+
+
+def of_file(drafting: Drafting, drafter: str | PathLike[str] | None) -> Drafting:
+    """The same drafting by the method that the drafter's file is for, if none was chosen.
+
+    Raises GGUFError and UsageError for a file that is no GGUF.
+    """
+    if drafter is None or drafting.method != MTP:
+        return drafting
+    with open_model(Path(drafter), want=Want.FILE) as file:
+        found = kind_of(file)
+    return drafting if found == DRAFT else replace(drafting, method=found)
 
 
 #: A method that takes a file -> what its file must be; of those not named here the architecture alone.

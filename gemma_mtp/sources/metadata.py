@@ -14,6 +14,7 @@ from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import native
 from gemma_mtp.model.config import Hyperparameters, read_json
+from gemma_mtp.model.family import FAMILIES
 from gemma_mtp.model.gguf_keys import architecture
 from gemma_mtp.sources.card import Note, read_card, read_sampling
 
@@ -26,7 +27,7 @@ def general_metadata(
     note: is told what was skipped. Raises CheckpointError if one of the files is no text, YAML or JSON.
     """
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a folder's may be no UTF-8; GGUF is
-    writer = gguf.GGUFWriter(None, architecture(model.part))
+    writer = gguf.GGUFWriter(None, architecture(model.part, FAMILIES[model.family]))
     for tensor in tensors:
         writer.tensors[0][tensor.name] = gguf.gguf_writer.TensorInfo(tensor.shape, native(tensor.type), tensor.nbytes)
     total, shared, expert, experts = writer.get_total_parameter_count()

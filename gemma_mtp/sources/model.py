@@ -15,7 +15,8 @@ from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.files.reading import Span
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect, dialect_of
+from gemma_mtp.model.dialects import ALIASES, TARGET_ARCHITECTURE, Dialect
+from gemma_mtp.model.family import Family, dialect_of, family_of
 from gemma_mtp.model.file_type import type_name
 from gemma_mtp.model.gguf_keys import ModelKeys, common_faults, hyperparameters, read_keys, spelled
 from gemma_mtp.model.part import Part
@@ -101,6 +102,11 @@ class OpenModel:
         if self.architecture == TARGET_ARCHITECTURE and TQ3_KEY not in self.metadata:
             return TARGET_DIALECT
         return dialect_of(self.architecture)
+
+    @property
+    def family(self) -> Family:
+        """The family of a drafter; of a target, and of what is unknown, the one of Google's assistants."""
+        return family_of(self.architecture)
 
     @property
     def actual_part(self) -> Part | None:

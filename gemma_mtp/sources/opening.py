@@ -54,12 +54,14 @@ def open_model(
     want: Want = Want.HEADER,
     progress: Progress = silent,
     deep: bool = False,
+    owner: OpenModel | None = None,
 ) -> Iterator[OpenModel]:
     """The model at `place`; its data can be read inside of the context only.
 
     part: what it is meant as; None: what it is. In a repo it decides which of several GGUFs is taken.
     want: how much of a model on the Hub is brought here. progress: shows downloads. deep: hash again what the Hub's
-    cache has, even if it has not changed since it was hashed.
+    cache has, even if it has not changed since it was hashed. owner: the target whose tokenizer a drafter's checkpoint
+    borrows.
 
     Raises GGUFError, CheckpointError and SafetensorsError for files that cannot be read or break their format,
     BadFileError and UsageError for places that cannot be understood or don't have what is wanted, EnvironmentProblem.
@@ -68,13 +70,17 @@ def open_model(
     part = None if part is None else Part(part)
     LOG.debug("opening %s as %s, for its %s", source, part or "what it is", want.name.lower())
     if source.path is None and want in (Want.HEADER, Want.GGUF):
-        yield _remote(source, part, want)
+        yield _remote(source, part, want, owner)
         return
     path, origin = (source.path, NOWHERE) if source.path else fetch(source, part, progress, deep, want=want)
     if path.is_dir():
         require_checkpoint(source, path, want)
     with ExitStack() as stack:
-        yield _checkpoint(source, path, origin, part) if path.is_dir() else _gguf(stack, source, path, origin, part)
+        yield (
+            _checkpoint(source, path, origin, part, owner)
+            if path.is_dir()
+            else _gguf(stack, source, path, origin, part)
+        )
 
 
 def local_gguf(place: Place, part: Part, *, progress: Progress = silent, deep: bool = False) -> Path:
@@ -169,7 +175,7 @@ def _gguf(stack: ExitStack, source: Source, path: Path, origin: Origin, part: Pa
     )
 
 
-def _checkpoint(source: Source, folder: Path, origin: Origin, part: Part | None) -> OpenModel:
+def _checkpoint(source: Source, folder: Path, origin: Origin, part: Part | None, target: OpenModel | None) -> OpenModel:
     from gemma_mtp.sources.as_gguf import converted_header, reader_of
     from gemma_mtp.sources.checkpoint import open_checkpoint
 
@@ -179,7 +185,7 @@ def _checkpoint(source: Source, folder: Path, origin: Origin, part: Part | None)
     return OpenModel(
         str(source),
         part,
-        converted_header(checkpoint.model, checkpoint.tensors, folder, name),
+        converted_header(checkpoint.model, checkpoint.tensors, folder, name, target),
         reader_of(checkpoint),
         f"{source}: a checkpoint, seen as the GGUF it converts to",
         tuple(checkpoint.store.files),
@@ -190,7 +196,7 @@ def _checkpoint(source: Source, folder: Path, origin: Origin, part: Part | None)
     )
 
 
-def _remote(source: Source, part: Part | None, want: Want) -> OpenModel:
+def _remote(source: Source, part: Part | None, want: Want, target: OpenModel | None = None) -> OpenModel:
     """A GGUF on the Hub by its header, or a repo that holds a checkpoint, if no file or type is named."""
     from gemma_mtp.hub.download import list_repo
     from gemma_mtp.hub.remote import find_remote_gguf, read_remote_header
@@ -199,7 +205,7 @@ def _remote(source: Source, part: Part | None, want: Want) -> OpenModel:
     if names_checkpoint(source, listing):
         if want is Want.GGUF:
             raise _no_gguf(source)
-        return _remote_checkpoint(source, listing, part)
+        return _remote_checkpoint(source, listing, part, target)
     found = [read_remote_header(file) for file in find_remote_gguf(source, part or Part.ASSISTANT, listing)]
     place = str(found[0].source)
     header = merge(place, [remote.header for remote in found])
@@ -216,21 +222,21 @@ def _remote(source: Source, part: Part | None, want: Want) -> OpenModel:
     )
 
 
-def _remote_checkpoint(source: Source, listing: Listing, part: Part | None) -> OpenModel:
+def _remote_checkpoint(source: Source, listing: Listing, part: Part | None, target: OpenModel | None) -> OpenModel:
     from gemma_mtp.hub.remote_checkpoint import read_remote_checkpoint
-    from gemma_mtp.model.config import read_config
+    from gemma_mtp.model.family import read_model
     from gemma_mtp.sources.as_gguf import converted_header
     from gemma_mtp.sources.checkpoint import place_tensors
 
     remote = read_remote_checkpoint(source, listing)
     place, name = str(remote.source), listing.repo.split("/")[1]
-    model = read_config(remote.folder)
+    model = read_model(remote.folder)
     tensors, _ = place_tensors(model, remote.folder, remote.tensors)
     note = bytes_read(place, remote.bytes_read, remote.size, remote.requests)
     return OpenModel(
         place,
         part,
-        converted_header(model, tensors, remote.folder, name),
+        converted_header(model, tensors, remote.folder, name, target),
         note=f"{note} (a checkpoint, seen as the GGUF it converts to)",
         source=source,
         name=name,

@@ -14,7 +14,8 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.model.attachment import expected, given, misplaced_donors
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.dflash.attachment import misfits
+from gemma_mtp.model.dflash.parameters import DFlashParameters
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
@@ -89,7 +90,7 @@ def _check_target(target: OpenModel) -> None:
 
 def _check_assistant(assistant: OpenModel) -> None:
     dialect = assistant.dialect
-    if dialect is MAINLINE:
+    if dialect is assistant.family.mainline:
         return
     if dialect is None or assistant.actual_part is Part.TARGET:
         raise BadFileError(
@@ -105,20 +106,29 @@ def _check_assistant(assistant: OpenModel) -> None:
 
 
 def _check_pair(target: OpenModel, owner: Hyperparameters, assistant: OpenModel, drafter: Hyperparameters) -> None:
+    if isinstance(drafter, DFlashParameters):
+        faults = list(misfits(owner, drafter))
+        if faults:
+            raise _other_target(target, assistant, faults)
+        return
     differences = (one for one in _comparisons(owner, drafter) if one[1] != one[2])
     faults = [f"{what} is {found:,} in the assistant, {wanted:,} in the target" for what, found, wanted in differences]
     if faults:
-        raise BadFileError(
-            "this assistant belongs to another target: " + "; ".join(faults),
-            where=assistant.place,
-            hint=f"{ours('verify', target.place, assistant.place)} compares all of it",
-        )
+        raise _other_target(target, assistant, faults)
     if misplaced_donors(owner):
         raise BadFileError(
             "no assistant can attach to this target: its last two layers are not a sliding and a full one",
             where=target.place,
             hint=f"{ours('verify', target.place, assistant.place)} compares all of it",
         )
+
+
+def _other_target(target: OpenModel, assistant: OpenModel, faults: list[str]) -> BadFileError:
+    return BadFileError(
+        "this assistant belongs to another target: " + "; ".join(faults),
+        where=assistant.place,
+        hint=f"{ours('verify', target.place, assistant.place)} compares all of it",
+    )
 
 
 def _comparisons(owner: Hyperparameters, drafter: Hyperparameters) -> Iterator[tuple[str, int, int]]:

@@ -14,7 +14,7 @@ from gemma_mtp import advice
 from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.source import Source, parse_source
 from gemma_mtp.model.dialects import MAINLINE
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILIES, FAMILY, Family
 from gemma_mtp.model.file_name import ENDING, FileName, split_names
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
@@ -89,10 +89,12 @@ def _mainline(names: Iterable[str]) -> list[str]:
 
 
 def _beside(target: Path) -> Path:
-    """The drafter in a target's folder: that of its name (of several its type, then Q8_0), else the only one."""
+    """The drafter in a target's folder: that of its name (of several its type, then Q8_0), else the only one.
+
+    An assistant comes before a drafter of another family.
+    """
     own = FileName.parse(target)
-    there = sorted(path.name for path in target.parent.glob(f"{FAMILY.prefix}*{ENDING}"))
-    there = [name for name in _mainline(there) if (split_names(name) or (1,))[0] == 1 and name != target.name]
+    there = next(filter(None, (_drafters(target, family) for family in FAMILIES.values())), [])
     mine = [name for name in there if FileName.parse(name).model.lower() == own.model.lower()]
     candidates = _of_type(mine, own.type or "") or there
     if len(candidates) == 1:
@@ -104,6 +106,12 @@ def _beside(target: Path) -> Path:
         where=str(target),
         hint=f"name one after the target, or add --no-draft: {', '.join(candidates[:MOST_NAMED])}",
     )
+
+
+def _drafters(target: Path, family: Family) -> list[str]:
+    """The family's drafters in a target's folder."""
+    names = sorted(path.name for path in target.parent.glob(f"{family.prefix}*{ENDING}"))
+    return [name for name in _mainline(names) if (split_names(name) or (1,))[0] == 1 and name != target.name]
 
 
 def _of_type(names: list[str], kind: str) -> list[str]:

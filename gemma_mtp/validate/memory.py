@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from gemma_mtp.ggml import GGMLType, row_bytes
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.dflash.parameters import DFlashParameters
+from gemma_mtp.model.family import DFLASH
 from gemma_mtp.native.settings import CACHE_TYPES, TRAINED, ContextSettings
 from gemma_mtp.sources.model import OpenModel
 
@@ -60,7 +62,8 @@ def pair_memory(target: OpenModel, assistant: OpenModel, context: ContextSetting
     """What both need together. The keys of both must have been found right."""
     tokens = min(context.size, target.hyper.context)
     asked = context.size if tokens < context.size < TRAINED else None
-    return PairMemory(tokens, target_memory(target, context), assistant_memory(assistant, context), asked)
+    of_drafter = block_drafter_memory if assistant.family is DFLASH else assistant_memory
+    return PairMemory(tokens, target_memory(target, context), of_drafter(assistant, context), asked)
 
 
 def target_memory(side: OpenModel, context: ContextSettings) -> Memory:
@@ -86,6 +89,19 @@ def assistant_memory(side: OpenModel, context: ContextSettings) -> Memory:
     graph = max(_dense(model), 2 * model.hidden + model.vocabulary)
     outputs = model.vocabulary + model.backbone
     return Memory(_weights(side), 0, FLOAT * (graph + outputs) + HALF * (full + sliding))
+
+
+def block_drafter_memory(side: OpenModel, context: ContextSettings) -> Memory:
+    """What a DFlash drafter adds: a cache of its own, a block's rows, and the features of a batch beside them."""
+    model = side.hyper
+    full, sliding = cells(model, context)
+    assert isinstance(model, DFlashParameters)
+    batch = _batch(model, context)
+    graph = max(batch * (model.features + _dense(model)), model.block * (_dense(model) + model.vocabulary))
+    outputs = model.block * (model.vocabulary + model.hidden) + batch * model.features
+    return Memory(
+        _weights(side), cache_bytes(model, context), FLOAT * (graph + outputs) + HALF * (full + sliding) * batch
+    )
 
 
 def cells(model: Hyperparameters, context: ContextSettings) -> tuple[int, int]:

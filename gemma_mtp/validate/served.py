@@ -15,6 +15,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.native.cpp import CppEngine, Loading
 from gemma_mtp.native.engines import CPP
 from gemma_mtp.native.settings import NO_DRAFTS, Drafting, more_context
+from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.pairing import check_runnable
 from gemma_mtp.validate.comparison import Comparison, Job
 
@@ -58,6 +59,7 @@ def check_room(job: Job) -> None:
 
 
 def _engine(job: Job, drafting: Drafting) -> CppEngine:
+    drafting = of_file(drafting, job.assistant)
     loading = Loading(Path(job.target), Path(job.assistant), drafting, context=job.context, model=job.model)
     return CppEngine(loading)
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import ROPE_FREQS, Role, Slot, slots
+from gemma_mtp.model.roles import ROPE_FREQS, Role, Slot
 from gemma_mtp.sources.model import OpenModel
 
 #: Optional factors that llama.cpp looks for beside a weight (NVFP4 files have them).
@@ -55,7 +56,8 @@ def expected(side: OpenModel) -> Expected:
     """The tensors of a side whose keys were found right; a cut that the file has replaces the usual one."""
     model = side.hyper
     needed, allowed = {}, {}
-    for slot in (*slots(model), *([Slot(ROPE_FREQS, None)] if any(not flag for flag in model.sliding) else ())):
+    has_factors = model.proportional_rope and not all(model.sliding)
+    for slot in (*slots(model), *([Slot(ROPE_FREQS, None)] if has_factors else ())):
         name = side.tensor_name(slot)
         if name is not None:
             allowed[name] = slot

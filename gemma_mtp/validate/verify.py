@@ -16,7 +16,7 @@ from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Place, Want, open_model
-from gemma_mtp.validate.checks import CHECKS, Check, FileCheck, identity, of_file
+from gemma_mtp.validate.checks import Check, FileCheck, identity, of_family, of_file
 from gemma_mtp.validate.checks.hosts import known_problems, not_understood
 from gemma_mtp.validate.devices import spread
 from gemma_mtp.validate.findings import Finding, Report, Result, Status, skipped
@@ -63,9 +63,10 @@ def verify_pair(
     """
     context = context or ContextSettings()
     with ExitStack() as stack:
+        owner = stack.enter_context(open_model(target, Part.TARGET))
         pair = Pair(
-            target=stack.enter_context(open_model(target, Part.TARGET)),
-            assistant=stack.enter_context(open_model(assistant, Part.ASSISTANT)),
+            target=owner,
+            assistant=stack.enter_context(open_model(assistant, Part.ASSISTANT, owner=owner)),
             deep=deep,
             host=host or Host(),
             context=context,
@@ -114,7 +115,7 @@ def verify_file(
     """
     with open_model(place, part, want=Want.HEADER if origin is None else Want.DATA, progress=progress) as side:
         one = Single(side=side, deep=deep, host=host or Host(), published=_published(hub), progress=progress)
-        checked = check_single(one, of_file(side.part))
+        checked = check_single(one, of_file(side.part, side.family))
         notes = (side.note,) if side.note else ()
         unused = not_understood(one.host) if not checked.errors else ()
         report = replace(checked, results=(*checked.results, *unused), strict=strict, notes=notes)
@@ -177,7 +178,7 @@ def check_file(side: OpenModel, *without: str, host: Host | None = None) -> Repo
 
     without: ids of checks to leave out. host: the runtime that it is meant for.
     """
-    wanted = [check for check in of_file(side.part) if check.sound and check.id not in without]
+    wanted = [check for check in of_file(side.part, side.family) if check.sound and check.id not in without]
     return check_single(Single(side=side, host=host or Host()), wanted)
 
 
@@ -190,9 +191,12 @@ def check_single(one: Single, checks: Sequence[FileCheck]) -> Report:
     return Report((is_it, *_in_order(checks, lambda check: check.run(one))), part=side.part)
 
 
-def run_checks(pair: Pair, checks: Sequence[Check] = CHECKS) -> list[Result]:
-    """The checks of a pair, and of each of its two, in order; one whose needs are not met is skipped."""
-    return _in_order(checks, lambda check: check.of(pair))
+def run_checks(pair: Pair, checks: Sequence[Check] | None = None) -> list[Result]:
+    """The checks of a pair, and of each of its two, in order; one whose needs are not met is skipped.
+
+    checks: None for those of the drafter's family.
+    """
+    return _in_order(checks or of_family(pair.assistant.family), lambda check: check.of(pair))
 
 
 def _in_order(checks: Sequence[Checked], find: Callable[[Checked], Finding]) -> list[Result]:

@@ -141,6 +141,19 @@ def test_the_recommendation_names_the_method_and_its_line():
     assert best_length([row for row in found if row.category == OVERALL]).method == "mtp"
 
 
+def test_a_way_that_never_drafted_is_not_recommended():
+    ways = read("ngram-mod", "ngram-cache")
+    laps = [
+        lap("code", PLAIN, 0, 10.0, method=NONE),
+        lap("code", 64, 0, 5.0, method="ngram-mod"),
+        lap("code", 8, 0, 8.0, method="ngram-cache", drafted_at=(50,), accepted_at=(40,)),
+    ]
+    files = {"target": Path("t.gguf"), "assistant": None}
+    said = recommend(rows(laps), "python", **files, context=ContextSettings(), model=ModelSettings(), ways=ways)
+    assert said.method == "ngram-cache"
+    assert not any("would be better" in reason for reason in said.reasons)
+
+
 def test_long_prompts():
     assert read_sizes("4k, 16K,100") == (4096, 16384, 100)
     assert [size_name(size) for size in (4096, 100)] == ["context 4k", "context 100"]

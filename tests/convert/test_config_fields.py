@@ -11,7 +11,8 @@ import pytest
 from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import CheckpointError
-from gemma_mtp.model.config import parse_config, read_config
+from gemma_mtp.model.config import parse_config
+from gemma_mtp.model.family import read_model
 
 
 def config_of(part: str = "target") -> dict:
@@ -80,7 +81,7 @@ def test_the_last_layer_is_full_as_in_transformers():
     text = config.get("text_config", config)
     text["layer_types"][-1] = "sliding_attention"
     model = parse_config(config, Path("config.json"))
-    assert model.sliding == read_config(PAIR / "target").sliding
+    assert model.sliding == read_model(PAIR / "target").sliding
     assert "last layer" in model.notes[0]
 
 

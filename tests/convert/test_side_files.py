@@ -18,7 +18,7 @@ from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import BadFileError, CheckpointError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.safetensors_file import read_header
-from gemma_mtp.model.config import read_config
+from gemma_mtp.model.family import read_model
 from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.sources.card import LISTS, ORIGINS, SAMPLING, TEXTS
 from gemma_mtp.sources.checkpoint import place_tensors
@@ -39,7 +39,7 @@ def write_json(path: Path, content: object) -> None:
 
 def keys_of(folder: Path) -> dict:
     """All keys of the GGUF that the folder converts to; the weights are not read."""
-    model = read_config(folder)
+    model = read_model(folder)
     place_tensors(model, folder, {tensor.name: tensor for tensor in read_header(folder / "model.safetensors")})
     notes: list[str] = []
     keys = {

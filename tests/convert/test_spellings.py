@@ -58,3 +58,9 @@ def test_what_is_read_but_never_written():
     assert dict(dialects.ALIASES) == {"mtp.token_ordering": "mtp.token_ordering.weight"}
     assert dialects.ORDERED == "use_ordered_embeddings"
     assert dialects.TARGET_ARCHITECTURE == "gemma4"
+
+
+def test_keys_of_ours():
+    """What a centroid head is written as in mainline's files: others may read them by now."""
+    ours = (dialects.CENTROIDS, dialects.TOKEN_ORDERING, dialects.CENTROIDS_TYPE, dialects.ROPE_FACTORS)
+    assert ours == ("mtp.centroids", "mtp.token_ordering", "mtp.centroids_type", "mtp.rope_freqs")

@@ -15,8 +15,8 @@ from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters, parse_config
 from gemma_mtp.model.dialects import ATOMIC, MAINLINE
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.gguf_keys import written_keys
-from gemma_mtp.model.roles import slots
 from gemma_mtp.quantize import RECIPES, plan_types
 from gemma_mtp.quantize.names import role_of
 

@@ -17,9 +17,9 @@ from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, TARGET_ARCHITECTURE
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import slots
 
 ROWS, EXPERTS_STORED = 2, 3
 

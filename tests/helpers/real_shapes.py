@@ -10,7 +10,7 @@ from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, model_keys, vocabulary
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.roles import slots
+from gemma_mtp.model.family import slots
 from gemma_mtp.quantize.mixes import mix_types
 from gemma_mtp.quantize.types import FILE_TYPES
 

@@ -15,9 +15,10 @@ from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import MAINLINE, Dialect
+from gemma_mtp.model.family import slots
 from gemma_mtp.model.gguf_keys import architecture, written_keys
 from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import ROPE_FREQS, Slot, slots
+from gemma_mtp.model.roles import ROPE_FREQS, Slot
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>"]
 LETTERS = ["a", "b", "c", "▁", "\n", "ab", "bc", "abc"]

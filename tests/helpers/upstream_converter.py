@@ -43,12 +43,13 @@ def _worker() -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True)
 
 
-def convert(checkpoint: Path, output: Path, outtype: str) -> Path:
-    """Convert with upstream's script; `outtype` is one of its own: f32, f16, bf16, q8_0."""
+def convert(checkpoint: Path, output: Path, outtype: str, target: Path | None = None) -> Path:
+    """Convert with upstream's script; `outtype` is one of its own: f32, f16, bf16, q8_0. target: a drafter's."""
     worker = _worker()
     assert worker.stdin
     assert worker.stdout
     call = [str(checkpoint), "--outfile", str(output), "--outtype", outtype]
+    call += ["--target-model-dir", str(target)] if target else []
     print(json.dumps(call), file=worker.stdin, flush=True)
     error = json.loads(worker.stdout.readline())
     assert not error, error[-3000:]

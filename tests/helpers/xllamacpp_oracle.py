@@ -19,6 +19,7 @@ def ask_xllamacpp(
     assistant: Path | None,
     prompts: list[list[int]],
     *,
+    kind: str = "DRAFT_MTP",
     draft_max: int = 3,
     draft_min: int = 0,
     p_min: float = 0.0,
@@ -30,12 +31,13 @@ def ask_xllamacpp(
 ) -> list[dict[str, Any]]:
     """Greedy completions that ignore end tokens: [{"tokens": [...], "drafted": n, "accepted": n, "seconds": s}].
 
-    options: more fields of llama-server's requests.
+    kind: of drafting, as llama.cpp's enumeration ends. options: more fields of llama-server's requests.
     """
     request = {
         "target": str(target),
         "assistant": None if assistant is None else str(assistant),
         "prompts": prompts,
+        "kind": kind,
         "draft_max": draft_max,
         "draft_min": draft_min,
         "p_min": p_min,
@@ -63,7 +65,7 @@ def serve(request: dict[str, Any]) -> list[dict[str, Any]]:
     params.cache_prompt, params.verbosity = False, 0
     if request["assistant"]:
         speculative = params.speculative
-        speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_MTP]
+        speculative.types = [getattr(xllamacpp.common_speculative_type, f"COMMON_SPECULATIVE_TYPE_{request['kind']}")]
         speculative.draft.mparams.path = request["assistant"]
         speculative.draft.n_max, speculative.draft.n_min, speculative.draft.p_min = (
             request["draft_max"],

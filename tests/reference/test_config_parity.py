@@ -22,8 +22,9 @@ from transformers import (
 from transformers.modeling_rope_utils import RopeParameters
 
 from gemma_mtp.errors import CheckpointError
-from gemma_mtp.model.config import DEFAULTS, parse_config, read_config
+from gemma_mtp.model.config import DEFAULTS, parse_config
 from gemma_mtp.model.config_fields import BOUNDS, HARMLESS, ROPE_KNOWN, USED
+from gemma_mtp.model.family import read_model
 
 CLASSES = (
     Gemma4TextConfig,
@@ -53,7 +54,7 @@ def test_every_field_of_rope_is_known():
 
 def test_what_transformers_saves_is_taken_without_a_word(tmp_path):
     for family in ("dense", "moe", "per-layer", "multimodal", "unified", "assistant", "centroid-assistant"):
-        assert read_config(make_checkpoint(family, tmp_path / family)).notes == ()
+        assert read_model(make_checkpoint(family, tmp_path / family)).notes == ()
 
 
 def _logits(config: dict, folder: Path, tokens: torch.Tensor) -> torch.Tensor:

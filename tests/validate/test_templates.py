@@ -15,6 +15,8 @@ from helpers.chat_templates import TEMPLATE, with_template
 from helpers.demo_files import with_metadata
 from helpers.followed_advice import FOLDER, TARGET, advised, run
 
+from gemma_mtp.convert.edit import Changes, edit_file
+from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_values import string
 from gemma_mtp.mtp_runtime import rendering
 from gemma_mtp.validate import Status, parse_host, verify_file, verify_pair
@@ -282,18 +284,17 @@ def test_the_advised_template_cures(target_gguf, tmp_path):
 
 
 def test_edit_writes_no_template_that_fails(target_gguf, tmp_path):
-    good, bad, hidden = (tmp_path / name for name in ("good.jinja", "bad.jinja", "hidden.jinja"))
-    good.write_text(GOOGLES, encoding="utf-8")
-    bad.write_text(FAULTS["no Jinja"][0], encoding="utf-8")
-    hidden.write_text(FAULTS["said without a system"][0], encoding="utf-8")
-    target = target_gguf("Q8_0")
-    refused = run(["edit", str(target), "-o", "new.gguf", "--chat-template", str(bad)], tmp_path)
-    assert (refused.code, (tmp_path / "new.gguf").exists()) == (1, False)
-    assert "not written: the chat template fails" in refused.err
-    warned = run(["edit", str(target), "-o", "new.gguf", "--chat-template", str(hidden)], tmp_path)
-    assert (warned.code, "Lie." in warned.err) == (0, True)
-    quiet = run(["edit", str(target), "-o", "new.gguf", "--chat-template", str(good), "--force"], tmp_path)
-    assert (quiet.code, "nobody said" in quiet.err) == (0, False)
+    def edited(template: str) -> tuple[str, ...]:
+        (tmp_path / "t.jinja").write_text(template, encoding="utf-8")
+        changes = Changes(chat_template=tmp_path / "t.jinja")
+        return edit_file(target_gguf("Q8_0"), tmp_path / "new.gguf", changes, force=True).warnings
+
+    with pytest.raises(BadFileError, match="not written: the chat template fails"):
+        edited(FAULTS["no Jinja"][0])
+    assert not (tmp_path / "new.gguf").exists()
+    (warned,) = edited(FAULTS["said without a system"][0])
+    assert "Lie." in warned
+    assert edited(GOOGLES) == ()
 
 
 ASK_LLAMA_CPP = """

@@ -1,15 +1,17 @@
-"""The checks, as a table. Each is a function from a pair to a finding; the order is that of the report."""
+"""The checks, a table for each family. Each is a function from a pair to a finding; the order is the report's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gemma_mtp.model.family import DFLASH, FAMILY, Family
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks import (
     attachment,
     content,
+    dflash,
     header,
     hosts,
     identity,
@@ -86,9 +88,14 @@ def side(check: Callable[[OpenModel], Finding]) -> Callable[[Single], Finding]:
     return run
 
 
-def of_file(part: Part) -> tuple[FileCheck, ...]:
-    """The checks that a target or assistant can be put to alone."""
-    return tuple(check for check in CHECKS if isinstance(check, FileCheck) and check.part is part)
+def of_family(family: Family) -> tuple[Check, ...]:
+    """The checks of a pair whose drafter is of this family."""
+    return BY_FAMILY[family.name]
+
+
+def of_file(part: Part, family: Family = FAMILY) -> tuple[FileCheck, ...]:
+    """The checks that a target, or a drafter of this family, can be put to alone."""
+    return tuple(check for check in of_family(family) if isinstance(check, FileCheck) and check.part is part)
 
 
 PARTS = ("files", "parts")
@@ -187,5 +194,36 @@ CHECKS: tuple[Check, ...] = (
     PairCheck("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
 )
 
+#: What is about keys and values that an assistant reads from its target, about its ropes, or about centroid heads.
+MTP_ALONE = frozenset(
+    {
+        *("dialect", "mtp-layers", "own-width", "width", "donor-layers", "kv-heads", "head-size", "sliding-window"),
+        *("rope-base", "rope-dimensions", "masked-embeddings", "rope-factors", "centroids", "token-ordering"),
+        *("quantizer", "qat", "fine-tune"),
+    }
+)
+
+
+def _after_dialect(check: Check) -> Check:
+    """A fork's file has neither tokenizer nor all keys: what is said of it is that it is a fork's."""
+    return replace(check, needs=(*check.needs, "dialect")) if check.id == "assistant-keys" else check
+
+
+DFLASH_CHECKS: tuple[Check, ...] = (
+    *CHECKS[:2],
+    FileCheck("dialect", "Dialect that llama.cpp reads", dflash.dialect, Part.ASSISTANT, PARTS),
+    *(_after_dialect(check) for check in CHECKS[2:] if check.id not in MTP_ALONE),
+    FileCheck("block-size", "Block size", side(dflash.block_size), Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck("features", "Features = target layers x width", side(dflash.features), Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck("layer-order", "Target layers ascend", side(dflash.distinct_layers), Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck("mask-token", "Mask token", side(dflash.mask_token), Part.ASSISTANT, ASSISTANT_KEYS),
+    FileCheck("embeddings", "Embeddings and head", side(dflash.own_embeddings), Part.ASSISTANT, ASSISTANT_KEYS),
+    PairCheck("width", "Hidden width", dflash.width, KEYS),
+    PairCheck("target-layers", "Target layers are inside the target", dflash.target_layers, KEYS),
+    PairCheck("window", "Sliding window", dflash.window, KEYS),
+    PairCheck("embedding-scale", "Scale of borrowed embeddings", dflash.embedding_scale, (*KEYS, "width")),
+)
+
+BY_FAMILY: dict[str, tuple[Check, ...]] = {FAMILY.name: CHECKS, DFLASH.name: DFLASH_CHECKS}
 #: Those of a target's chat template alone.
 TEMPLATE_CHECKS = tuple(check for check in of_file(Part.TARGET) if check.id in TEMPLATE or check.needs == TEMPLATE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gemma_mtp.model.family import FAMILY
-from gemma_mtp.model.keys import COMMON_KEYS, MODEL_KEYS
+from gemma_mtp.model.keys import COMMON_KEYS
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped
@@ -14,7 +14,7 @@ from gemma_mtp.validate.findings import Finding, error, ok, skipped
 def model_keys(side: OpenModel) -> Finding:
     """Every key of the model is there, of the right type and possible."""
     faults = side.keys.faults or ((side.model,) if isinstance(side.model, str) else ())
-    read = sum(key.name in side.keys.values for key in MODEL_KEYS if side.part in key.parts)
+    read = sum(key.name in side.keys.values for key in side.family.keys if side.part in key.parts)
     return _judged(side, faults, f"the {side.part}'s header is not that of a {FAMILY.title} {side.part}", read)
 
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from gemma_mtp.advice import into_mainline
 from gemma_mtp.model.dialects import ATOMIC, DIALECTS, IK, MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.validate.checks.known import KNOWN
 from gemma_mtp.validate.findings import Finding, Result, Status, error, note, ok, skipped, warning
 from gemma_mtp.validate.host import ATOMIC_FORK, BUUN, FORMS, IK_LLAMA, LLAMA, OPTIONS, Host, Version, foreign_caches
@@ -85,7 +86,7 @@ def _respelled(one: Single) -> str | None:
 def known_problems(pair: Pair) -> Iterator[Result]:
     """The rows that apply to a pair (whose keys are right) on its host."""
     host = pair.host
-    for row in KNOWN:
+    for row in KNOWN if pair.assistant.family is FAMILY else ():  # what is known is about assistants
         if row.runtime in (None, host.runtime) and row.applies(pair, host):
             makers = {Status.ERROR: error, Status.WARNING: warning}
             maker = makers.get(row.status)

@@ -12,7 +12,7 @@ from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import ForeignType, GGMLType, block_size, row_bytes, tensor_bytes
 from gemma_mtp.model.dialects import CENTROID_COUNT, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING
-from gemma_mtp.model.roles import slots
+from gemma_mtp.model.family import slots
 from gemma_mtp.sources.model import OpenModel, ReadData
 from gemma_mtp.validate.checks.identity import RECONVERT
 from gemma_mtp.validate.findings import Finding, error, ok, skipped, warning

@@ -1,0 +1,168 @@
+"""What a DFlash drafter reads from its target, and what it says of itself. Sources: llama.cpp, src/models/dflash.cpp,
+src/llama-graph.cpp and common/speculative.cpp (b11549).
+"""
+
+from __future__ import annotations
+
+from math import isclose
+
+from gemma_mtp import advice
+from gemma_mtp.model.dflash.attachment import missing_layers
+from gemma_mtp.model.dflash.parameters import DFlashParameters, scale_of
+from gemma_mtp.sources.model import OpenModel
+from gemma_mtp.validate.findings import Finding, error, note, ok, skipped, warning
+from gemma_mtp.validate.pair import Pair, Single
+
+OTHER_DRAFTER = "use the drafter that was trained for this target"
+RECONVERT = "convert the drafter's checkpoint again"
+MASK, SCALE = "tokenizer.ggml.mask_token_id", "dflash.embedding_scale"
+UNSCALED = "llama.cpp takes 1, so the tokens of a block are too small beside what the drafter computes of them"
+#: Measured: docs/convert.md.
+COST = "On the one trained pair where this was measured it cost 2 to 5 of 100 accepted drafts"
+
+
+def drafter(side: OpenModel) -> DFlashParameters:
+    """The parameters of a side that is a DFlash drafter, and whose keys were found right."""
+    model = side.hyper
+    assert isinstance(model, DFlashParameters)
+    return model
+
+
+def dialect(one: Single) -> Finding:
+    """The drafter is written as mainline llama.cpp reads it."""
+    found = one.side.dialect
+    assert found is not None
+    value = f"{found.architecture} ({found.name})"
+    if found is one.side.family.mainline:
+        return ok("", value, f"loads in {found.runtimes}")
+    return error(
+        f"the drafter is written for {found.runtimes}; llama.cpp stops with `unknown model architecture: "
+        f"'{found.architecture}'`",
+        f"{advice.ours('convert', one.side.place, options={'--target': 'TARGET'})} writes it in mainline's form",
+        "",
+        value,
+    )
+
+
+def width(pair: Pair) -> Finding:
+    """The drafter is as wide as its target, whose hidden states, embeddings and head it uses."""
+    has, wants = pair.target.hyper.hidden, drafter(pair.assistant).hidden
+    if has == wants:
+        return ok(has, wants)
+    return error(
+        f"this drafter is for a target of width {wants}, the target's is {has}; llama.cpp reads foreign memory",
+        OTHER_DRAFTER,
+        has,
+        wants,
+    )
+
+
+def target_layers(pair: Pair) -> Finding:
+    """Every layer that the drafter reads is one that the target has, and whose output another layer reads."""
+    layers, read = pair.target.hyper.layers, drafter(pair.assistant).target_layers
+    values = (f"{layers} layers", ", ".join(map(str, read)))
+    beyond = missing_layers(pair.target.hyper, drafter(pair.assistant))
+    if not beyond:
+        return ok(*values)
+    return error(
+        f"the drafter reads the output of layer {beyond[0]}, the target's last is {layers - 1}, which is no layer's "
+        "input; llama.cpp aborts with `layer input tensor is null`, or earlier",
+        OTHER_DRAFTER,
+        *values,
+    )
+
+
+def features(side: OpenModel) -> Finding:
+    """`fc` takes as many numbers as the drafter's target layers have together: their count times its width."""
+    model, tensor = drafter(side), side.tensors.get(side_name(side))
+    if tensor is None:
+        return skipped("there is no such tensor")
+    value = f"{len(model.target_layers)} x {model.hidden} = {model.features}"
+    if tensor.shape == (model.hidden, model.features):
+        return ok("", value)
+    return error(
+        f"{tensor.name} takes {tensor.shape[-1]:,} numbers; {len(model.target_layers)} target layers of width "
+        f"{model.hidden} have {model.features:,}: target_layers is wrong, or the tensor",
+        RECONVERT,
+        "",
+        value,
+    )
+
+
+def side_name(side: OpenModel) -> str:
+    """What `fc` is called in this file."""
+    assert side.dialect is not None
+    return side.dialect.tensors.get("fc") or "fc.weight"
+
+
+def distinct_layers(side: OpenModel) -> Finding:
+    """The target layers ascend: each is read once."""
+    read = drafter(side).target_layers
+    value = ", ".join(map(str, read))
+    if list(read) == sorted({*read}):
+        return ok("", value)
+    return warning(
+        f"the target layers {value} do not ascend", f"compare them with the checkpoint's; {RECONVERT}", "", value
+    )
+
+
+def mask_token(side: OpenModel) -> Finding:
+    """The token that stands for what is not drafted yet is named, and one of the vocabulary."""
+    found = side.metadata.get(MASK)
+    number = None if found is None else found.integer()
+    vocabulary = drafter(side).vocabulary
+    if number is not None and 0 <= number < vocabulary:
+        return ok("", number)
+    what = f"{MASK} is {'missing' if number is None else number}"
+    return error(
+        f"{what}: llama.cpp would fill its blocks with a token that does not exist", RECONVERT, "", number or "none"
+    )
+
+
+def block_size(side: OpenModel) -> Finding:
+    """A block has room for a draft beside the newest token."""
+    block = drafter(side).block
+    if block > 1:
+        return ok("", f"{block}: up to {block - 1} drafts a round")
+    return error(f"block_size is {block}: there is no room for a draft", RECONVERT, "", block)
+
+
+def window(pair: Pair) -> Finding:
+    """How far back the drafter's sliding layers look; it need not be as far as the target's do."""
+    model = drafter(pair.assistant)
+    has = pair.target.hyper.sliding_window
+    if not model.windowed:
+        return ok(has, "none: all layers see everything")
+    if model.sliding_window >= model.block:
+        return ok(has, model.sliding_window)
+    return error(
+        f"the drafter's window of {model.sliding_window} is shorter than its block of {model.block}",
+        RECONVERT,
+        has,
+        model.sliding_window,
+    )
+
+
+def own_embeddings(side: OpenModel) -> Finding:
+    """Embeddings and head are the target's, or the file's own."""
+    own = [name for name in ("token_embd.weight", "output.weight") if name in side.tensors]
+    return ok("", f"its own {' and '.join(own)}" if own else "the target's")
+
+
+def embedding_scale(pair: Pair) -> Finding:
+    """The drafter scales the embeddings that it borrows as its target does: by the root of the width."""
+    model = drafter(pair.assistant)
+    wanted, found = scale_of(pair.target.hyper.hidden), model.embedding_scale
+    values = (f"{wanted:.4g}", "none" if found is None else f"{found:.4g}")
+    if "token_embd.weight" in pair.assistant.tensors:
+        return note("the drafter has embeddings of its own: whether they are scaled, its checkpoint knows", *values)
+    if found and isclose(found, wanted, rel_tol=1e-3):
+        return ok(*values)
+    repair = advice.ours("convert", pair.assistant.place, options={"--target": pair.target.place})
+    if not found:
+        return note(f"{SCALE} is missing: {UNSCALED}. {COST}; {repair} writes the file with the key", *values)
+    return warning(
+        f"{SCALE} is {found:.4g}, not {wanted:.4g}: the tokens of a block have another size than in training",
+        "take the file of the drafter's maker, or convert its checkpoint",
+        *values,
+    )
