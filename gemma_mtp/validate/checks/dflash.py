@@ -18,7 +18,7 @@ RECONVERT = "convert the drafter's checkpoint again"
 MASK, SCALE = "tokenizer.ggml.mask_token_id", "dflash.embedding_scale"
 UNSCALED = "llama.cpp takes 1, so the tokens of a block are too small beside what the drafter computes of them"
 #: Measured: docs/convert.md.
-COST = "On the one trained pair where this was measured it cost 2 to 5 of 100 accepted drafts"
+COST = "On the one trained pair where this was measured it cost 1 to 5 of 100 accepted drafts"
 
 
 def drafter(side: OpenModel) -> DFlashParameters:
