@@ -161,8 +161,13 @@ ROW = {
     "verify_ms": Maybe(float),
     "ceiling": Maybe(float),
     "identical": bool,
+    "method": str,
+    "prompt_tokens_per_second": Maybe(float),
+    "memory": Maybe(int),
 }
 MODEL_FILE = {"name": str, "file": str, "bytes": int, "type": str}
+METHOD = {"name": str, "types": str, "title": str, "file": Maybe(MODEL_FILE), "table": int, "at_most": int}
+RECOMMENDATION = {"draft": int, "speedup": float, "reasons": [str], "command": str, "p_min": float, "method": str}
 COUNTS = {
     "drafted_at": [int],
     "accepted_at": [int],
@@ -243,7 +248,7 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "date": str,
             "machine": {"system": str, "cpu": str, "devices": [str], "engines": Table(str)},
             "target": MODEL_FILE,
-            "assistant": MODEL_FILE,
+            "assistant": Maybe(MODEL_FILE),
             "settings": {
                 **dict.fromkeys(("draft_max", "tokens", "repeats", "threads", "context", "batch", "gpu_layers"), int),
                 "cache_type": str,
@@ -251,11 +256,12 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
                 "prompts": Table(int),
             },
             "rows": [ROW],
-            "recommendation": {"draft": int, "speedup": float, "reasons": [str], "command": str, "p_min": float},
+            "recommendation": RECOMMENDATION,
             "confidence": [
                 {"engine": str, "draft": int, "p_min": float, "tokens_per_second": float, "speedup": float}
                 | {"acceptance": Maybe(float)}
             ],
+            "methods": [METHOD],
         },
     ),
     "gemma-mtp convert": (
