@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -74,6 +75,8 @@ NEEDS = {"native": "llama_cpp", "serve": "xllamacpp", "hosts": "xllamacpp"}
 
 
 def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell's background job, and then by children too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with suppress(ImportError):
         from hypothesis import settings
 
