@@ -95,6 +95,7 @@ OPTIONS = (
     "--models-dir",
     "--models-preset",
     "--mtp-head",
+    "--rpc",
     "--spec-draft-n-max",
     "--spec-type",
 )

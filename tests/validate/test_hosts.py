@@ -43,6 +43,7 @@ CASES = [
     (None, "-ts 1,1", {}, {}, {"draft-device"}),
     (None, "-md x.gguf", {}, {}, {"plain-draft"}),
     (None, "-md x.gguf --spec-type draft-mtp", {}, {}, set()),
+    (None, "-md x.gguf --spec-type draft-mtp --rpc 10.0.0.2:50052", {}, {}, {"rpc-drafting"}),
     (None, "--draft-max 3", {}, {}, {"renamed-flags"}),
     (None, "--spec-type draft-mtp,ngram-mod", {}, {}, {"ngram"}),
     (None, "--spec-draft-n-max 4", {}, {}, set()),
