@@ -82,6 +82,7 @@ REFERENCE = {
 }
 PROOF = {
     "source": str,
+    "of_checkpoint": bool,
     "type": str,
     "exact_type": bool,
     "holds": bool,

@@ -66,12 +66,14 @@ class Proven:
 class Proof:
     """What came of it.
 
-    source: where the file is said to come from. type: of the file by its own word. exact_type: whether each tensor has
-    the type that this name stands for. tensors: that were made anew. missing, foreign: only in the source, only in the
-    file, or of another shape. unseen: tensors and keys that could not be compared. keys: keys that differ.
+    source: where the file is said to come from; of_checkpoint: whether that is no GGUF. type: of the file by its own
+    word. exact_type: whether each tensor has the type that this name stands for. tensors: that were made anew.
+    missing, foreign: only in the source, only in the file, or of another shape. unseen: tensors and keys that could
+    not be compared. keys: keys that differ.
     """
 
     source: str
+    of_checkpoint: bool
     type: str
     exact_type: bool
     tensors: tuple[Proven, ...]
@@ -131,6 +133,7 @@ def prove(
         proven = tuple(_proven(side, source, kinds, importance, threads, advance))
     return Proof(
         str(source.place),
+        not source.spans,
         side.type,
         _has_exact_type(side, source, importance),
         proven,

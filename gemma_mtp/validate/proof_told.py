@@ -36,8 +36,14 @@ def _of_bytes(proof: Proof) -> Finding:
     return error(
         f"not {told}: {said or 'no tensor could be compared'}",
         "name the source that it was made of (that revision, the 16-bit file between, the importance matrix), or make "
-        f"it anew with {advice.ours('quantize', proof.source, advice.OUTPUT, proof.type)}",
+        f"it anew with {_command(proof)}",
     )
+
+
+def _command(proof: Proof) -> str:
+    if proof.of_checkpoint:
+        return advice.ours("convert", proof.source, options={"-o": advice.OUTPUT, "--type": proof.type})
+    return advice.ours("quantize", proof.source, advice.OUTPUT, proof.type)
 
 
 def _of_keys(proof: Proof) -> Finding:

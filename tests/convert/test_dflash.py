@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.demo_files import remade
 from helpers.dflash_checkpoints import make_drafter
+from helpers.followed_advice import advised, run
 
 from gemma_mtp.convert import convert_model
 from gemma_mtp.demo.pair import PAIR
@@ -99,6 +100,15 @@ def test_a_fork_and_back(drafter: Path, target_gguf, tmp_path: Path):
     assert again.read_bytes() == fork.read_bytes()
 
 
+def test_the_advised_command_writes_a_forks_file_for_mainline(drafter: Path, target_gguf, tmp_path: Path):
+    convert_model(drafter, tmp_path / "fork.gguf", dialect="lucebox")
+    report = verify_pair(target_gguf("BF16"), tmp_path / "fork.gguf")
+    told = next(result for result in report.errors if result.id == "dialect")
+    (command,) = advised(told.finding.remedy)
+    assert run([str(target_gguf("BF16")) if word == "TARGET.gguf" else word for word in command], tmp_path).code == 0
+    assert verify_pair(target_gguf("BF16"), tmp_path / "OUT.gguf").ok
+
+
 def test_what_a_fork_cannot_say(drafter: Path, tmp_path: Path):
     flags = {"dflash.attention.sliding_window_pattern": gv.array(ValueType.BOOL, [False, True])}
     with pytest.raises(BadFileError, match="all but the last"):
@@ -116,7 +126,9 @@ def test_a_missing_scale_is_added_and_nothing_else(drafter: Path, target_gguf, t
     report = verify_pair(target_gguf("BF16"), without, strict=True)
     told = next(result for result in report.results if result.id == "embedding-scale")
     assert (report.ok, told.status.value) == (True, "note")
-    assert "--target" in told.finding.message
+    (command,) = advised(told.finding.message)
+    assert run(command, tmp_path).code == 0
+    assert (tmp_path / "OUT.gguf").read_bytes() == drafter.read_bytes()
     with pytest.raises(UsageError, match="nothing to convert"):
         convert_model(drafter, tmp_path / "x.gguf")
 

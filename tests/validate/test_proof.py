@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.followed_advice import advised, run
 from helpers.llama_quantize import llama_quantize
 from helpers.schemas import checked
 from typer.testing import CliRunner
@@ -76,6 +77,16 @@ def test_another_byte_is_found(theirs: Path, assistant_gguf: Make, tmp_path: Pat
     ]
     assert not found["origin"]["holds"]
     assert "1 of 49 tensors have other bytes (blk.1.ffn_up.weight)" in found["verdict"]
+
+
+@pytest.mark.parametrize("kind", ["GGUF", "checkpoint"])
+def test_the_advised_command_makes_the_file_anew(kind: str, theirs: Path, assistant_gguf: Make, tmp_path: Path):
+    bad, source = spoiled(theirs, tmp_path / "bad.gguf", "blk.1.ffn_up.weight"), PAIR / "assistant"
+    source = source if kind == "checkpoint" else assistant_gguf("BF16")
+    (told,) = [result for result in verify_file(bad, origin=source).errors if result.id.startswith("origin")]
+    (command,) = advised(told.finding.remedy)
+    assert run(command, tmp_path).code == 0
+    assert verify_file(tmp_path / "OUT.gguf", origin=source).ok
 
 
 def test_another_source_is_no_source(theirs: Path, target_gguf: Make):

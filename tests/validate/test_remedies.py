@@ -211,6 +211,9 @@ ELSEWHERE = {
     "test_remedies_run.test_it_is_slower": "run.speed",
     "test_remedies_run.test_the_text_differs": "run.judged",
     "test_remedies_run.test_an_unknown_death": "run._failure",
+    "test_proof.test_the_advised_command_makes_the_file_anew[GGUF]": "proof_told._command",
+    "test_proof.test_the_advised_command_makes_the_file_anew[checkpoint]": "proof_told._command",
+    "test_dflash.test_the_advised_command_writes_a_forks_file_for_mainline": "dflash._anew",
     "test_pairing.test_what_this_llama_cpp_cannot_load_is_a_finding_of_the_run": "run.answers",
     "test_remedies_run.test_other_drafts_than_transformers": "reference.with_reference",
 }

@@ -24,7 +24,8 @@ def test_good_pair(good_pair):
 def test_json(good_pair):
     done = command("verify", *good_pair, "--json")
     content = json.loads(done.stdout)
-    assert set(content) == {"ok", "part", "verdict", "notes", "memory", "devices", "run", "reference", "checks"}
+    keys = {"schema", "ok", "part", "verdict", "notes", "memory", "devices", "run", "reference", "origin", "checks"}
+    assert set(content) == keys
     assert len(content["checks"]) == len(CHECKS)
     assert content["memory"]["total"] == sum(content["memory"][side]["total"] for side in ("target", "assistant"))
 

@@ -5,6 +5,7 @@ src/llama-graph.cpp and common/speculative.cpp (b11549).
 from __future__ import annotations
 
 from math import isclose
+from pathlib import Path
 
 from gemma_mtp import advice
 from gemma_mtp.model.dflash.attachment import missing_layers
@@ -14,7 +15,7 @@ from gemma_mtp.validate.findings import Finding, error, note, ok, skipped, warni
 from gemma_mtp.validate.pair import Pair, Single
 
 OTHER_DRAFTER = "use the drafter that was trained for this target"
-RECONVERT = "convert the drafter's checkpoint again"
+AGAIN = "convert the drafter's checkpoint again"
 MASK, SCALE = "tokenizer.ggml.mask_token_id", "dflash.embedding_scale"
 UNSCALED = "llama.cpp takes 1, so the tokens of a block are too small beside what the drafter computes of them"
 #: Measured: docs/convert.md.
@@ -28,6 +29,10 @@ def drafter(side: OpenModel) -> DFlashParameters:
     return model
 
 
+def _anew(drafter: str | Path, target: str | Path) -> str:
+    return advice.ours("convert", drafter, options={"-o": advice.OUTPUT, "--target": str(target)})
+
+
 def dialect(one: Single) -> Finding:
     """The drafter is written as mainline llama.cpp reads it."""
     found = one.side.dialect
@@ -38,7 +43,7 @@ def dialect(one: Single) -> Finding:
     return error(
         f"the drafter is written for {found.runtimes}; llama.cpp stops with `unknown model architecture: "
         f"'{found.architecture}'`",
-        f"{advice.ours('convert', one.side.place, options={'--target': 'TARGET'})} writes it in mainline's form",
+        f"{_anew(one.side.place, advice.TARGET)} writes it in mainline's form",
         "",
         value,
     )
@@ -83,7 +88,7 @@ def features(side: OpenModel) -> Finding:
     return error(
         f"{tensor.name} takes {tensor.shape[-1]:,} numbers; {len(model.target_layers)} target layers of width "
         f"{model.hidden} have {model.features:,}: target_layers is wrong, or the tensor",
-        RECONVERT,
+        AGAIN,
         "",
         value,
     )
@@ -102,7 +107,7 @@ def distinct_layers(side: OpenModel) -> Finding:
     if list(read) == sorted({*read}):
         return ok("", value)
     return warning(
-        f"the target layers {value} do not ascend", f"compare them with the checkpoint's; {RECONVERT}", "", value
+        f"the target layers {value} do not ascend", f"compare them with the checkpoint's; {AGAIN}", "", value
     )
 
 
@@ -115,7 +120,7 @@ def mask_token(side: OpenModel) -> Finding:
         return ok("", number)
     what = f"{MASK} is {'missing' if number is None else number}"
     return error(
-        f"{what}: llama.cpp would fill its blocks with a token that does not exist", RECONVERT, "", number or "none"
+        f"{what}: llama.cpp would fill its blocks with a token that does not exist", AGAIN, "", number or "none"
     )
 
 
@@ -124,7 +129,7 @@ def block_size(side: OpenModel) -> Finding:
     block = drafter(side).block
     if block > 1:
         return ok("", f"{block}: up to {block - 1} drafts a round")
-    return error(f"block_size is {block}: there is no room for a draft", RECONVERT, "", block)
+    return error(f"block_size is {block}: there is no room for a draft", AGAIN, "", block)
 
 
 def window(pair: Pair) -> Finding:
@@ -137,7 +142,7 @@ def window(pair: Pair) -> Finding:
         return ok(has, model.sliding_window)
     return error(
         f"the drafter's window of {model.sliding_window} is shorter than its block of {model.block}",
-        RECONVERT,
+        AGAIN,
         has,
         model.sliding_window,
     )
@@ -158,8 +163,8 @@ def embedding_scale(pair: Pair) -> Finding:
         return note("the drafter has embeddings of its own: whether they are scaled, its checkpoint knows", *values)
     if found and isclose(found, wanted, rel_tol=1e-3):
         return ok(*values)
-    repair = advice.ours("convert", pair.assistant.place, options={"--target": pair.target.place})
     if not found:
+        repair = _anew(pair.assistant.place, pair.target.place)
         return note(f"{SCALE} is missing: {UNSCALED}. {COST}; {repair} writes the file with the key", *values)
     return warning(
         f"{SCALE} is {found:.4g}, not {wanted:.4g}: the tokens of a block have another size than in training",

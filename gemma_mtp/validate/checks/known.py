@@ -437,7 +437,7 @@ KNOWN: tuple[Known, ...] = (
         option("--rpc"),
         "where a part of the target is on another machine (--rpc), that machine's rpc-server was seen to end at the "
         "first drafts: Gemma's 26B-A4B with b10442 in August 2026, other drafters since May 2026; not repaired so far",
-        "leave the drafter out, or run the target on one machine: gemma-mtp fit tells how far that goes",
+        "leave the drafter out, or run the target on one machine",
         versions="b9193 and b10442 were reported (issues 23242 and 27801), later ones unknown",
         checked=SOURCES,
     ),
