@@ -35,6 +35,8 @@ _KEYS: dict[str, tuple[Callable[[Value], bool], str]] = {
 }
 #: llama_model_kv_override holds strings of 127 bytes.
 LONGEST_TEXT = 127
+#: Values of an entry (all experts' columns: the largest models have ten millions), bytes of a name, and of them all.
+MOST_VALUES, LONGEST_NAME, MOST_BYTES = 1 << 26, 1 << 16, 4 << 30
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ def _read_gguf(path: Path) -> ImportanceMatrix:
 
 def _entries(file: GGUFFile) -> Iterator[tuple[str, Array]]:
     """Sums divided by counts, expert by expert; an expert that was never used counts 1 everywhere."""
+    if sum(record.nbytes for record in file.tensors.values()) > MOST_BYTES:
+        raise BadFileError(f"more than {MOST_BYTES >> 30} GiB are no importance matrix", where=file.path)
     for record in sorted(file.tensors.values(), key=lambda record: record.name):
         if not record.name.endswith(SUMS):
             continue
@@ -122,6 +126,8 @@ def _read_legacy(path: Path) -> ImportanceMatrix:
                 calls, size = cursor.unpack("<ii")
                 if size < 1:
                     raise ValueError("an entry without values")
+                if size > MOST_VALUES:
+                    raise ValueError(f"an entry of {size:,} values")
                 values = cursor.take(4 * size).view("<f4")
                 entries[name] = values / np.float32(calls) if calls > 0 else values
             datasets: list[str] = []
@@ -146,6 +152,8 @@ class _Cursor:
         if not 0 <= count <= self.file.size - self.position:
             raise ValueError(f"{count:,} bytes at byte {self.position:,} of {self.file.size:,}")
         self.position += count
+        if self.position > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES >> 30} GiB")
         return self.file.read(self.position - count, count)
 
     def unpack(self, form: str) -> tuple[Any, ...]:
@@ -153,4 +161,6 @@ class _Cursor:
 
     def text(self) -> str:
         (length,) = self.unpack("<i")
+        if length > LONGEST_NAME:
+            raise ValueError(f"a name of {length:,} bytes")
         return bytes(self.take(length)).decode("utf-8", "replace")

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header
+from gemma_mtp.files.reading import SourceFile
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.quantize import read_imatrix
 from gemma_mtp.quantize.imatrix import ImportanceMatrix
@@ -133,14 +135,33 @@ def test_a_name_that_is_no_text(tmp_path: Path):
     assert read_imatrix(path).metadata()["quantize.imatrix.file"].decode().endswith("imatrix-?.dat")
 
 
-def test_no_more_is_read_than_makes_sense(tmp_path: Path):
-    """A model given in its place: 40 GB (sparse), refused by its first bytes."""
-    path = tmp_path / "model"
+@pytest.mark.parametrize(
+    ("begin", "says"),
+    [
+        (struct.pack("<Q", 1234) + b"{" * 100, "an entry of 2,071,690,107 values"),
+        (struct.pack("<ii", 1, 1 << 30), "a name of 1,073,741,824 bytes"),
+    ],
+)
+def test_no_more_is_read_than_makes_sense(tmp_path: Path, monkeypatch, begin: bytes, says: str):
+    """Something else given in its place: 40 GB (sparse), refused by its first bytes."""
+    path, asked = tmp_path / "model", []
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", 1234) + b"{" * 100)
+        file.write(begin)
         file.truncate(40 << 30)
-    with pytest.raises(BadFileError, match="neither GGUF nor"):
+    monkeypatch.setattr(SourceFile, "read", noting(asked, SourceFile.read))
+    with pytest.raises(BadFileError, match=f"neither GGUF nor the older .dat: {says}"):
         read_imatrix(path)
+    assert 0 < sum(asked) < 1000
+
+
+def noting(asked: list[int], read: Callable[[SourceFile, int, int], object]) -> Callable[..., object]:
+    """The reading, which notes how many bytes it was asked for."""
+
+    def noted(file: SourceFile, offset: int, count: int) -> object:
+        asked.append(count)
+        return read(file, offset, count)
+
+    return noted
 
 
 MUTATIONS = st.lists(
