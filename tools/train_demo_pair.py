@@ -81,6 +81,7 @@ class Settings:
     chain: int = 4
     measured_tokens: int = 128
     muon_lr: float = 0.015
+    muon_steps: int = 5  # in bfloat16, which a processor without it takes its time for
     adam_lr: float = 0.005
 
 
@@ -194,7 +195,13 @@ class Optimizer:
         matrices = [weight for name, weight in named if weight.ndim == 2 and "embed" not in name]
         others = [weight for name, weight in named if weight.ndim != 2 or "embed" in name]
         self.parts = [
-            torch.optim.Muon(matrices, lr=share * settings.muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                matrices,
+                lr=share * settings.muon_lr,
+                weight_decay=0.01,
+                ns_steps=settings.muon_steps,
+                adjust_lr_fn="match_rms_adamw",
+            ),
             torch.optim.AdamW(others, lr=share * settings.adam_lr, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         warmup = max(1, min(40, steps // 10))

@@ -47,6 +47,7 @@ def test_training_script(tmp_path):
         "assistant-steps": 2,
         "assistant-batch": 2,
         "measured-tokens": 4,
+        "muon-steps": 1,
     }
     options = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, str(ROOT / "tools" / "train_demo_pair.py"), "--out", str(tmp_path), *options]
