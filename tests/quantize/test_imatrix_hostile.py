@@ -110,7 +110,7 @@ LARGE = float(np.finfo(np.float32).max)
         (legacy(count=-1), "no importance data"),
         (legacy()[:20], "bytes at byte"),
         (legacy()[:-2], "bytes at byte"),
-        (struct.pack("<ii", 1, 2**31 - 1) + bytes(64), "bytes at byte"),
+        (struct.pack("<ii", 1, 2**31 - 1) + bytes(64), "a name of 2,147,483,647 bytes"),
         (struct.pack("<ii", 1, -1) + bytes(64), "bytes at byte"),
         (struct.pack("<i", 2**31 - 1) + bytes(64), "without values"),
         (gguf(GOOD, data=np.array([-1] * 64 + [1] * 8, "<f4").tobytes()), "negative at 0"),
