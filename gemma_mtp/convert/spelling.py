@@ -33,18 +33,9 @@ from gemma_mtp.model.roles import ROPE_FREQS_NAME
 
 ARCHITECTURE = "general.architecture"
 
-#: What carries a centroid head in mainline metadata.
-HEAD_KEYS = (
-    dialects.CENTROID_COUNT,
-    dialects.CENTROID_TOP_K,
-    dialects.CENTROIDS,
-    dialects.CENTROIDS_TYPE,
-    dialects.TOKEN_ORDERING,
-)
-
 #: Keys that our files have beside those of upstream's converter; its loader skips them.
 OWN_KEYS = frozenset(
-    (*(f"{MAINLINE.architecture}.{key}" for key in (*HEAD_KEYS, dialects.ROPE_FACTORS)), *provenance.KEYS)
+    (*(f"{MAINLINE.architecture}.{key}" for key in (*dialects.HEAD_KEYS, dialects.ROPE_FACTORS)), *provenance.KEYS)
 )
 
 
@@ -194,7 +185,7 @@ def _take_head(
     ours = f"{MAINLINE.architecture}."
     keys = {key.removeprefix(ours): value for key, value in metadata.items() if key.startswith(ours)}
     stored = [tensors.pop(f"{role}.weight", None) for role in ("centroids", "token_ordering")]
-    for key in HEAD_KEYS:
+    for key in dialects.HEAD_KEYS:
         metadata.pop(ours + key, None)
     if any(stored):
         for key in (ORDERED, *(spelling for spellings in COUNT_SPELLINGS.values() for spelling in spellings)):

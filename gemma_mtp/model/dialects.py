@@ -41,6 +41,8 @@ class Dialect:
 CENTROIDS, TOKEN_ORDERING = "mtp.centroids", "mtp.token_ordering"
 CENTROIDS_TYPE = "mtp.centroids_type"
 CENTROID_COUNT, CENTROID_TOP_K = "mtp.centroid_count", "mtp.centroid_top_k"
+#: What carries a centroid head in mainline metadata.
+HEAD_KEYS = (CENTROID_COUNT, CENTROID_TOP_K, CENTROIDS, CENTROIDS_TYPE, TOKEN_ORDERING)
 #: The full layers' rope factors, kept this way where a dialect has no tensor and they are not the usual ones.
 ROPE_FACTORS = "mtp.rope_freqs"
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from gemma_mtp.mtp_runtime.candidates import confidence
-from gemma_mtp.mtp_runtime.drafter import ALL, Drafter
-from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.mtp_runtime.drafter import Asked, Drafter
 from gemma_mtp.native.blocks import BlockContext, LayerRows, target_layers
 from gemma_mtp.native.llama import Context
-from gemma_mtp.native.settings import Drafting
 
 #: llama.cpp's, where a file does not say (common/speculative.cpp).
 USUAL_BLOCK = 16
@@ -42,21 +36,13 @@ class BlockDrafter(Drafter):
             self.context.cut(length)
             self._held = length
 
-    def draft(
-        self,
-        newest: int,
-        hidden: np.ndarray,
-        cached: Sequence[int],
-        length: int,
-        sampler: Sampler,
-        index: int,
-        limits: Drafting = ALL,
-    ) -> list[int]:
+    def draft(self, asked: Asked) -> list[int]:
         """`length` drafts, as far as a block reaches; fewer under `limits.p_min`, none under `limits.shortest`.
 
         The places of a block see each other, so its size matters: it is that of the longest draft, as in llama.cpp,
         however many of its drafts are wanted now.
         """
+        newest, _, cached, length, sampler, index, limits = asked
         place = len(cached)
         self._forget(place)
         size = min(max(length, limits.longest), self.block - 1, self.context.size - place - 1)

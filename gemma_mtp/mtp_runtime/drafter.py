@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,23 @@ from gemma_mtp.native.settings import Drafting
 
 #: No draft is ended before its time.
 ALL = Drafting()
+
+
+class Asked(NamedTuple):
+    """What a draft is asked for: at most `length` tokens for the places after `newest`.
+
+    newest: the token that the target chose last. hidden: float32 [backbone width], the target's row that gave it, that
+    is the row of cached[-1]. cached: the tokens before it, all that the KV cache holds. place: of the first draft
+    in the generation. limits: where a model's draft ends.
+    """
+
+    newest: int
+    hidden: np.ndarray
+    cached: Sequence[int]
+    length: int
+    sampler: Sampler
+    place: int
+    limits: Drafting = ALL
 
 
 class Drafter:
@@ -26,23 +44,8 @@ class Drafter:
     def begin(self, prompt: Sequence[int]) -> None:
         """A generation begins: the target has the prompt in its KV cache. Raises LlamaError."""
 
-    def draft(
-        self,
-        newest: int,
-        hidden: np.ndarray,
-        cached: Sequence[int],
-        length: int,
-        sampler: Sampler,
-        index: int,
-        limits: Drafting = ALL,
-    ) -> list[int]:
-        """At most `length` drafts for the places after `newest`; fewer, or none, where it knows no better.
-
-        newest: the token that the target chose last. cached: the tokens before it, all that the KV cache holds.
-        hidden: float32 [backbone width], the target's row that gave `newest`, that is the row of cached[-1].
-        index: the first draft's place in the generation. limits: where a model's draft ends.
-        Raises LlamaError.
-        """
+    def draft(self, asked: Asked) -> list[int]:
+        """At most so many drafts as are asked for; fewer, or none, where it knows no better. Raises LlamaError."""
         raise NotImplementedError
 
     def learn(self, accepted: int) -> None:
@@ -57,16 +60,7 @@ class MtpDrafter(Drafter):
         self.context = assistant
         self.contexts = (assistant,)
 
-    def draft(
-        self,
-        newest: int,
-        hidden: np.ndarray,
-        cached: Sequence[int],
-        length: int,
-        sampler: Sampler,
-        index: int,
-        limits: Drafting = ALL,
-    ) -> list[int]:
+    def draft(self, asked: Asked) -> list[int]:
         """`length` drafts; fewer if the drafter gives one less than `limits.p_min`, and none if these are fewer than
         `limits.shortest`.
 
@@ -74,7 +68,8 @@ class MtpDrafter(Drafter):
         cache of its own it sees nothing between that and the draft (Gemma 4's model documentation in transformers).
         """
         context, tokens = self.context, list[int]()
-        last, position = newest, len(cached)
+        last, hidden, cached, length, sampler, index, limits = asked
+        position = len(cached)
         while len(tokens) < length:
             context.decode_draft(last, hidden, position)
             logits = context.logits()[0]
@@ -101,18 +96,9 @@ class Chain(Drafter):
         for drafter, _ in self._parts:
             drafter.begin(prompt)
 
-    def draft(
-        self,
-        newest: int,
-        hidden: np.ndarray,
-        cached: Sequence[int],
-        length: int,
-        sampler: Sampler,
-        index: int,
-        limits: Drafting = ALL,
-    ) -> list[int]:
+    def draft(self, asked: Asked) -> list[int]:
         for drafter, longest in self._parts:
-            tokens = drafter.draft(newest, hidden, cached, min(length, longest), sampler, index, limits)
+            tokens = drafter.draft(asked._replace(length=min(asked.length, longest)))
             if tokens:
                 self._last = drafter
                 return tokens

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from gemma_mtp.mtp_runtime.control import Auto, Control
-from gemma_mtp.mtp_runtime.drafter import Drafter, MtpDrafter
+from gemma_mtp.mtp_runtime.drafter import Asked, Drafter, MtpDrafter
 from gemma_mtp.mtp_runtime.probe import probe
 from gemma_mtp.mtp_runtime.sampler import Sampler
 from gemma_mtp.mtp_runtime.verifier import Verifier
@@ -49,7 +49,7 @@ def generate(
 ) -> Generator[Step, None, None]:
     """Generated tokens, one by one, until `max_tokens` or a full context; without a drafter plain decoding.
 
-    control: says how long each round's draft is. drafting: where a draft ends earlier, see `Drafter.draft`. on_round:
+    control: says how long each round's draft is. drafting: where a draft ends earlier, see `Asked`. on_round:
     hears of each round, before its tokens.
 
     Invariant at the head of the loop: with p tokens in the target's KV cache (positions 0 .. p-1), `newest` has been
@@ -76,7 +76,7 @@ def generate(
             with statistics.timed("draft_seconds") as draft_watch:
                 if drafter and planned:
                     where = newest, verifier.hidden, verifier.tokens
-                    drafts = drafter.draft(*where, planned, sampler, emitted, drafting)
+                    drafts = drafter.draft(Asked(*where, planned, sampler, emitted, drafting))
             began, before = len(verifier.tokens), newest
             with statistics.timed("verify_seconds") as verify_watch:
                 accepted, newest = verifier.verify(newest, drafts, sampler, emitted)

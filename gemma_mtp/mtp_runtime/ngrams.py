@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gemma_mtp.mtp_runtime.drafter import ALL, Drafter
-from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.mtp_runtime.drafter import Asked, Drafter
 from gemma_mtp.native.methods import NGRAM_MOD, NGRAM_SIMPLE, Use
-from gemma_mtp.native.settings import Drafting
 
 #: ngram-mod's table: so many places, and the factor of its hash; it is emptied when so large a share is taken.
 PLACES, FACTOR, FULL = 4 * 1024 * 1024, 6364136223846793005, 0.25
@@ -27,17 +25,8 @@ class _Ngrams(Drafter):
     def __init__(self, use: Use):
         self._use = use
 
-    def draft(
-        self,
-        newest: int,
-        hidden: np.ndarray,
-        cached: Sequence[int],
-        length: int,
-        sampler: Sampler,
-        index: int,
-        limits: Drafting = ALL,
-    ) -> list[int]:
-        return self.guess(cached, newest)[:length]
+    def draft(self, asked: Asked) -> list[int]:
+        return self.guess(asked.cached, asked.newest)[: asked.length]
 
     def guess(self, cached: Sequence[int], newest: int) -> list[int]:
         """What may follow `newest`, which follows `cached`; empty if nothing is known."""

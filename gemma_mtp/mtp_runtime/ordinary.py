@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from gemma_mtp.mtp_runtime.candidates import confidence
-from gemma_mtp.mtp_runtime.drafter import ALL, Drafter
-from gemma_mtp.mtp_runtime.sampler import Sampler
+from gemma_mtp.mtp_runtime.drafter import Asked, Drafter
 from gemma_mtp.native.llama import Context
-from gemma_mtp.native.settings import Drafting
 
 
 class OrdinaryDrafter(Drafter):
@@ -28,17 +24,9 @@ class OrdinaryDrafter(Drafter):
         """Read the prompt too, which is what an ordinary drafter costs before the first token."""
         self._read(prompt[: self.context.size], outputs=0)
 
-    def draft(
-        self,
-        newest: int,
-        hidden: np.ndarray,
-        cached: Sequence[int],
-        length: int,
-        sampler: Sampler,
-        index: int,
-        limits: Drafting = ALL,
-    ) -> list[int]:
+    def draft(self, asked: Asked) -> list[int]:
         """`length` drafts, as far as its context reaches; fewer under `limits.p_min`, none under `limits.shortest`."""
+        newest, _, cached, length, sampler, index, limits = asked
         length, tokens = min(length, self.context.size - len(cached)), list[int]()
         text = [*cached, newest]
         while len(tokens) < length:

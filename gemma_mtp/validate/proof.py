@@ -38,14 +38,7 @@ SET_BY_TOOLS = frozenset({FILE_TYPE_KEY, "general.quantization_version", RECIPE_
 TOOLS = ("quantize.imatrix.", "gemma_mtp.")
 IMATRIX_KEY = "quantize.imatrix.file"
 #: Keys of a centroid head: a checkpoint has it as tensors, of which the head's keys are made.
-HEAD_KEYS = (
-    dialects.CENTROID_COUNT,
-    dialects.CENTROID_TOP_K,
-    dialects.CENTROIDS,
-    dialects.CENTROIDS_TYPE,
-    dialects.TOKEN_ORDERING,
-    dialects.ROPE_FACTORS,
-)
+HEAD_KEYS = (*dialects.HEAD_KEYS, dialects.ROPE_FACTORS)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gemma_mtp.mtp_runtime.drafter import MtpDrafter
+from gemma_mtp.mtp_runtime.drafter import Asked, MtpDrafter
 from gemma_mtp.mtp_runtime.sampler import Greedy
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.llama import Context, Model
@@ -28,4 +28,4 @@ def draft(target: str, assistant: str) -> Iterator[list[int]]:
         drafter = MtpDrafter(Context(drafting, replace(SETTINGS, batch=1, outputs=1), target=context))
         prompt = [2, *(262 + number % 8 for number in range(79))]
         newest = verifier.prefill(prompt, Greedy())
-        yield drafter.draft(newest, verifier.hidden, prompt, 2, Greedy(), 1)
+        yield drafter.draft(Asked(newest, verifier.hidden, prompt, 2, Greedy(), 1))

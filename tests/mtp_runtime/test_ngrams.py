@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gemma_mtp.mtp_runtime.drafter import Asked
 from gemma_mtp.mtp_runtime.ngrams import FACTOR, MOST_BAD, PLACES, NgramMod, NgramSimple, places
 from gemma_mtp.native.methods import Use
 
@@ -15,7 +16,7 @@ def test_simple_copies_what_followed_the_last_match():
     drafter = NgramSimple(Use("ngram-simple", 6, 4))
     assert drafter.guess(TEXT[:-1], 17) == [18, 19, 20, 21, 22, 23]
     assert drafter.guess(TEXT[:-1], 16) == []
-    assert drafter.draft(17, NO_ROW, TEXT[:-1], 2, None, 0) == [18, 19]  # cut to what the round has room for
+    assert drafter.draft(Asked(17, NO_ROW, TEXT[:-1], 2, None, 0)) == [18, 19]  # cut to what the round has room for
     assert drafter.guess([1, 2, 3, 4, 1, 2, 3], 4) == []  # shorter than both lengths together
     begun = [*range(10), *range(50, 60), 0, 1, 2]
     assert NgramSimple(Use("ngram-simple", 4, 4)).guess(begun, 3) == []  # the first place counts as none
