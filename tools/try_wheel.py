@@ -62,6 +62,7 @@ NOT_TYPED = {
     "serve": "does not end by itself; started below",
     "--server": "asked of the server below",
     "ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M": "wants a target that is no demo",
+    "...": "is to be filled in",
 }
 #: Words of a line that need the extra `runtime`, which is compiled: without it they say so and exit 3.
 NEED_RUNTIME = ("--draft", "both")
