@@ -14,6 +14,8 @@ from gemma_mtp.hosts.values import Values, filled
 
 #: Stands in a record where the command line goes.
 SHELL = "<command>"
+#: Ends of lines to YAML 1.1, beside the usual ones: PyYAML writes them raw into a quoted text and reads them as spaces.
+_LINE_ENDS = "\x85\u2028\u2029"
 
 
 def written(form: YamlFile, values: Values) -> str:
@@ -24,7 +26,8 @@ def written(form: YamlFile, values: Values) -> str:
             if "${" in path:
                 raise UsageError("`${` begins a macro in this file", where=path, hint="rename the file")
         content = _with(content, shlex.join(words(form.shell, values)).replace("'${PORT}'", "${PORT}"))
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
+    raw = not any(end in path for end in _LINE_ENDS for path in (values.target, values.assistant))
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=raw, width=10_000)
     return text
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from helpers.commands import command
 from helpers.host_readers import read_modelfile, read_preset
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gemma_mtp.demo.pair import PAIR
@@ -135,6 +135,7 @@ def test_a_modelfile_holds_a_path_as_it_is_or_refuses_it(path):
 
 
 @given(st.text(min_size=1).map(lambda text: f"/{text}"))
+@example("/\x85")  # PyYAML quotes it, and reads a space
 def test_yaml_holds_a_path_as_it_is_or_refuses_it(path):
     form = BY_NAME["llama-swap"].form
     assert isinstance(form, YamlFile)
