@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,16 @@ class OpenModel:
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
         return self.header.tensors
+
+    @property
+    def at_commit(self) -> str:
+        """Where it is. On the Hub a branch may move: there the commit that was read is part of the name."""
+        named, commit = self.source, self.origin.revision
+        return (
+            self.place
+            if named is None or named.repo is None or commit is None
+            else str(replace(named, revision=commit))
+        )
 
     def data(self, tensor: TensorInfo) -> np.ndarray[Any, Any]:
         """All bytes of a tensor, where `read` is at hand."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, model_keys, vocabulary
 
+from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
@@ -71,9 +73,12 @@ def drafter_of(target: Hyperparameters) -> Hyperparameters:
     )
 
 
-def write_hollow(path: Path, shape: Hyperparameters, kind: str) -> Path:
-    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header."""
-    metadata = {**model_keys(shape), **vocabulary(TOKENS)}
+def write_hollow(path: Path, shape: Hyperparameters, kind: str, tokenizer: Mapping[str, Value] | None = None) -> Path:
+    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header.
+
+    tokenizer: its keys; None: a vocabulary of the right size without merges.
+    """
+    metadata = {**model_keys(shape), **(tokenizer or vocabulary(TOKENS))}
     plans = [TensorPlan("rope_freqs.weight", (shape.head_dim_full // 2,), GGMLType.F32)]
     plans += [
         TensorPlan(slot.mainline_name, slot.shape(shape), GGMLType.F32)
