@@ -163,7 +163,7 @@ class OpenModel:
             return f"{TOKENS} is missing or no array of strings"
         found = hyperparameters(self.keys, self.part, tokens.count, values_are_keys=False)
         if isinstance(found, str) or self.part == Part.ASSISTANT:
-            return found
+            return found if isinstance(found, str) else found.told_by(self.tensors)
         full = [layer for layer in range(found.layers) if not found.sliding[layer] and not found.shares_kv(layer)]
         without_values = bool(full) and not any(f"blk.{layer}.attn_v.weight" in self.tensors for layer in full)
         return hyperparameters(self.keys, self.part, tokens.count, values_are_keys=without_values)

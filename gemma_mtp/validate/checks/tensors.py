@@ -130,6 +130,8 @@ def _type_fault(side: OpenModel, name: str, slot: Slot) -> str | None:
     kind = side.tensors[name].type
     if slot.role.name == TOKEN_ORDERING:
         return None if kind is GGMLType.I32 else f"{name} is {kind.name}, not I32"
+    if slot.role.integers:
+        return None if kind is GGMLType.I64 else f"{name} is {kind.name}, not I64"
     if slot.role.plain and kind is not GGMLType.F32:
         return f"{name} is {kind.name}, not F32"
     return f"{name} is {kind.name}, which is no type for weights" if kind in NO_WEIGHTS else None
