@@ -2,6 +2,7 @@
 
 A file may abort the process that loads it, or hang: the files go one after the other through a fork that has the
 library loaded. Where it dies, the next fork begins with that file, and what kills a fresh one as well is not usable.
+What takes too long is not usable at once: a load takes milliseconds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from gemma_mtp.native.settings import ContextSettings, ModelSettings
 SETTINGS = ContextSettings(size=64, batch=16, outputs=1, threads=1)
 MODEL = ModelSettings(extra_buffers=False)
 #: Of processor time for one file, and of the clock, for one that waits for ever.
-SECONDS, PATIENCE = 10, 300
+SECONDS, PATIENCE = 1, 300
+HANGS = (-signal.SIGPROF, -signal.SIGALRM)
 #: Of address space beside what the process has: a header may ask for anything.
 MEMORY = 4 << 30
 
@@ -62,8 +64,9 @@ def _in_fork(paths: Sequence[str], use: Callable[[str], object]) -> list[bool]:
     os.close(writing)
     with os.fdopen(reading, "rb") as verdicts:
         told = verdicts.read()
-    os.waitpid(process, 0)
-    return [verdict == b"1"[0] for verdict in told]
+    end = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    found = [verdict == b"1"[0] for verdict in told]
+    return [*found, False] if end in HANGS else found
 
 
 def _limit_memory() -> None:

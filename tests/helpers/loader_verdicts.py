@@ -26,10 +26,18 @@ from gemma_mtp.validate.pair import Pair
 from gemma_mtp.validate.verify import check_file
 
 #: Smaller than the other tests' models: there are some thousand files.
-SMALL = {"intermediate": 32, "heads": 2, "kv_heads_sliding": 1, "head_dim_sliding": 16, "head_dim_full": 32}
+SMALL = {
+    "layers": 2,
+    "sliding": (True, False),
+    "intermediate": 32,
+    "heads": 2,
+    "kv_heads_sliding": 1,
+    "head_dim_sliding": 16,
+    "head_dim_full": 32,
+}
 HYPERS = {
     "target": replace(TARGET, hidden=32, **SMALL),
-    "assistant": replace(ASSISTANT, hidden=16, backbone=32, **SMALL),
+    "assistant": replace(ASSISTANT, hidden=16, backbone=32, shared_kv_layers=2, **SMALL),
 }
 #: Files that are on the disk at a time.
 BATCH = 128
