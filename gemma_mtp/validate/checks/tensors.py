@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gemma_mtp.advice import into_mainline
+from gemma_mtp.files.gguf_reader import MAX_DIMENSIONS
 from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.part import Part
@@ -84,7 +85,7 @@ def shapes(side: OpenModel) -> Finding:
     wrong = [
         f"{name} is {list(side.tensors[name].shape)}, not {list(slot.shape(side.hyper))}"
         for name, slot in expected(side).allowed.items()
-        if name in side.tensors and side.tensors[name].shape != slot.shape(side.hyper)
+        if name in side.tensors and _in_full(side.tensors[name].shape) != _in_full(slot.shape(side.hyper))
     ]
     if not wrong:
         return ok()
@@ -93,6 +94,11 @@ def shapes(side: OpenModel) -> Finding:
         RECONVERT,
         **{side.part: f"{len(wrong)} wrong"},
     )
+
+
+def _in_full(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As ggml has every shape, in all its dimensions: [32, 16] and [1, 32, 16] are the same to it."""
+    return (1,) * (MAX_DIMENSIONS - len(shape)) + shape
 
 
 def target_types(one: Single) -> Finding:
