@@ -16,8 +16,8 @@ from gemma_mtp.hosts.values import Values, filled, kept
 #: What ends a preset's value before its time.
 _ENDS_VALUE = re.compile(r"[;#\r\n]")
 
-#: The character (NEL) that PyYAML writes as it is and reads as a line's end; among escaped ones it is right.
-_LOST = "\x85"
+#: Ends of lines to YAML 1.1, beside the usual ones: PyYAML writes them raw into a quoted text and reads them as spaces.
+_LINE_ENDS = "\x85\u2028\u2029"
 
 
 def commands(form: CommandLine, values: Values) -> str:
@@ -77,8 +77,8 @@ def yaml_file(form: YamlFile, values: Values) -> str:
             if "${" in path:
                 raise UsageError("`${` begins a macro in this file", where=path, hint="rename the file")
         content = _with(content, shlex.join(words(form.shell, values)).replace("'${PORT}'", "${PORT}"))
-    plain = _LOST not in values.target + values.assistant
-    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=plain, width=10_000)
+    raw = not any(end in path for end in _LINE_ENDS for path in (values.target, values.assistant))
+    text: str = yaml.safe_dump(content, sort_keys=False, allow_unicode=raw, width=10_000)
     return text
 
 

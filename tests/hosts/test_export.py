@@ -134,7 +134,7 @@ def test_a_modelfile_holds_a_path_as_it_is_or_refuses_it(path):
 
 
 @given(st.text(min_size=1).map(lambda text: f"/{text}"))
-@example("/\x85")
+@example("/\x85")  # PyYAML quotes it, and reads a space
 def test_yaml_holds_a_path_as_it_is_or_refuses_it(path):
     form = BY_NAME["llama-swap"].form
     assert isinstance(form, YamlFile)
