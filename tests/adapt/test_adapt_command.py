@@ -192,7 +192,7 @@ def test_killed_at_any_stage_nothing_has_a_final_name(misfit, texts, tmp_path: P
             if line.startswith(stage):
                 break
         child.kill()
-        child.wait()
+        child.communicate()
         assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["signals"]
         assert len(list(tmp_path.glob(".*"))) == 1
         shards.append({path.name: path.stat().st_mtime_ns for path in signals.glob("shard-*")})

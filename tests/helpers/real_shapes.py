@@ -17,7 +17,6 @@ from gemma_mtp.quantize.mixes import mix_types
 from gemma_mtp.quantize.types import FILE_TYPES
 
 VOCABULARY = 262_144
-TOKENS = [*WORDS, *(f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))]
 
 SHAPE_26B = replace(
     TARGET,
@@ -78,7 +77,8 @@ def write_hollow(path: Path, shape: Hyperparameters, kind: str, tokenizer: Mappi
 
     tokenizer: its keys; None: a vocabulary of the right size without merges.
     """
-    metadata = {**model_keys(shape), **(tokenizer or vocabulary(TOKENS))}
+    words = (f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))
+    metadata = {**model_keys(shape), **(tokenizer or vocabulary([*WORDS, *words]))}
     plans = [TensorPlan("rope_freqs.weight", (shape.head_dim_full // 2,), GGMLType.F32)]
     plans += [
         TensorPlan(slot.mainline_name, slot.shape(shape), GGMLType.F32)
