@@ -247,7 +247,11 @@ def type_readme(place: Environment, shelf: Path, address: str, extras: str) -> N
         if reason:
             say(f"  not typed  {row.split('  ')[0]}: {reason}")
             continue
-        for first in (line for word, line in BEFORE.items() if word in words and extras):
+        first = next((line for word, line in BEFORE.items() if word in words), "")
+        if first and not extras:
+            say(f"  not typed  {row.split('  ')[0]}: after `gemma-mtp {first}`, which needs an engine")
+            continue
+        if first:
             place.call(typed(["gemma-mtp", *first.split()], shelf), shelf)
         done = place.started(typed(words, shelf), shelf, online)
         judge(row.split("  ")[0], words, done, extras)
