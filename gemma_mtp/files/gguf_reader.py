@@ -237,13 +237,17 @@ class _Cursor:
             raise GGUFError(f"{what} is {count:,}, more than the {room:,} bytes that are left can hold", offset=offset)
         return count
 
-    def text(self, what: str) -> str:
+    def name(self, what: str) -> str:
+        """Of a key or a tensor. A zero byte would end it for llama.cpp: two names could be one."""
         offset = self.position
         raw = self.take(self.count(f"the length of {what}", 1), what)
         try:
-            return str(raw, "utf-8")
+            name = str(raw, "utf-8")
         except UnicodeDecodeError as error:
             raise GGUFError(f"{what} is not UTF-8", offset=offset) from error
+        if "\0" in name:
+            raise GGUFError(f"{what} ({name[:80]!r}) holds a zero byte", offset=offset)
+        return name
 
 
 def _preamble(cursor: _Cursor) -> tuple[int, int, int]:
@@ -263,7 +267,7 @@ def _pairs(cursor: _Cursor, count: int) -> Iterator[tuple[str, Value]]:
     seen: set[str] = set()
     for index in range(count):
         offset = cursor.position
-        key = cursor.text(f"key {index}")
+        key = cursor.name(f"key {index}")
         if not key or key in seen:
             raise GGUFError(f"key {index} ({key!r}) " + ("stands twice" if key else "is empty"), offset=offset)
         seen.add(key)
@@ -362,7 +366,7 @@ def _records(cursor: _Cursor, count: int) -> Iterator[_Record]:
     seen: set[str] = set()
     for index in range(count):
         position = cursor.position
-        name = cursor.text(f"the name of tensor {index}")
+        name = cursor.name(f"the name of tensor {index}")
         if not name or len(name.encode()) > MAX_NAME or name in seen:
             fault = "is empty" if not name else "stands twice" if name in seen else f"is longer than {MAX_NAME} bytes"
             raise GGUFError(f"the name of tensor {index} ({name[:80]!r}) {fault}", offset=position)

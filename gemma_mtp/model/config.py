@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from gemma_mtp.advice import LORA_REMEDY
 from gemma_mtp.errors import CheckpointError, some
 from gemma_mtp.files import text
+from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.text import shown
 from gemma_mtp.model.config_fields import beyond_the_graph, unknown_fields
 from gemma_mtp.model.part import Part
@@ -118,6 +119,11 @@ class Hyperparameters:
     centroids: int = 0  # clusters of the centroid head, 0 without
     centroid_top_k: int = 0
     notes: tuple[str, ...] = ()  # what config.json says and was not heeded, for people
+    copies: tuple[str, ...] = ()  # tensors of a checkpoint that are another model's, and not converted
+
+    def told_by(self, tensors: Mapping[str, TensorInfo]) -> Hyperparameters:
+        """The same with what a GGUF's tensors alone tell, and no key."""
+        return self
 
     def head_dim(self, layer: int) -> int:
         return self.head_dim_sliding if self.sliding[layer] else self.head_dim_full

@@ -36,6 +36,7 @@ class Role:
     shape: rows first, as in the checkpoint and in memory.
     needed: whether a model has it. allowed: whether a model that needn't have it may.
     plain: kept in F32 whatever the file's type (norms and scales; llama.cpp keeps all one-dimensional tensors so).
+    integers: whole numbers, which a GGUF keeps in I64, under the role's bare name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Role:
     needed: Condition = always
     allowed: Condition = never
     plain: bool = False
+    integers: bool = False
 
 
 def of_hidden(h: Hyperparameters, _: int) -> tuple[int, ...]:
@@ -198,9 +200,10 @@ class Slot:
 
     @property
     def mainline_name(self) -> str:
-        """The tensor's name in mainline's dialect. Scales keep their ending, everything else ends in `.weight`."""
+        """The tensor's name in mainline's dialect. Scales and integers are named as they are, all else in `.weight`."""
         prefix = "" if self.layer is None else f"blk.{self.layer}."
-        return prefix + (self.role.name if self.role.name.endswith(".scale") else f"{self.role.name}.weight")
+        bare = self.role.integers or self.role.name.endswith(".scale")
+        return prefix + (self.role.name if bare else f"{self.role.name}.weight")
 
     def shape(self, model: Hyperparameters) -> tuple[int, ...]:
         return self.role.shape(model, -1 if self.layer is None else self.layer)

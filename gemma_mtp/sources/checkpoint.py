@@ -93,7 +93,8 @@ def _require_tied(checkpoint: Checkpoint) -> None:
     """A GGUF of Gemma 4 has one table for embedding and head. Raises CheckpointError for a head of its own."""
     store = checkpoint.store
     head = next((tensor for name, tensor in store.items() if _strip_prefix(name) == HEAD), None)
-    if head is None or any(slot.source == HEAD for slot in checkpoint.tensors):
+    placed = HEAD in checkpoint.model.copies or any(slot.source == HEAD for slot in checkpoint.tensors)
+    if head is None or placed:
         return
     slot = next(slot for slot in checkpoint.tensors if slot.role is EMBEDDING)
     (embedding,) = checkpoint.tensors[slot].parts
@@ -128,7 +129,8 @@ def place_tensors(
     _refuse_packed(folder, stored)
     _refuse_wrapped(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
-    ours = _without_prefixes(folder, {name: stored[name] for name in stored if not OTHER_MODALITIES.match(name)})
+    unwanted = {*left_out, *(name for name in stored if _strip_prefix(name) in model.copies)}
+    ours = _without_prefixes(folder, {name: stored[name] for name in stored if name not in unwanted})
     own_head = any(slot.source == HEAD for slot in slots(model))
     head = (
         None if own_head else ours.pop(HEAD, None)
@@ -218,3 +220,10 @@ def source_type(tensor: SourceTensor | StoredTensor) -> GGMLType:
             hint="start from the original BF16 checkpoint",
         )
     return SOURCE_TYPES[tensor.dtype]
+
+
+def unquantized_type(slot: Slot, tensor: SourceTensor) -> GGMLType:
+    """What a checkpoint's tensor is in a GGUF that quantizes nothing. Raises CheckpointError as `source_type` does."""
+    if slot.role.integers:
+        return GGMLType.I64
+    return GGMLType.F32 if slot.role.plain else source_type(tensor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,8 +72,11 @@ def drafter_of(target: Hyperparameters) -> Hyperparameters:
     )
 
 
-def write_hollow(path: Path, shape: Hyperparameters, kind: str, tokenizer: dict[str, Value] | None = None) -> Path:
-    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header."""
+def write_hollow(path: Path, shape: Hyperparameters, kind: str, tokenizer: Mapping[str, Value] | None = None) -> Path:
+    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header.
+
+    tokenizer: its keys; None: a vocabulary of the right size without merges.
+    """
     words = (f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))
     metadata = {**model_keys(shape), **(tokenizer or vocabulary([*WORDS, *words]))}
     plans = [TensorPlan("rope_freqs.weight", (shape.head_dim_full // 2,), GGMLType.F32)]

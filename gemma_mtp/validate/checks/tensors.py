@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gemma_mtp.advice import into_mainline
 from gemma_mtp.errors import some
+from gemma_mtp.files.gguf_reader import MAX_DIMENSIONS
 from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.part import Part
@@ -82,7 +83,7 @@ def shapes(side: OpenModel) -> Finding:
     wrong = [
         f"{name} is {list(side.tensors[name].shape)}, not {list(slot.shape(side.hyper))}"
         for name, slot in expected(side).allowed.items()
-        if name in side.tensors and side.tensors[name].shape != slot.shape(side.hyper)
+        if name in side.tensors and _in_full(side.tensors[name].shape) != _in_full(slot.shape(side.hyper))
     ]
     if not wrong:
         return ok()
@@ -91,6 +92,11 @@ def shapes(side: OpenModel) -> Finding:
         RECONVERT,
         **{side.part: f"{len(wrong)} wrong"},
     )
+
+
+def _in_full(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As ggml has every shape, in all its dimensions: [32, 16] and [1, 32, 16] are the same to it."""
+    return (1,) * (MAX_DIMENSIONS - len(shape)) + shape
 
 
 def target_types(one: Single) -> Finding:
@@ -128,6 +134,8 @@ def _type_fault(side: OpenModel, name: str, slot: Slot) -> str | None:
     kind = side.tensors[name].type
     if slot.role.name == TOKEN_ORDERING:
         return None if kind is GGMLType.I32 else f"{name} is {kind.name}, not I32"
+    if slot.role.integers:
+        return None if kind is GGMLType.I64 else f"{name} is {kind.name}, not I64"
     if slot.role.plain and kind is not GGMLType.F32:
         return f"{name} is {kind.name}, not F32"
     return f"{name} is {kind.name}, which is no type for weights" if kind in NO_WEIGHTS else None
