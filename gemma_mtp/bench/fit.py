@@ -93,7 +93,9 @@ def fit(
         room = {GPU: vram, RAM: ram}
         asked = spread(one, other, context, model)
         fits = enough(asked, room)
-        change = Change("", context, model) if fits else found_change(one, other, context, model, room)
+        # Of those that cost least the first that fits: a cache of 8 bits, then experts in RAM, then fewer layers.
+        tried = [Change("", context, model)] if fits else changes(one, context, model)
+        change = next((each for each in tried if enough(spread(one, other, each.context, each.model), room)), None)
         chosen = change or Change("", context, model)
         more = (context.at_once - context.outputs) * one.hyper.vocabulary * 8
         return Fit(
@@ -124,24 +126,6 @@ class Change:
     what: str
     context: ContextSettings
     model: ModelSettings
-
-
-def found_change(
-    target: OpenModel,
-    assistant: OpenModel | None,
-    context: ContextSettings,
-    model: ModelSettings,
-    room: dict[str, int | None],
-) -> Change | None:
-    """The first that fits of those that cost least: a cache of 8 bits, then experts in RAM, then fewer layers."""
-    return next(
-        (
-            one
-            for one in changes(target, context, model)
-            if enough(spread(target, assistant, one.context, one.model), room)
-        ),
-        None,
-    )
 
 
 def changes(target: OpenModel, context: ContextSettings, model: ModelSettings) -> Iterator[Change]:
