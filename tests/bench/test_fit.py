@@ -115,7 +115,7 @@ def test_real_shapes_as_llama_cpp_plans_them(pairs, name, context, monkeypatch):
 
 
 def test_each_byte_is_somewhere(pairs):
-    """Weights move and none is lost, but for the tied embedding, which a GPU gets a copy of."""
+    """Weights move and none is lost, but for the tied embedding, which a GPU gets a copy of, and rope_freqs (1 KB)."""
     whole = estimated(*pairs["26B"], ContextSettings(), ON_CPU)
     for model in (
         ModelSettings(),
@@ -126,7 +126,7 @@ def test_each_byte_is_somewhere(pairs):
         found = estimated(*pairs["26B"], ContextSettings(), model)
         with open_model(pairs["26B"][0], "target") as one, open_model(pairs["26B"][1], "assistant") as other:
             twice = sum(side.tensors["token_embd.weight"].nbytes for side in (one, other))
-        assert found.gpu.weights + found.ram.weights == whole.ram.weights + twice
+        assert found.gpu.weights + found.ram.weights == pytest.approx(whole.ram.weights + twice, abs=1024)
         assert found.gpu.cache + found.ram.cache == whole.ram.cache
         assert found.gpu.drafter > 0
     all_experts = estimated(*pairs["26B"], ContextSettings(), ModelSettings(n_cpu_moe=30))
@@ -155,7 +155,7 @@ def test_a_card_of_16_gb_and_26b_with_32k(pairs):
     ("name", "vram", "ram", "words"),
     [
         ("26B", "24GB", None, None),
-        ("26B", "8GB", "32GB", "the experts of 21 of 30 layers in RAM and a KV cache of q8_0"),
+        ("26B", "8GB", "32GB", "the experts of 22 of 30 layers in RAM and a KV cache of q8_0"),
         ("31B", "22GB", None, "a KV cache of q8_0"),
         ("31B", "12GB", None, "of 61 layers on the GPU"),
     ],
