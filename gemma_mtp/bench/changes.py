@@ -117,14 +117,15 @@ def cached(setups: Sequence[Setup], kind: str) -> Iterator[Setup]:
 
 
 def drafters_of(asked: Setup, *, several: bool) -> Iterator[Setup]:
-    """As it is; beside the target's last layers, whose cache it reads; a float one quantized."""
-    yield asked
+    """As it is; a float one quantized. Of several GPUs it has the last one, where the cache is that it reads: that is
+    better in any case, but llama.cpp has to be told its name."""
     names, side = gpus.named(asked.model), asked.assistant
+    torn = several and asked.model.device_draft is None and asked.model.split_mode == "layer"
+    if torn and side is not None and names:
+        asked = asked.but(f"the drafter on {names[-1]}", device_draft=names[-1])
+    yield asked
     if side is None:
         return
-    if several and names and asked.model.device_draft is None and asked.model.split_mode == "layer":
-        asked = asked.but(f"the drafter on {names[-1]}", device_draft=names[-1])
-        yield asked
     matrices = [tensor.type for tensor in side.tensors.values() if len(tensor.shape) > 1]
     if not all(kind in FLOATS for kind in matrices):
         return
