@@ -9,11 +9,16 @@ them for devices that do not exist (tests/validate/test_several_gpus.py).
 from __future__ import annotations
 
 import re
+<<<<<<< HEAD
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
+=======
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+>>>>>>> main
 
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.model.part import Part
@@ -57,13 +62,7 @@ class Share:
         return self.weights + self.cache + self.compute
 
     def to_dict(self) -> dict[str, int]:
-        return {
-            "weights": self.weights,
-            "cache": self.cache,
-            "compute": self.compute,
-            "drafter": self.drafter,
-            "total": self.total,
-        }
+        return asdict(self) | {"total": self.total}
 
 
 @dataclass

@@ -284,4 +284,4 @@ def test_serve_with_what_lies_beside_the_target(place: str, hub, models: Models,
         assert "which lies beside the target" in said
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
