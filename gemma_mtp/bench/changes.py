@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemma_mtp.advice import ours
-from gemma_mtp.files.gguf_reader import TensorInfo
+from gemma_mtp.files.gguf_reader import planned_header
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.family import DFLASH
 from gemma_mtp.model.file_name import ENDING, FileName
@@ -79,7 +79,7 @@ def enough(needs: Spread, room: Room) -> bool:
 
 def first_that_fits(asked: Setup, room: Room) -> Setup | None:
     """Of what costs least."""
-    for one in changes(asked, several=len(room) > 2):
+    for one in changes(asked, room):
         needs = one.spread(room)
         if enough(needs, room):
             return one
@@ -88,11 +88,11 @@ def first_that_fits(asked: Setup, room: Room) -> Setup | None:
     return None
 
 
-def changes(asked: Setup, *, several: bool) -> Iterator[Setup]:
+def changes(asked: Setup, room: Room) -> Iterator[Setup]:
     """In the order of what they cost; with each cache as many experts, then layers in RAM as are needed."""
-    drafters = list(drafters_of(asked, several=several))
+    drafters = list(drafters_of(asked, room))
     light = [*drafters, *cached(drafters, SMALLER_CACHES[0])]
-    yield from light if several else light[1:]
+    yield from light if len(room) > 2 else light[1:]
     if asked.assistant is not None:
         yield replace(asked, assistant=None, drafter=None, what=("no drafter",))
     layers = asked.target.hyper.layers
@@ -109,6 +109,13 @@ def changes(asked: Setup, *, several: bool) -> Iterator[Setup]:
         yield from (one.but(words, first=True, gpu_layers=count) for one in light)
 
 
+def lender(asked: Setup, room: Room) -> str | None:
+    """The one of several GPUs that has the caches which a drafter reads that is split over them; None: there is none."""
+    placed = place(asked.target, asked.model, gpus.named(asked.model), memory(room))
+    torn = len(room) > 2 and asked.model.device_draft is None and asked.model.split_mode == "layer"
+    return placed.lending[0] if torn and len(placed.lending) == 1 and placed.lending[0] != RAM else None
+
+
 def cached(setups: Sequence[Setup], kind: str) -> Iterator[Setup]:
     """With a KV cache of this type, where it is one of floats."""
     for one in setups:
@@ -116,12 +123,11 @@ def cached(setups: Sequence[Setup], kind: str) -> Iterator[Setup]:
             yield one.but(f"a KV cache of {kind}", cache_k=kind, cache_v=kind, flash_attention="on")
 
 
-def drafters_of(asked: Setup, *, several: bool) -> Iterator[Setup]:
-    """As it is; a float one quantized. Of several GPUs it has the last one, where the cache is that it reads: that is
-    better in any case, but llama.cpp has to be told its name."""
+def drafters_of(asked: Setup, room: Room) -> Iterator[Setup]:
+    """As it is; a float one quantized. Of several GPUs it has the last one, if the caches that it reads are there: that
+    is better in any case, but llama.cpp has to be told its name."""
     names, side = gpus.named(asked.model), asked.assistant
-    torn = several and asked.model.device_draft is None and asked.model.split_mode == "layer"
-    if torn and side is not None and names:
+    if side is not None and names and lender(asked, room) == [*room][-2]:
         asked = asked.but(f"the drafter on {names[-1]}", device_draft=names[-1])
     yield asked
     if side is None:
@@ -139,8 +145,8 @@ def drafters_of(asked: Setup, *, several: bool) -> Iterator[Setup]:
 
 def quantized(side: OpenModel, kind: str) -> OpenModel:
     """The header that the model would have in this type, as far as sizes go."""
-    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in planned(find_kind(kind), side)}
-    return replace(side, header=replace(side.header, tensors=tensors))
+    plans = planned(find_kind(kind), side)
+    return replace(side, header=planned_header(side.metadata, plans, side.place))
 
 
 def is_gguf(side: OpenModel, named: str | Path | None) -> bool:

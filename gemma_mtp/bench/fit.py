@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gemma_mtp.bench.changes import Room, Setup, enough, first_that_fits
+from gemma_mtp.bench.changes import Room, Setup, enough, first_that_fits, lender
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.part import Part
 from gemma_mtp.native import gpus
@@ -29,7 +29,7 @@ RUNTIMES = (
 )
 TORN = (
     "; the drafter is split over the GPUs like the target, and has copies of the caches that it reads on another one: "
-    "name the devices (-dev CUDA0,CUDA1), and the last one for the drafter (-devd CUDA1)"
+    "-devd puts it on one device, here on {there}, where they are"
 )
 
 
@@ -118,16 +118,15 @@ def fit(
             change=" and ".join(chosen.what) or None,
             prepare=chosen.prepare,
             command=_command(target, assistant, chosen) if found else None,
-            note=_note(chosen, len(sizes)),
+            note=_note(chosen, room),
         )
 
 
-def _note(chosen: Setup, cards: int) -> str:
+def _note(chosen: Setup, room: Room) -> str:
     """What the figures hold for, and where the drafter had better be."""
     more = (chosen.context.at_once - chosen.context.outputs) * chosen.target.hyper.vocabulary * 8
-    model = chosen.model
-    torn = cards > 1 and chosen.assistant is not None and model.split_mode == "layer" and model.device_draft is None
-    return RUNTIMES.format(more=f"{more / 1e9:.1f} GB") + (TORN if torn else "")
+    there = lender(chosen, room) if chosen.assistant is not None else None
+    return RUNTIMES.format(more=f"{more / 1e9:.1f} GB") + (TORN.format(there=there) if there else "")
 
 
 def _command(target: str | Path, assistant: str | Path | None, chosen: Setup) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +91,12 @@ def _offer(kind: Kind, size: int | None) -> Offer:
     return Offer(kind.name, kind.bits, False, kind.needs_importance, "", size)
 
 
-<<<<<<< HEAD
 def planned(kind: Kind, model: OpenModel) -> list[TensorPlan]:
     """The tensors of the file that it would become; of the model only the header is looked at."""
-    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(model)]
-=======
-def _size(kind: Kind, model: OpenModel) -> int:
     tensors = in_llama_order(model)
->>>>>>> main
     names = None if isinstance(kind, Recipe) or not kind.needs_importance else model.tensors.keys()
     types = plan_types(kind, model.metadata, tensors, importance=names)
-    return [replace(tensor, type=given) for tensor, given in zip(tensors, types, strict=True)]
+    return [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
 
 
 def _size(kind: Kind, model: OpenModel) -> int:

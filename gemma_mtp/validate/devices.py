@@ -9,16 +9,11 @@ them for devices that do not exist (tests/validate/test_several_gpus.py).
 from __future__ import annotations
 
 import re
-<<<<<<< HEAD
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
-=======
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
->>>>>>> main
 
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.model.part import Part
@@ -116,6 +111,13 @@ class Placed:
     @property
     def output(self) -> str:
         return self.of_layer[-1]
+
+    @property
+    def lending(self) -> tuple[str, ...]:
+        """The devices of the last two layers with a cache of their own, which an assistant reads: it must be able to
+        use each of them, or llama.cpp aborts (`pre-allocated tensor ... cannot run the operation`)."""
+        own = len(self.of_layer) - 1 - self.side.hyper.shared_kv_layers
+        return tuple(dict.fromkeys(self.of_layer[own - 2 : own]))
 
     @property
     def copies(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import command
-from helpers.real_shapes import SHAPE_26B, SHAPE_31B, drafter_of, write_hollow
+from helpers.real_shapes import SHAPE_26B, SHAPE_31B, SHAPE_E2B, drafter_of, write_hollow
 
 from gemma_mtp.bench.changes import RESERVE, Setup, changes, memory, quantized, slack
 from gemma_mtp.bench.fit import fit, parse_sizes
@@ -152,13 +152,25 @@ def test_the_drafter_beside_the_last_layers(pairs):
     """Split over both it has copies of the caches that it reads."""
     model = ModelSettings(device="CUDA0,CUDA1", tensor_split=(2, 1))
     torn = fit(*pairs["26B"], vram=(2**40, 2**40), context=LONG, model=model)
-    assert "-devd CUDA1" in torn.note
+    assert "here on GPU1" in torn.note
     size = int((torn.devices.on("GPU0").total + 500_000_000) / 0.95) - 10**7
     found = fit(*pairs["26B"], vram=(size, 2**40), context=LONG, model=model)
     assert found.change == "the drafter on CUDA1"
     assert "--device-draft CUDA1" in found.command
     assert found.devices.on("GPU0").drafter == 0
     assert "-devd" not in found.note
+
+
+def test_the_caches_may_be_elsewhere(tmp_path):
+    """E2B's last layers have none: its drafter on the last GPU alone would abort llama.cpp."""
+    shape = replace(SHAPE_E2B, vocabulary=VOCABULARY)
+    target = write_hollow(tmp_path / "target.gguf", shape, "Q4_K_M")
+    assistant = write_hollow(tmp_path / "mtp.gguf", drafter_of(shape), "Q8_0")
+    model = ModelSettings(device="CUDA0,CUDA1")
+    assert "here on GPU0" in fit(target, assistant, vram=(2**40, 2**40), context=LONG, model=model).note
+    found = fit(target, assistant, vram=(10**9, 2**40), context=LONG, model=model)
+    assert found.change is not None
+    assert "the drafter on" not in found.change
 
 
 def test_several_gpus_in_json_and_in_sentences(target_gguf, assistant_gguf):

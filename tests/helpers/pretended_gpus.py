@@ -133,10 +133,9 @@ class PretendedGPU:
 
 def register(memory: list[int]) -> None:
     """From now on llama.cpp sees so many GPUs with so much memory, CUDA0 and on."""
-    from gemma_mtp.native.llama import _symbol
+    from gemma_mtp.native.llama import bound
 
-    op_name = _symbol("ggml_op_name")
-    op_name.restype, op_name.argtypes = ctypes.c_char_p, [ctypes.c_int]
+    op_name = bound("ggml_op_name", ctypes.c_char_p, ctypes.c_int)
     devices = [PretendedGPU(f"{NAME}{number}", size, op_name) for number, size in enumerate(memory)]
     registry = Registry()
     KEPT.append(registry)
@@ -147,7 +146,7 @@ def register(memory: list[int]) -> None:
     registry.calls[3] = function(POINTER, POINTER, POINTER)(lambda _, _name: None)
     for one in devices:
         one.device.registry = ctypes.addressof(registry)
-    _symbol("ggml_backend_register")(POINTER(ctypes.addressof(registry)))
+    bound("ggml_backend_register", None, POINTER)(ctypes.addressof(registry))
 
 
 LAYER = re.compile(r"layer +(\d+) assigned to device (\w+),")
@@ -185,12 +184,10 @@ def told(context: Any) -> dict[str, Any]:
 
 def breakdown(context: Any) -> list[tuple[str, list[int]]]:
     """llama-ext.h, `llama_get_memory_breakdown`: for each kind of buffer weights, cache and compute."""
-    from gemma_mtp.native.llama import _symbol
+    from gemma_mtp.native.llama import bound
 
-    ask, name_of = _symbol("_Z26llama_get_memory_breakdownPK13llama_context"), _symbol("ggml_backend_buft_name")
-    ask.restype, ask.argtypes, name_of.restype, name_of.argtypes = None, [POINTER, POINTER], ctypes.c_char_p, [POINTER]
-    given = ctypes.create_string_buffer(48)
-    ask(given, context)
+    name_of, given = bound("ggml_backend_buft_name", ctypes.c_char_p, POINTER), ctypes.create_string_buffer(48)
+    bound("_Z26llama_get_memory_breakdownPK13llama_context", None, POINTER, POINTER)(given, context)
     found, nodes = [], [_read(ctypes.addressof(given) + ROOT)]
     while nodes:
         if node := nodes.pop():
