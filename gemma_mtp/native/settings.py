@@ -82,7 +82,17 @@ class ModelSettings:
     def for_drafter(self) -> ModelSettings:
         """How the assistant is loaded beside a target that is loaded so."""
         own = self.gpu_layers if self.gpu_layers_draft is None else self.gpu_layers_draft
-        return replace(self, gpu_layers=own, device=self.device_draft or self.device, n_cpu_moe=0, override_tensor=())
+        alone = (
+            self.device_draft is not None and "," not in self.device_draft
+        )  # common/speculative.cpp: split by layers
+        return replace(
+            self,
+            gpu_layers=own,
+            device=self.device_draft or self.device,
+            n_cpu_moe=0,
+            override_tensor=(),
+            split_mode="layer" if alone else self.split_mode,
+        )
 
 
 def _require_known(name: str, value: str, known: Collection[str]) -> None:
