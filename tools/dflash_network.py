@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 #: The shipped drafter's config.json: small enough for a package; the window is crossed in every demo text.
 CONFIG = {
     "architectures": ["DFlashDraftModel"],

@@ -1,4 +1,4 @@
-"""Which tokens a drafter's own, shorter head knows: in a checkpoint each id less the row's number, in a GGUF the ids."""
+"""Which tokens a drafter's own, shorter head knows: in a checkpoint each id less its row's number, in a GGUF the id."""
 
 from __future__ import annotations
 
