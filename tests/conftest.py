@@ -162,6 +162,11 @@ def assistant_gguf(gguf_folder: Path) -> GGUFFactory:
     return partial(_converted, PAIR / "assistant", gguf_folder)
 
 
+@pytest.fixture(scope="session")
+def pair(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> tuple[Path, Path]:
+    return target_gguf("Q8_0"), assistant_gguf("Q8_0")
+
+
 def _converted(checkpoint: Path, folder: Path, type_name: str) -> Path:
     from gemma_mtp.convert import Output, convert_checkpoint
 

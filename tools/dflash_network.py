@@ -14,6 +14,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+#: The shipped drafter's config.json: small enough for a package; the window is crossed in every demo text.
+CONFIG = {
+    "architectures": ["DFlashDraftModel"],
+    "attention_bias": False,
+    "block_size": 8,
+    "dflash_config": {"mask_token_id": 4, "target_layer_ids": [0, 1]},
+    "dtype": "bfloat16",
+    "final_logit_softcapping": 30.0,
+    "head_dim": 64,
+    "hidden_act": "silu",
+    "hidden_size": 512,
+    "intermediate_size": 256,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "max_position_embeddings": 2048,
+    "model_type": "qwen3",
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 1,
+    "num_target_layers": 3,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 10000.0,
+    "sliding_window": 64,
+    "tie_word_embeddings": False,
+    "use_sliding_window": True,
+    "vocab_size": 2048,
+}
+
 
 @dataclass(frozen=True)
 class Shape:

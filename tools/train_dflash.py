@@ -21,36 +21,8 @@ from safetensors.torch import save_file
 from transformers import Gemma4ForCausalLM, GemmaTokenizer
 
 from gemma_mtp.demo.prompts import PROMPTS
-from tools.dflash_network import DFlash, Shape
+from tools.dflash_network import CONFIG, DFlash, Shape
 from tools.train_demo_pair import EOS, Progress, continue_greedily, seed_all, stdlib_sources, write_continuations
-
-#: Small enough for a package; the window is crossed in every demo text.
-CONFIG = {
-    "architectures": ["DFlashDraftModel"],
-    "attention_bias": False,
-    "block_size": 8,
-    "dflash_config": {"mask_token_id": 4, "target_layer_ids": [0, 1]},
-    "dtype": "bfloat16",
-    "final_logit_softcapping": 30.0,
-    "head_dim": 64,
-    "hidden_act": "silu",
-    "hidden_size": 512,
-    "intermediate_size": 256,
-    "layer_types": ["sliding_attention", "full_attention"],
-    "max_position_embeddings": 2048,
-    "model_type": "qwen3",
-    "num_attention_heads": 4,
-    "num_hidden_layers": 2,
-    "num_key_value_heads": 1,
-    "num_target_layers": 3,
-    "rms_norm_eps": 1e-06,
-    "rope_theta": 10000.0,
-    "sliding_window": 64,
-    "tie_word_embeddings": False,
-    "use_sliding_window": True,
-    "vocab_size": 2048,
-}
-
 
 #: Drafts of a round that are measured.
 LENGTHS = (1, 3, 7)

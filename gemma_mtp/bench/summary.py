@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
-from itertools import zip_longest
 from statistics import median
 
 from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.results import NONE, OVERALL, PLAIN, ConfidenceRow, Row
-from gemma_mtp.native.stats import Statistics
+from gemma_mtp.native.stats import Statistics, column_sums
 
 #: (engine, category, method, draft).
 _Key = tuple[str, str, str, int]
@@ -39,7 +37,7 @@ class _Laps:
         return int(sum(getattr(laps[0], name) for laps in self._by_prompt.values()))
 
     def by_position(self, name: str) -> tuple[int, ...]:
-        return reduce(column_sums, (getattr(laps[0], name) for laps in self._by_prompt.values()), ())
+        return column_sums(getattr(laps[0], name) for laps in self._by_prompt.values())
 
     @property
     def timed_tokens(self) -> int:
@@ -100,11 +98,6 @@ def confidence_rows(laps: Sequence[Lap]) -> list[ConfidenceRow]:
 def differing_prompts(laps: Iterable[Lap]) -> list[str]:
     """Prompts whose drafted continuation is not, token for token, the plain one of the same engine."""
     return list(dict.fromkeys(lap.task.prompt for lap in _differing(list(laps))))
-
-
-def column_sums(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
-    """(1, 2, 3) and (1, 1) -> (2, 3, 3)."""
-    return tuple(map(sum, zip_longest(one, other, fillvalue=0)))
 
 
 def _by_row(laps: Sequence[Lap]) -> dict[_Key, _Laps]:

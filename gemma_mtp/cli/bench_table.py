@@ -175,9 +175,7 @@ def _comparison(results: BenchResults) -> Table:
             continue
         rates = [results.overall(engine, draft).tokens_per_second for engine in results.engines]
         table.add_row(
-            draft_name(draft),
-            *(f"{rate:.1f}" for rate in rates),
-            *(f"{rates[0] / rate:.2f}" for rate in rates[1:]),
+            draft_name(draft), *(f"{rate:.1f}" for rate in rates), *(f"{rates[0] / rate:.2f}" for rate in rates[1:])
         )
     return table
 

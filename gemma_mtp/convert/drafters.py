@@ -21,7 +21,7 @@ from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
-from gemma_mtp.model.dflash.parameters import scale_of
+from gemma_mtp.model.dflash.parameters import TOKEN_IDS, scale_of
 from gemma_mtp.model.dflash.tables import KEYS
 from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.model.part import Part
@@ -55,6 +55,8 @@ def respell_drafter(
         mainline = model.family.mainline
         if dialect is mainline:
             metadata = _completed(plain, file, mainline)
+        elif TOKEN_IDS in file.tensors:
+            raise BadFileError(f"{TOKEN_IDS}: {dialect.name}'s form has no room for a head of some tokens alone")
         else:
             metadata = _from_mainline(plain, mainline, dialect)
         names = {name: _respelled_name(name, spoken, dialect) for name in file.tensors}

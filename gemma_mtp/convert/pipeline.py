@@ -39,11 +39,12 @@ from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.types import FileType
 from gemma_mtp.quantize.writing import write_encoded
 from gemma_mtp.sources.borrowed import tokenizer_keys
-from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint, source_type
+from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint, source_type, unquantized_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.origin import NOWHERE, Origin, model_name, origin_of
+from gemma_mtp.sources.token_ids import token_ids
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def convert_opened(
     """Convert a checkpoint to each of `outputs` in one pass.
 
     name: the model's, for its metadata; None: what its folder or repo is called. target: whose tokenizer a drafter of
-    another family borrows. origin: where it was downloaded
-    from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are.
+    another family borrows. origin: where it was downloaded from, if its folder does not tell, and hashes of its files
+    that are known, which are not computed again. allow_nonfinite: convert NaN and Inf as they are.
     threads: for encoding; all cores if None. advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
@@ -114,7 +115,8 @@ def convert_opened(
             where=checkpoint.folder,
             hint="name the target, a GGUF or a checkpoint: --target TARGET",
         )
-    origin = origin if origin.repo else origin_of(checkpoint.folder)
+    here = origin_of(checkpoint.folder)
+    origin = origin if origin.repo else replace(here, hashes={**here.hashes, **origin.hashes})
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
     # reads the side files: bounds before hashes
     plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance, target)
@@ -134,7 +136,7 @@ def convert_opened(
             for part in tensor.parts
         ]
         write_encoded(encoder, writers, parts, advance)
-        for extra in head_tensors(plan.head, dialect):
+        for extra in (*head_tensors(plan.head, dialect), *plan.integers):
             _write_same(writers, extra)
         for writer in writers:
             writer.amend(provenance.keys())
@@ -145,12 +147,14 @@ def convert_opened(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What goes into every output, in mainline's spelling. Tensors of the centroid head stand in `head` alone."""
+    """What goes into every output, in mainline's spelling. Tensors of the centroid head stand in `head` alone, whole
+    numbers in `integers`."""
 
     metadata: dict[str, Value]
     rope_factors: NamedTensor | None
     tensors: dict[Slot, SourceTensor]
     head: CentroidHead | None
+    integers: list[NamedTensor]
     notes: list[str]
 
     @property
@@ -161,7 +165,15 @@ class _Plan:
 
 
 def _unquantized(slot: Slot, tensor: SourceTensor) -> TensorPlan:
-    return TensorPlan(slot.mainline_name, tensor.shape, GGMLType.F32 if slot.role.plain else source_type(tensor))
+    return TensorPlan(slot.mainline_name, tensor.shape, unquantized_type(slot, tensor))
+
+
+def _integers(checkpoint: Checkpoint) -> list[NamedTensor]:
+    return [
+        NamedTensor(_unquantized(slot, tensor), token_ids(checkpoint, tensor).data.cast("B"))
+        for slot, tensor in checkpoint.tensors.items()
+        if slot.role.integers
+    ]
 
 
 def _rope_factors(model: Hyperparameters) -> NamedTensor | None:
@@ -176,8 +188,9 @@ def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance, target: Ope
     plan = _Plan(
         metadata=written_keys(model),
         rope_factors=_rope_factors(model),
-        tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if slot.role.name not in HEAD_ROLES},
+        tensors={slot: tensor for slot, tensor in checkpoint.tensors.items() if _is_encoded(slot)},
         head=_centroid_head(checkpoint),
+        integers=_integers(checkpoint),
         notes=list(checkpoint.notes),
     )
     metadata = {
@@ -189,6 +202,10 @@ def _plan(checkpoint: Checkpoint, name: str, provenance: Provenance, target: Ope
     return replace(plan, metadata=metadata)
 
 
+def _is_encoded(slot: Slot) -> bool:
+    return slot.role.name not in HEAD_ROLES and not slot.role.integers
+
+
 def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFWriter:
     kind = find_kind(output.kind)
     types = _types(kind, plan)
@@ -198,7 +215,7 @@ def _writer(output: Output, plan: _Plan, dialect: Dialect, force: bool) -> GGUFW
         for tensor, chosen in zip(plan.tensor_plans, types, strict=True)
         if (name := spelled_name(tensor.name, dialect))
     ]
-    extra = [tensor.plan for tensor in head_tensors(plan.head, dialect)]
+    extra = [tensor.plan for tensor in (*head_tensors(plan.head, dialect), *plan.integers)]
     return GGUFWriter(output.path, spelled_metadata(metadata, plan.head, dialect), named + extra, force=force)
 
 

@@ -8,7 +8,7 @@ held against the bytes that are left, so that no number in a file can ask for mo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,23 @@ class HeaderIncomplete(GGUFError):
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """A tensor's record. `shape` is row-major (rows first); `offset` counts from the start of the file."""
+class TensorPlan:
+    """A tensor of a file, wherever it is or will be in it. `shape` is row-major (rows first)."""
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    offset: int
 
     @property
     def nbytes(self) -> int:
         return tensor_bytes(self.type, self.shape)
+
+
+@dataclass(frozen=True)
+class TensorInfo(TensorPlan):
+    """A tensor's record. `offset` counts from the start of the file."""
+
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,13 @@ class GGUFHeader:
     data_start: int
     size: int
     disorder: str = ""
+
+
+def planned_header(metadata: Mapping[str, Value], plans: Iterable[TensorPlan], where: object) -> GGUFHeader:
+    """The header of a file that is not written: no tensor has a place in it. where: for errors."""
+    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    return GGUFHeader(VERSIONS[-1], Metadata(metadata, str(where)), tensors, DEFAULT_ALIGNMENT, 0, size)
 
 
 class GGUFFile:

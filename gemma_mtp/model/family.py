@@ -16,6 +16,7 @@ from typing import Any
 from gemma_mtp.model.config import ARCHITECTURES, Hyperparameters, parse_config, read_config
 from gemma_mtp.model.dflash import parameters as dflash
 from gemma_mtp.model.dflash import tables as dflash_tables
+from gemma_mtp.model.dflash.layouts import refuse_other_drafters
 from gemma_mtp.model.dialects import DIALECTS, MAINLINE, TARGET_ARCHITECTURE, Dialect
 from gemma_mtp.model.keys import MODEL_KEYS, Key
 from gemma_mtp.model.part import Part
@@ -166,6 +167,7 @@ def read_model(folder: Path) -> Hyperparameters:
     named = config.get("architectures")
     name = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
     family = next((one for one in FAMILIES.values() if name in one.classes), FAMILY)
+    refuse_other_drafters(name, folder / "config.json")
     return family.parse(config, folder / "config.json")
 
 

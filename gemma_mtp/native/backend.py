@@ -27,7 +27,7 @@ from gemma_mtp import __version__
 from gemma_mtp.advice import quoted
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError, MissingExtra
-from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.atomic import keep
 from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.files.text import read_json
 from gemma_mtp.native.causes import explain
@@ -204,7 +204,7 @@ def probe(threads: int | None = None) -> BackendReport:
         cards=tuple(facts.get("cards", ())),
         alone=alone,
     )
-    _remember(report)
+    keep(cache_file(), json.dumps(report.to_dict(), indent=2).encode())  # without it the next start probes again
     return report
 
 
@@ -312,11 +312,16 @@ def architectures(report: BackendReport) -> str:
 
 def cpu_name() -> str:
     """The CPU's model name as the system tells it."""
+    return _of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def _of_cpu(*names: str) -> str:
+    """What Linux says of the first core under one of these names; empty if nothing."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
+            if line.startswith(names):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def cache_folder() -> Path:
@@ -346,17 +351,9 @@ def cache_file() -> Path:
     package, folder = installed()
     libraries = sorted(path for path in folder.glob("*") if path.is_file() and not path.is_symlink())
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in libraries]
-    key = json.dumps([package, str(folder), stats, cpu_name(), _cpu_flags(), BATCHES])
+    flags = _of_cpu("flags", "Features")  # which a virtual machine may change under the same model name
+    key = json.dumps([package, str(folder), stats, cpu_name(), flags, BATCHES])
     return cache_folder() / f"backend-{sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-def _cpu_flags() -> str:
-    """The CPU's feature flags, which a virtual machine may change under the same model name."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith(("flags", "Features")):
-                return line.partition(":")[2].strip()
-    return ""
 
 
 def remembered() -> BackendReport | None:
@@ -379,13 +376,3 @@ def remembered() -> BackendReport | None:
         return None
     # A failure is worth probing again: the machine may have been out of memory.
     return report if report.works is True and isinstance(report.extra_buffers, bool) else None
-
-
-def _remember(report: BackendReport) -> None:
-    """Best effort: a home folder that cannot be written only costs the probe again."""
-    path = cache_file()
-    with suppress(OSError, EnvironmentProblem):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report.to_dict(), indent=2).encode()
-        with atomic_output(path, size=len(text), force=True) as file:
-            file.write(text)

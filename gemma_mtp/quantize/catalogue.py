@@ -92,7 +92,7 @@ def _offer(kind: Kind, size: int | None) -> Offer:
 
 
 def _size(kind: Kind, model: OpenModel) -> int:
-    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(model)]
+    tensors = in_llama_order(model)
     names = None if isinstance(kind, Recipe) or not kind.needs_importance else model.tensors.keys()
     types = plan_types(kind, model.metadata, tensors, importance=names)
     plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo, planned_header
 from gemma_mtp.files.gguf_writer import TensorPlan
-from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.gguf_keys import written_keys
 from gemma_mtp.model.roles import HEAD_ROLES, ROPE_FREQS_NAME, Slot
 from gemma_mtp.sources.borrowed import tokenizer_keys
-from gemma_mtp.sources.checkpoint import Checkpoint, source_type
+from gemma_mtp.sources.checkpoint import Checkpoint, source_type, unquantized_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
 from gemma_mtp.sources.model import OpenModel, ReadData
+from gemma_mtp.sources.token_ids import token_ids
 
 
 def converted_header(
@@ -39,15 +39,13 @@ def converted_header(
         plans.append(TensorPlan(ROPE_FREQS_NAME, (len(model.rope_factors()),), GGMLType.F32))
     for slot, tensor in stored.items():
         if slot.role.name not in HEAD_ROLES:
-            kind = GGMLType.F32 if slot.role.plain else source_type(tensor)
-            plans.append(TensorPlan(slot.mainline_name, tensor.shape, kind))
+            plans.append(TensorPlan(slot.mainline_name, tensor.shape, unquantized_type(slot, tensor)))
     written = {
         **general_metadata(model, folder, name, plans),
         **written_keys(model),
         **tokenizer_keys(model, folder, target),
     }
-    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
-    return GGUFHeader(3, Metadata(written, str(folder)), tensors, 32, 0, sum(plan.nbytes for plan in plans))
+    return planned_header(written, plans, folder)
 
 
 def reader_of(checkpoint: Checkpoint) -> ReadData:
@@ -63,6 +61,8 @@ def reader_of(checkpoint: Checkpoint) -> ReadData:
             return np.array(checkpoint.model.rope_factors(), "<f4").view(np.uint8)[start:stop]
         slot = slots[tensor.name]
         source = checkpoint.tensors[slot]
+        if slot.role.integers:
+            return token_ids(checkpoint, source).view(np.uint8)[start:stop]
         if slot.role.plain:
             return numbers(source).reshape(-1).view(np.uint8)[start:stop]
         return checkpoint.stored_bytes(source, start, stop)

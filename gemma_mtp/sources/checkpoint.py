@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gemma_mtp.advice import LORA_REMEDY
-from gemma_mtp.errors import CheckpointError
+from gemma_mtp.errors import CheckpointError, some
 from gemma_mtp.files.safetensors_file import DTYPES, SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters
@@ -93,7 +93,8 @@ def _require_tied(checkpoint: Checkpoint) -> None:
     """A GGUF of Gemma 4 has one table for embedding and head. Raises CheckpointError for a head of its own."""
     store = checkpoint.store
     head = next((tensor for name, tensor in store.items() if _strip_prefix(name) == HEAD), None)
-    if head is None or any(slot.source == HEAD for slot in checkpoint.tensors):
+    placed = HEAD in checkpoint.model.copies or any(slot.source == HEAD for slot in checkpoint.tensors)
+    if head is None or placed:
         return
     slot = next(slot for slot in checkpoint.tensors if slot.role is EMBEDDING)
     (embedding,) = checkpoint.tensors[slot].parts
@@ -128,7 +129,8 @@ def place_tensors(
     _refuse_packed(folder, stored)
     _refuse_wrapped(folder, stored)
     left_out = tuple(name for name in stored if OTHER_MODALITIES.match(name))
-    ours = _without_prefixes(folder, {name: stored[name] for name in stored if not OTHER_MODALITIES.match(name)})
+    unwanted = {*left_out, *(name for name in stored if _strip_prefix(name) in model.copies)}
+    ours = _without_prefixes(folder, {name: stored[name] for name in stored if name not in unwanted})
     own_head = any(slot.source == HEAD for slot in slots(model))
     head = (
         None if own_head else ours.pop(HEAD, None)
@@ -199,14 +201,10 @@ def _complain(
     if any(faults.values()):
         raise CheckpointError(
             f"not a complete {model.architecture}: "
-            + "; ".join(f"{len(found)} tensors {what}: {_some(found)}" for what, found in faults.items() if found),
+            + "; ".join(f"{len(found)} tensors {what}: {some(found, 4)}" for what, found in faults.items() if found),
             where=folder,
             hint="download the checkpoint again; tensors and config.json must come from the same repo",
         )
-
-
-def _some(names: list[str], count: int = 4) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 #: Dtypes of weights that can be converted.
@@ -222,3 +220,10 @@ def source_type(tensor: SourceTensor | StoredTensor) -> GGMLType:
             hint="start from the original BF16 checkpoint",
         )
     return SOURCE_TYPES[tensor.dtype]
+
+
+def unquantized_type(slot: Slot, tensor: SourceTensor) -> GGMLType:
+    """What a checkpoint's tensor is in a GGUF that quantizes nothing. Raises CheckpointError as `source_type` does."""
+    if slot.role.integers:
+        return GGMLType.I64
+    return GGMLType.F32 if slot.role.plain else source_type(tensor)

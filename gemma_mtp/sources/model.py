@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,16 @@ class OpenModel:
     def tensors(self) -> Mapping[str, TensorInfo]:
         return self.header.tensors
 
+    @property
+    def at_commit(self) -> str:
+        """Where it is. On the Hub a branch may move: there the commit that was read is part of the name."""
+        named, commit = self.source, self.origin.revision
+        return (
+            self.place
+            if named is None or named.repo is None or commit is None
+            else str(replace(named, revision=commit))
+        )
+
     def data(self, tensor: TensorInfo) -> np.ndarray[Any, Any]:
         """All bytes of a tensor, where `read` is at hand."""
         assert self.read is not None
@@ -153,7 +163,7 @@ class OpenModel:
             return f"{TOKENS} is missing or no array of strings"
         found = hyperparameters(self.keys, self.part, tokens.count, values_are_keys=False)
         if isinstance(found, str) or self.part == Part.ASSISTANT:
-            return found
+            return found if isinstance(found, str) else found.told_by(self.tensors)
         full = [layer for layer in range(found.layers) if not found.sliding[layer] and not found.shares_kv(layer)]
         without_values = bool(full) and not any(f"blk.{layer}.attn_v.weight" in self.tensors for layer in full)
         return hyperparameters(self.keys, self.part, tokens.count, values_are_keys=without_values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.native.placement import NONE
@@ -38,13 +38,7 @@ class Share:
         return self.weights + self.cache + self.compute
 
     def to_dict(self) -> dict[str, int]:
-        return {
-            "weights": self.weights,
-            "cache": self.cache,
-            "compute": self.compute,
-            "drafter": self.drafter,
-            "total": self.total,
-        }
+        return asdict(self) | {"total": self.total}
 
 
 @dataclass

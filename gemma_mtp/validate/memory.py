@@ -7,7 +7,7 @@ models of many shapes, and agree with it within a few percent of a pair's total 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gemma_mtp.ggml import GGMLType, row_bytes
 from gemma_mtp.model.config import Hyperparameters
@@ -34,7 +34,7 @@ class Memory:
         return self.weights + self.cache + self.compute
 
     def to_dict(self) -> dict[str, int]:
-        return {"weights": self.weights, "cache": self.cache, "compute": self.compute, "total": self.total}
+        return asdict(self) | {"total": self.total}
 
 
 @dataclass(frozen=True)

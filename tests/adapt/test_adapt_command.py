@@ -251,9 +251,11 @@ def test_wrong_usage(words, told, misfit, texts, target_gguf, tmp_path: Path, ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["questions.jsonl", "there.gguf"]
 
 
-def test_an_importance_matrix(assistant_gguf, target_gguf, texts, tmp_path: Path):
+def test_an_importance_matrix(assistant_gguf, target_gguf, tmp_path: Path):
+    """Of a single text, for nothing is held out: nothing is measured."""
     source = assistant_gguf("BF16")
-    words = ["--text", texts, "-o", tmp_path / "i.gguf", "--tokens", "2k", "--length", "200", "-t", "1"]
+    (tmp_path / "one.txt").write_text("\n".join(document.text for document in DOCUMENTS))
+    words = ["--text", tmp_path / "one.txt", "-o", tmp_path / "i.gguf", "--tokens", "2k", "--length", "200", "-t", "1"]
     assert run("imatrix", target_gguf("Q8_0"), source, *words) == 0
     matrix = read_imatrix(tmp_path / "i.gguf")
     with GGUFFile(source) as file:

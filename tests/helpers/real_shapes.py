@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, model_keys, vocabulary
 
+from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
@@ -15,7 +17,6 @@ from gemma_mtp.quantize.mixes import mix_types
 from gemma_mtp.quantize.types import FILE_TYPES
 
 VOCABULARY = 262_144
-TOKENS = [*WORDS, *(f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))]
 
 SHAPE_26B = replace(
     TARGET,
@@ -71,9 +72,13 @@ def drafter_of(target: Hyperparameters) -> Hyperparameters:
     )
 
 
-def write_hollow(path: Path, shape: Hyperparameters, kind: str) -> Path:
-    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header."""
-    metadata = {**model_keys(shape), **vocabulary(TOKENS)}
+def write_hollow(path: Path, shape: Hyperparameters, kind: str, tokenizer: Mapping[str, Value] | None = None) -> Path:
+    """A file of llama.cpp's type `kind`. It takes no room on the disk but for its header.
+
+    tokenizer: its keys; None: a vocabulary of the right size without merges.
+    """
+    words = (f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))
+    metadata = {**model_keys(shape), **(tokenizer or vocabulary([*WORDS, *words]))}
     plans = [TensorPlan("rope_freqs.weight", (shape.head_dim_full // 2,), GGMLType.F32)]
     plans += [
         TensorPlan(slot.mainline_name, slot.shape(shape), GGMLType.F32)

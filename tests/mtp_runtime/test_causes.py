@@ -162,7 +162,7 @@ def test_commands_name_the_cause_of_a_real_death(
 
 
 #: A machine with 8 GB: a larger one would be filled to its end before it says no.
-LITTLE_MEMORY = "import resource; resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))"
+LITTLE_MEMORY = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

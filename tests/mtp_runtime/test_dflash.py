@@ -23,8 +23,8 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.mtp_runtime.session import Request, run
 from gemma_mtp.native.settings import NO_DRAFTS, ContextSettings, Drafting, ModelSettings
-from tools.dflash_network import DFlash, Shape
-from tools.train_dflash import CONFIG, drafts_at
+from tools.dflash_network import CONFIG, DFlash, Shape
+from tools.train_dflash import drafts_at
 
 TOKENS, LONGEST = 40, 7
 

@@ -1,4 +1,4 @@
-"""A DFlash drafter's hyper-parameters, from config.json in z-lab's layout and from a GGUF's keys.
+"""A DFlash drafter's hyper-parameters, from config.json in a layout of `layouts`, and from a GGUF's keys.
 
 A drafter is no Gemma: it is built as a Qwen3 (SiLU, two norms a layer, attention scaled by its head's width), has keys
 and values of its own, and borrows embeddings and head of its target. What it reads there is the output of some layers.
@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from gemma_mtp.errors import CheckpointError
-from gemma_mtp.files.text import shown
+from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.model.config import MOST_LAYERS, ConfigFields, Hyperparameters, is_integer, refuse_packed
+from gemma_mtp.model.dflash.layouts import HEAD, Layout, layout_of
 from gemma_mtp.model.part import Part
 
-#: HF class -> part.
-CLASSES = {"DFlashDraftModel": Part.ASSISTANT}
-#: Where the settings lie that are this family's own.
-OWN = "dflash_config"
-#: Defaults that upstream's converter has (conversion/qwen.py, `DFlashModel`).
-DEFAULTS: dict[str, Any] = {"block_size": 16, "rms_norm_eps": 1e-6, "hidden_act": "silu", "attention_bias": False}
+#: HF class -> part. speculators' files have either name, whatever wrote them last.
+CLASSES = {"DFlashDraftModel": Part.ASSISTANT, "DFlashSpeculator": Part.ASSISTANT}
 #: Settings of DFlash's successor, for which a file of this family has tensors that are not known here.
 SUCCESSOR = ("conv_kernel_size", "conv_group_size", "selector_rank", "selector_top_k")
+#: A tensor's name: the ids of the tokens that a head of its own knows.
+TOKEN_IDS = "d2t"
 #: How many target layers a drafter reads at most: more than any has.
 MOST_READ = 64
 
@@ -35,7 +34,8 @@ class DFlashParameters(Hyperparameters):
 
     target_layers: of which layers it reads the output, from 0. A GGUF names them by whose input that is: one more.
     block: the newest token and the drafts after it. mask_token: what stands in a draft's place before it is drafted.
-    embedding_scale: what the target multiplies its embeddings by; None: the file does not say, and llama.cpp takes 1.
+    embedding_scale: what the embeddings of its target are multiplied by; None: the file is silent, llama.cpp takes 1.
+    draft_vocabulary: the tokens that its own head knows; 0: all, and the head is the target's.
     windowed: whether any layer has the sliding window. causal: whether a place of a block sees only those before it.
     """
 
@@ -48,6 +48,12 @@ class DFlashParameters(Hyperparameters):
     embedding_scale: float | None = None
     windowed: bool = False
     causal: bool | None = None
+    draft_vocabulary: int = 0
+
+    def told_by(self, tensors: Mapping[str, TensorInfo]) -> DFlashParameters:
+        """No key says how many tokens a head of its own knows: the list of them does."""
+        ids = tensors.get(TOKEN_IDS)
+        return self if ids is None else replace(self, draft_vocabulary=sum(ids.shape[:1]))
 
     @property
     def features(self) -> int:
@@ -56,30 +62,33 @@ class DFlashParameters(Hyperparameters):
 
 
 def parse_config(config: Mapping[str, Any], path: Path) -> DFlashParameters:
-    """The hyper-parameters of z-lab's config.json. Raises CheckpointError; `path` is for its message."""
+    """The hyper-parameters of a config.json in any known layout. Raises CheckpointError; `path` is for its message."""
     refuse_packed(config, path)
-    own = config.get(OWN)
-    if not isinstance(own, Mapping):
-        raise CheckpointError(
-            f"{OWN} is {shown(own)}, not an object", where=path, hint="this is not the layout of z-lab's drafters"
-        )
-    field = ConfigFields({**config, **own}, DEFAULTS, path)
+    layout = layout_of(config, path)
+    field = layout.fields(config, path)
     _refuse(field)
-    layers, hidden = field.count("num_hidden_layers", most=MOST_LAYERS), field.count("hidden_size")
-    sliding = _sliding(field, layers)
+    layers, hidden, vocabulary = (
+        field.count("num_hidden_layers", most=MOST_LAYERS),
+        field.count("hidden_size"),
+        field.count("vocab_size"),
+    )
+    sliding, draft_vocabulary = _sliding(field, layers), _draft_vocabulary(field, vocabulary)
+    # Gemma 4's embeddings are scaled wherever they are looked up, whether a drafter's config says so or not.
+    scale = scale_of(hidden) if layout.scaled else 1.0
     return DFlashParameters(
         architecture=str(config["architectures"][0]),
         context=field.count("max_position_embeddings"),
         norm_epsilon=field.number("rms_norm_eps", above=0),
-        vocabulary=field.count("vocab_size"),
+        vocabulary=vocabulary,
         logit_softcap=_optional(field, "final_logit_softcapping"),
-        target_layers=_target_layers(field),
+        target_layers=_target_layers(field, layout),
         block=field.count("block_size", least=2),
         mask_token=field.count("mask_token_id", least=0) if "mask_token_id" in field.config else None,
-        # Gemma 4's embeddings are scaled wherever they are looked up, whether a drafter's config says so or not.
-        embedding_scale=_optional(field, "input_embedding_scale") or scale_of(hidden),
-        causal=_causal(field),
+        embedding_scale=_optional(field, "input_embedding_scale") or scale,
+        causal=_causal(field, layout, sliding),
         windowed=any(sliding),
+        draft_vocabulary=draft_vocabulary,
+        copies=layout.copies if draft_vocabulary or not layout.copies else (*layout.copies, HEAD),
         **_shape(
             layers=layers,
             hidden=hidden,
@@ -194,6 +203,12 @@ def _refuse(field: ConfigFields) -> None:
         )
     if field.value("hidden_act", lambda value: isinstance(value, str), "a name") != "silu":
         raise CheckpointError(f"hidden_act is {field.config['hidden_act']}, not silu", where=field.path)
+    if field.config.get("sample_from_anchor"):
+        raise CheckpointError(
+            "sample_from_anchor is true: it drafts from the newest token's own place on, which llama.cpp's "
+            "draft-dflash leaves out",
+            where=field.path,
+        )
     if field.flag("attention_bias"):
         raise CheckpointError("attention_bias is true: llama.cpp's graph has no biases", where=field.path)
 
@@ -202,9 +217,31 @@ def _optional(field: ConfigFields, name: str) -> float | None:
     return field.optional_number(name) if field.config.get(name) is not None else None
 
 
-def _causal(field: ConfigFields) -> bool | None:
+def _causal(field: ConfigFields, layout: Layout, sliding: tuple[bool, ...]) -> bool | None:
+    """Whether a place of a block sees only those before it; None: it is not said, and all see each other.
+
+    Raises CheckpointError for a drafter whose layers differ in that.
+    """
+    if layout.one_way:
+        if not any(sliding) or field.flag(layout.one_way):
+            return None
+        if all(sliding):
+            return True
+        raise CheckpointError(
+            f"{layout.one_way} is false: inside a block its sliding layers see only what is before them, its full ones "
+            "everything; llama.cpp has one of the two for all layers",
+            where=field.path,
+        )
     said = next((name for name in ("is_causal", "causal") if field.config.get(name) is not None), None)
     return None if said is None else field.flag(said)
+
+
+def _draft_vocabulary(field: ConfigFields, vocabulary: int) -> int:
+    """How many tokens a head of its own knows; 0 where it is the target's."""
+    if "draft_vocab_size" not in {**field.defaults, **field.config}:
+        return 0
+    count = field.count("draft_vocab_size", most=vocabulary)
+    return 0 if count == vocabulary else count
 
 
 def _rope_base(field: ConfigFields) -> float:
@@ -218,7 +255,7 @@ def _rope_base(field: ConfigFields) -> float:
         raise CheckpointError(
             "its rope is not the plain one of one base, which is all that is converted", where=field.path
         )
-    return ConfigFields({**rope, **field.config}, {}, field.path).number("rope_theta", above=0)
+    return ConfigFields({**rope, **field.config}, field.defaults, field.path).number("rope_theta", above=0)
 
 
 def _sliding(field: ConfigFields, layers: int) -> tuple[bool, ...]:
@@ -232,12 +269,15 @@ def _sliding(field: ConfigFields, layers: int) -> tuple[bool, ...]:
     return tuple(kind == "sliding_attention" for kind in kinds)
 
 
-def _target_layers(field: ConfigFields) -> tuple[int, ...]:
+def _target_layers(field: ConfigFields, layout: Layout) -> tuple[int, ...]:
+    """From 0."""
+
     def fits(value: Any) -> bool:
         return (
             isinstance(value, list)
             and 0 < len(value) <= MOST_READ
-            and all(is_integer(number) and 0 <= number < MOST_LAYERS for number in value)
+            and all(is_integer(number) and 0 <= number - layout.first < MOST_LAYERS for number in value)
         )
 
-    return tuple(field.value("target_layer_ids", fits, "a list of the target's layers, from 0"))
+    wanted = f"a list of the target's layers, from {layout.first}"
+    return tuple(number - layout.first for number in field.value(layout.target_layers, fits, wanted))

@@ -9,7 +9,7 @@ from typing import Any
 
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.dflash.parameters import DFlashParameters
+from gemma_mtp.model.dflash.parameters import TOKEN_IDS, DFlashParameters
 from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.model.keys import (
     ASSISTANT,
@@ -62,10 +62,18 @@ def _table(model: Hyperparameters, _: int) -> tuple[int, ...]:
     return (model.vocabulary, model.hidden)
 
 
+def _own_head(model: Hyperparameters, _: int) -> tuple[int, ...]:
+    return (_parameters(model).draft_vocabulary or model.vocabulary, model.hidden)
+
+
+def _chooses_tokens(model: Hyperparameters, _: int) -> bool:
+    return _parameters(model).draft_vocabulary > 0
+
+
 ROLES = (
     # Embeddings and head are the target's, unless a file has its own.
     Role("token_embd", "embed_tokens.weight", _table, layered=False, needed=never, allowed=always),
-    Role("output", "lm_head.weight", _table, layered=False, needed=never, allowed=always),
+    Role("output", "lm_head.weight", _own_head, layered=False, needed=_chooses_tokens, allowed=always),
     Role("fc", "fc.weight", _features, layered=False),
     Role("enc.output_norm", "hidden_norm.weight", of_hidden, layered=False, plain=True),
     Role("attn_norm", "input_layernorm.weight", of_hidden, plain=True),
@@ -80,6 +88,15 @@ ROLES = (
     Role("ffn_up", "mlp.up_proj.weight", of_wide),
     Role("ffn_down", "mlp.down_proj.weight", lambda h, layer: (h.hidden, h.layer_intermediate(layer))),
     Role("output_norm", "norm.weight", of_hidden, layered=False, plain=True),
+    # Which token each row of a head of its own stands for; a checkpoint has each less the row's number.
+    Role(
+        TOKEN_IDS,
+        TOKEN_IDS,
+        lambda h, _: (_parameters(h).draft_vocabulary,),
+        layered=False,
+        needed=_chooses_tokens,
+        integers=True,
+    ),
 )
 
 LAYER_NUMBERS = Form(

@@ -151,7 +151,9 @@ def window(pair: Pair) -> Finding:
 def own_embeddings(side: OpenModel) -> Finding:
     """Embeddings and head are the target's, or the file's own."""
     own = [name for name in ("token_embd.weight", "output.weight") if name in side.tensors]
-    return ok("", f"its own {' and '.join(own)}" if own else "the target's")
+    some = drafter(side).draft_vocabulary
+    knows = f", for {some:,} tokens" if some else ""
+    return ok("", f"its own {' and '.join(own)}{knows}" if own else "the target's")
 
 
 def embedding_scale(pair: Pair) -> Finding:
@@ -163,6 +165,12 @@ def embedding_scale(pair: Pair) -> Finding:
         return note("the drafter has embeddings of its own: whether they are scaled, its checkpoint knows", *values)
     if found and isclose(found, wanted, rel_tol=1e-3):
         return ok(*values)
+    if found == 1:
+        return note(
+            f"{SCALE} says that the embeddings are not scaled: so drafters in RedHatAI's layout are trained; of "
+            "another maker's the file would be wrong",
+            *values,
+        )
     if not found:
         repair = _anew(pair.assistant.place, pair.target.place)
         return note(f"{SCALE} is missing: {UNSCALED}. {COST}; {repair} writes the file with the key", *values)
