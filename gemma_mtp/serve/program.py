@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from time import sleep
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
@@ -154,8 +154,11 @@ def _ready(address: str) -> bool:
     try:
         with urlopen(f"{address}/health", timeout=ANSWERING) as answer:
             return bool(answer.status == HTTPStatus.OK)
-    except (URLError, OSError):  # it does not listen yet, or it loads
-        return False
+    except HTTPError as error:  # it loads
+        error.close()
+    except (URLError, OSError):  # it does not listen yet
+        pass
+    return False
 
 
 def _require_alive(process: subprocess.Popen[bytes]) -> None:
