@@ -121,6 +121,13 @@ ERRORS = {
         "llama.cpp load such a file (`-shared-` in its name)",
     ): Model(ASSISTANT, {f"{A}.nextn_shared_target_tensors": gv.boolean(True)}, {"token_embd.weight": None}),
     (
+        "masked-embeddings",
+        "",
+        "masked_embd_centroids.weight, masked_embd_ordering",
+        "the assistant has masked_embd_centroids.weight, masked_embd_ordering: llama.cpp knows the name but fails on "
+        "such a file, with `vector::_M_range_check` or, on Windows, `invalid vector subscript`",
+    ): Model(ASSISTANT, tensors={"masked_embd_centroids.weight": ONE, "masked_embd_ordering": ONE}),
+    (
         "target-layer-scales",
         "3 of 4",
         "",
