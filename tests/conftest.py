@@ -46,6 +46,7 @@ MARKED = {
         "validate/test_keys_llama_cpp.py",
         "validate/test_llama_cpp.py",
         "validate/test_memory.py",
+        "validate/test_several_gpus.py",
         "validate/test_reference.py",
         "validate/test_remedies_run.py",
         "validate/test_run.py",

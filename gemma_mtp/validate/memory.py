@@ -62,8 +62,12 @@ def pair_memory(target: OpenModel, assistant: OpenModel, context: ContextSetting
     """What both need together. The keys of both must have been found right."""
     tokens = min(context.size, target.hyper.context)
     asked = context.size if tokens < context.size < TRAINED else None
-    of_drafter = block_drafter_memory if assistant.family is DFLASH else assistant_memory
-    return PairMemory(tokens, target_memory(target, context), of_drafter(assistant, context), asked)
+    return PairMemory(tokens, target_memory(target, context), drafter_memory(assistant, context), asked)
+
+
+def drafter_memory(side: OpenModel, context: ContextSettings) -> Memory:
+    """What a drafter of either family adds."""
+    return (block_drafter_memory if side.family is DFLASH else assistant_memory)(side, context)
 
 
 def target_memory(side: OpenModel, context: ContextSettings) -> Memory:

@@ -51,16 +51,57 @@ SHAPE_31B = replace(
     experts_used=0,
     expert_intermediate=0,
 )
+SHAPE_12B = replace(
+    SHAPE_31B,
+    layers=48,
+    hidden=3840,
+    intermediate=15_360,
+    heads=16,
+    kv_heads_sliding=8,
+    kv_heads_full=1,
+    sliding=tuple(layer % 6 != 5 for layer in range(48)),
+)
+SHAPE_E4B = replace(
+    SHAPE_31B,
+    layers=42,
+    hidden=2560,
+    intermediate=10_240,
+    heads=8,
+    kv_heads_sliding=2,
+    kv_heads_full=None,
+    sliding=tuple(layer % 6 != 5 for layer in range(42)),
+    sliding_window=512,
+    context=131_072,
+    values_are_keys=False,
+    shared_kv_layers=18,
+    per_layer_input=256,
+)
+SHAPE_E2B = replace(
+    SHAPE_E4B,
+    layers=35,
+    hidden=1536,
+    intermediate=6144,
+    kv_heads_sliding=1,
+    sliding=tuple(layer % 5 != 4 for layer in range(35)),
+    shared_kv_layers=20,
+    double_wide_mlp=True,
+)
+#: Whose drafters are small: hidden, intermediate, heads.
+SMALL, LARGE = (256, 2048, 4), (1024, 8192, None)
 
 
 def drafter_of(target: Hyperparameters) -> Hyperparameters:
+    hidden, intermediate, heads = SMALL if target.per_layer_input else LARGE
     return replace(
         target,
         part="assistant",
         architecture=ASSISTANT.architecture,
         layers=4,
-        hidden=1024,
-        intermediate=8192,
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads or target.heads,
+        per_layer_input=0,
+        double_wide_mlp=False,
         sliding=(True, True, True, False),
         shared_kv_layers=4,
         backbone=target.hidden,
@@ -77,7 +118,7 @@ def write_hollow(path: Path, shape: Hyperparameters, kind: str, tokenizer: Mappi
 
     tokenizer: its keys; None: a vocabulary of the right size without merges.
     """
-    words = (f"<more{number}>" for number in range(VOCABULARY - len(WORDS)))
+    words = (f"<more{number}>" for number in range(shape.vocabulary - len(WORDS)))
     metadata = {**model_keys(shape), **(tokenizer or vocabulary([*WORDS, *words]))}
     plans = [TensorPlan("rope_freqs.weight", (shape.head_dim_full // 2,), GGMLType.F32)]
     plans += [
