@@ -110,7 +110,7 @@ def changes(asked: Setup, room: Room) -> Iterator[Setup]:
 
 
 def lender(asked: Setup, room: Room) -> str | None:
-    """The one of several GPUs that has the caches which a drafter reads that is split over them; None: there is none."""
+    """Of several GPUs the one that has the caches which a drafter, split over all, reads; None: there is none."""
     placed = place(asked.target, asked.model, gpus.named(asked.model), memory(room))
     torn = len(room) > 2 and asked.model.device_draft is None and asked.model.split_mode == "layer"
     return placed.lending[0] if torn and len(placed.lending) == 1 and placed.lending[0] != RAM else None
