@@ -68,10 +68,8 @@ def test_what_costs_least_comes_first(pairs, enough_for_31b, less, change):
 
 def test_the_order(pairs):
     with open_model(pairs["26B"][0], "target") as one, open_model(pairs["26B"][1], "assistant") as other:
-        found = [
-            " + ".join(setup.what)
-            for setup in changes(Setup(one, other, LONG, ModelSettings(), "a"), {"GPU": 1, "RAM": 1})
-        ]
+        asked = Setup(one, other, LONG, ModelSettings(), "a")
+        found = [" + ".join(setup.what) for setup in changes(asked, {"GPU": 1, "RAM": 1})]
     assert found[:6] == [
         "the drafter in Q8_0",
         "the drafter in Q4_0",
