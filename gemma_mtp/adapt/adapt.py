@@ -150,7 +150,8 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
             )
         if job.checkpoint:
             writing.write_checkpoint(job.assistant, network, job.checkpoint)
-        writing.put_in_place(made)
+        for final, finished in made.items():
+            finished.replace(final)
     return Report(tuple(made), outcome, before, after, mean, error, signals.tokens, monotonic() - start, signals.about)
 
 

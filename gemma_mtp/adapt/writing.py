@@ -71,12 +71,6 @@ def quantized(source: Path, outputs: Sequence[Output], folder: Path, threads: in
     return {output.path: made.path for output, made in zip(outputs, inside, strict=True)}
 
 
-def put_in_place(files: Mapping[Path, Path]) -> None:
-    """Give finished files their names."""
-    for final, made in files.items():
-        made.replace(final)
-
-
 def write_checkpoint(source: Path, network: Network, folder: Path) -> None:
     """Google's layout: the source folder's config and tokenizer beside the adapted weights, in the source's types.
 

@@ -71,7 +71,7 @@ def rows(laps: Iterable[Lap]) -> list[Row]:
     Laps with a p_min are `confidence_rows`'.
     """
     laps = [lap for lap in laps if not lap.task.p_min]
-    groups, different = _by_row(laps), _differing_rows(laps)
+    groups, different = _by_row(laps), {key for lap in _differing(laps) for key in _keys(lap)}
     return [
         _row(key, groups[key], plain=groups[key[0], key[1], NONE, PLAIN], identical=key not in different)
         for key in sorted(groups, key=_order(laps))
@@ -132,10 +132,6 @@ class _order:
 def _differing(laps: Sequence[Lap]) -> list[Lap]:
     plain = {(lap.task.engine, lap.task.prompt): lap.tokens for lap in laps if lap.task.draft == PLAIN}
     return [lap for lap in laps if lap.tokens != plain[lap.task.engine, lap.task.prompt]]
-
-
-def _differing_rows(laps: Sequence[Lap]) -> set[_Key]:
-    return {key for lap in _differing(laps) for key in _keys(lap)}
 
 
 def _row(key: _Key, laps: _Laps, *, plain: _Laps, identical: bool) -> Row:

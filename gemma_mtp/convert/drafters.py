@@ -56,7 +56,7 @@ def respell_drafter(
         if dialect is mainline:
             metadata = _completed(plain, file, mainline)
         elif TOKEN_IDS in file.tensors:
-            raise BadFileError(f"{TOKEN_IDS}: {dialect.name}'s form has no room for a head of some tokens alone")
+            raise BadFileError(f"{TOKEN_IDS}: {dialect.name}'s form has no room for a head that knows some tokens")
         else:
             metadata = _from_mainline(plain, mainline, dialect)
         names = {name: _respelled_name(name, spoken, dialect) for name in file.tensors}

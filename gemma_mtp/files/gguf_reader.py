@@ -182,7 +182,7 @@ def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
 
 def _check_alignment(records: list[_Record], header_end: int, alignment: int, file_size: int) -> None:
     """Raises GGUFError if it is the alignment that puts data behind the file's end: such a file is not cut off."""
-    length = max((record.offset + tensor_bytes(record.type, record.shape) for record in records), default=0)
+    length = max((record.offset + record.nbytes for record in records), default=0)
     start, usual = _aligned(header_end, alignment), _aligned(header_end, DEFAULT_ALIGNMENT)
     if start + length > file_size and start != usual and (usual + length <= file_size or start >= file_size):
         raise GGUFError(
@@ -355,10 +355,9 @@ def _is_alignment(value: Value) -> bool:
 
 
 @dataclass(frozen=True)
-class _Record:
-    name: str
-    shape: tuple[int, ...]
-    type: TensorType
+class _Record(TensorPlan):
+    """offset: from the data's start. position: of the record itself in the header."""
+
     offset: int
     position: int
 
@@ -406,7 +405,7 @@ def _place(records: list[_Record], data_start: int, alignment: int, file_size: i
     """Turn relative offsets into positions in the file; refuse what lies outside, across or upon something else."""
     end = data_start
     for record in sorted(records, key=lambda record: record.offset):
-        begin, nbytes = data_start + record.offset, tensor_bytes(record.type, record.shape)
+        begin, nbytes = data_start + record.offset, record.nbytes
         if record.offset % alignment:
             raise GGUFError(f"tensor {record.name} is not aligned to {alignment} bytes", offset=record.position)
         if begin + nbytes > file_size:
@@ -430,5 +429,5 @@ def _disorder(records: list[_Record], alignment: int) -> str:
     for record in records:
         if record.offset != wanted:
             return f"tensor {record.name} lies at byte {record.offset:,} of the data, not at {wanted:,}"
-        wanted += _aligned(tensor_bytes(record.type, record.shape), alignment)
+        wanted += _aligned(record.nbytes, alignment)
     return ""

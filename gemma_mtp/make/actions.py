@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,12 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.safetensors_file import SafetensorsCheckpoint
 from gemma_mtp.make.schedule import Schedule
 from gemma_mtp.make.steps import IMATRIX, SOURCE, Step
+from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress
 from gemma_mtp.publish.assistant_file import read_assistant
 from gemma_mtp.publish.checks import check_files
 from gemma_mtp.quantize import quantize_file, read_imatrix
+from gemma_mtp.sources.opening import open_model
 from gemma_mtp.sources.origin import Origin
 from gemma_mtp.validate import Report
 
@@ -50,14 +53,17 @@ class Workshop:
 
 def convert(shop: Workshop, steps: Sequence[Step]) -> None:
     """All types from one reading of the checkpoint."""
-    settings, material = steps[0].settings, shop.plan.material
+    settings, material, target = steps[0].settings, shop.plan.material, shop.plan.job.target
     size = sum(tensor.nbytes for tensor in SafetensorsCheckpoint(shop.source).values())
-    with shop.progress("converting", size * len(steps)) as advance:
+    with ExitStack() as stack:
+        owner = stack.enter_context(open_model(target, Part.TARGET)) if target and material.borrows else None
+        advance = stack.enter_context(shop.progress("converting", size * len(steps)))
         done = convert_checkpoint(
             shop.source,
             shop.outputs(steps),
             name=settings["name"],
             dialect=dialect_named(settings["dialect"]),
+            target=owner,
             origin=Origin(material.place.repo, material.commit, material.files),
             force=True,
             threads=shop.threads,

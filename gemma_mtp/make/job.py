@@ -11,6 +11,7 @@ from gemma_mtp.errors import UsageError
 from gemma_mtp.hub.names import is_inside
 from gemma_mtp.hub.source import check_repo_name
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import family_of_checkpoint
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import find_kind
@@ -93,4 +94,5 @@ def _check_placeholders(option: str, text: str) -> None:
 
 
 def _fill(text: str, name: str) -> str:
-    return text.format(name=name, target=FileName.of_checkpoint(Part.ASSISTANT, name).model)
+    target = FileName.of_checkpoint(Part.ASSISTANT, name, family_of_checkpoint(name)).model
+    return text.format(name=name, target=target)

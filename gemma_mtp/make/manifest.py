@@ -15,7 +15,7 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.atomic import write_whole
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.files.text import read_json, shown
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILY, Family
 from gemma_mtp.progress import Progress, silent
 
 FORMAT = 1
@@ -63,9 +63,9 @@ class Manifest:
     sources: dict[str, Stamp] = field(default_factory=dict)
 
     @classmethod
-    def beside(cls, folder: Path, target: str) -> Manifest:
-        """The manifest of the drafters of `target` in `folder`; empty if there is none. Raises BadFileError."""
-        path = folder / f"{FAMILY.prefix}{target}{ENDING}"
+    def beside(cls, folder: Path, target: str, family: Family = FAMILY) -> Manifest:
+        """The manifest of a family's drafters of `target` in `folder`; empty if there is none. Raises BadFileError."""
+        path = folder / f"{family.prefix}{target}{ENDING}"
         if not path.exists():
             return cls(path)
         try:

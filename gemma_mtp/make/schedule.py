@@ -14,6 +14,7 @@ from gemma_mtp.make.job import Job
 from gemma_mtp.make.manifest import Manifest, Record, Stamp
 from gemma_mtp.make.material import Material, look_at
 from gemma_mtp.make.steps import IMATRIX, SOURCE, TARGET, Step, plan_steps, published
+from gemma_mtp.model.family import Family
 from gemma_mtp.model.file_name import FileName, parse_published
 from gemma_mtp.model.part import Part
 from gemma_mtp.progress import Progress, silent
@@ -97,12 +98,15 @@ def schedule(job: Job, *, force: bool = False, progress: Progress = silent) -> S
     Raises UsageError (such a file, wrong names), BadFileError (no assistant, damaged notes), EnvironmentProblem.
     """
 
-    def known(name: str) -> Mapping[str, Stamp]:
-        return Manifest.beside(job.folder, _target_of(name)).sources
+    def beside(name: str, family: Family) -> Manifest:
+        return Manifest.beside(job.folder, FileName.of_checkpoint(Part.ASSISTANT, name, family).model, family)
+
+    def known(name: str, family: Family) -> Mapping[str, Stamp]:
+        return beside(name, family).sources
 
     material = look_at(job.source, known, job.name, progress)
     job = job.named(material.name)
-    manifest = Manifest.beside(job.folder, _target_of(material.name))
+    manifest = beside(material.name, material.family)
     steps = plan_steps(job, material)
     _check_names(job, material)
     if not force:
@@ -152,7 +156,3 @@ def _identity(target: str) -> str:
     paths = sorted(place.path.iterdir()) if place.path.is_dir() else [place.path]
     found = [path.stat() for path in paths]
     return f"{place.path.resolve()}: " + ", ".join(f"{stat.st_size} {stat.st_mtime_ns}" for stat in found)
-
-
-def _target_of(assistant: str) -> str:
-    return FileName.of_checkpoint(Part.ASSISTANT, assistant).model

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from gemma_mtp.errors import UsageError
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.make.job import Job
 from gemma_mtp.make.material import Material
 from gemma_mtp.make.revision import code_revision
+from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FileType, find_kind
@@ -50,7 +52,22 @@ class Step:
 
 
 def plan_steps(job: Job, material: Material) -> list[Step]:
-    """All steps but the push, in an order in which they can be done."""
+    """All steps but the push, in an order in which they can be done.
+
+    Raises UsageError: a dialect that is not the drafter's, a checkpoint that needs its target.
+    """
+    if material.borrows and job.dialects != (MAINLINE.name,):
+        raise UsageError(
+            f"of {material.family.prefix}* drafters make writes llama.cpp's form alone",
+            where=str(material.place),
+            hint="`gemma-mtp convert FILE --dialect NAME` writes a fork's",
+        )
+    if material.borrows and material.dialect is None and job.target is None:
+        raise UsageError(
+            "this drafter's checkpoint has no tokenizer: it borrows its target's",
+            where=str(material.place),
+            hint="name the target, a GGUF or a checkpoint: --target TARGET",
+        )
     base = material.dialect or job.dialects[0]
     steps = list(_makers(job, material, base))
     made = {step.settings["type"]: step.file for step in steps}
@@ -78,8 +95,9 @@ def _makers(job: Job, material: Material, base: str) -> Iterator[Step]:
         return
     weighted = [kind for kind in job.types if job.imatrix and not is_float(kind)]
     direct = [kind for kind in job.types if kind not in weighted]
+    read = (SOURCE, TARGET) if material.borrows else (SOURCE,)
     for kind in [*direct, *([EXACT] if weighted and EXACT not in direct else [])]:
-        yield _step("convert", _name(material, kind, base), (SOURCE,), type=kind, dialect=base, name=material.name)
+        yield _step("convert", _name(material, kind, base), read, type=kind, dialect=base, name=material.name)
     for kind in weighted:
         inputs = (_name(material, EXACT, base), IMATRIX)
         yield _step("quantize", _name(material, kind, base), inputs, type=kind, dialect=base)
@@ -91,7 +109,7 @@ def is_float(kind: str) -> bool:
 
 
 def _name(material: Material, kind: str, dialect: str) -> str:
-    return str(FileName.of_checkpoint(Part.ASSISTANT, material.name).of_type(kind, dialect))
+    return str(FileName.of_checkpoint(Part.ASSISTANT, material.name, material.family).of_type(kind, dialect))
 
 
 def _step(action: str, file: str, inputs: tuple[str, ...], **settings: str) -> Step:

@@ -152,6 +152,11 @@ def family_of(architecture: str) -> Family:
     return next((one for one in FAMILIES.values() if architecture in one.all_architectures[1:]), FAMILY)
 
 
+def family_of_checkpoint(name: str) -> Family:
+    """The family whose drafters' checkpoints are named so; `FAMILY` where the name does not tell."""
+    return next((one for one in FAMILIES.values() if name.endswith(one.ending)), FAMILY)
+
+
 def dialect_of(architecture: object) -> Dialect | None:
     """The dialect of any family whose `general.architecture` this is."""
     dialects = (dialect for family in FAMILIES.values() for dialect in family.dialects.values())

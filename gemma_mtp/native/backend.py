@@ -136,14 +136,11 @@ def advice(report: BackendReport) -> str | None:
         return known.told()
     if not known and not failure.signal and not report.features:  # it never was loaded
         return f"build it again, on this machine: {built_again(report.package)}"
-    portable = f"build it without code that is specific to a CPU: {portable_build(report.package)}"
-    if not known and _has_gpu(report):
+    built = f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {built_again(report.package)}'
+    portable = f"build it without code that is specific to a CPU: {built}"
+    if not known and any("GPU" in str(device["kind"]) for device in report.devices):
         return f"`CUDA_VISIBLE_DEVICES=-1 gemma-mtp doctor` tells whether it works without the GPU; if not: {portable}"
     return portable
-
-
-def _has_gpu(report: BackendReport) -> bool:
-    return any("GPU" in str(device["kind"]) for device in report.devices)
 
 
 def built_again(package_version: str) -> str:
@@ -152,11 +149,6 @@ def built_again(package_version: str) -> str:
         f"{quoted(sys.executable)} -m pip install --force-reinstall --no-cache-dir --no-deps "
         f"--no-binary {PACKAGE} {PACKAGE}=={package_version}"
     )
-
-
-def portable_build(package_version: str) -> str:
-    """The command that builds llama.cpp without the code that is specific to the building machine's CPU."""
-    return f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {built_again(package_version)}'
 
 
 def versions() -> dict[str, str]:

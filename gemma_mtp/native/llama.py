@@ -25,15 +25,13 @@ import numpy as np
 from llama_cpp import llama_cpp_ext as ext
 from llama_cpp._ctypes_extensions import load_shared_library
 
-from gemma_mtp.advice import LIBRARY, ours
+from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
 from gemma_mtp.extras import command
 from gemma_mtp.native.child import ECHO
 from gemma_mtp.native.placement import LOAD_MODES, NONE, SPLIT_MODES
 from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, ContextSettings, ModelSettings
-
-WRITTEN_FOR = LIBRARY.partition("==")[2]
 
 #: llama_decode's return codes (llama.h, and `llama_context::decode`).
 DECODE_CODES = {

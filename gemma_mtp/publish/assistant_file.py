@@ -15,7 +15,7 @@ from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import Dialect
-from gemma_mtp.model.family import FAMILY
+from gemma_mtp.model.family import FAMILY, Family
 from gemma_mtp.model.file_name import FileName, parse_published, split_names
 from gemma_mtp.model.file_type import UNKNOWN
 from gemma_mtp.model.part import Part
@@ -59,6 +59,10 @@ class AssistantFile:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
     adapted: Origin | None = None
 
+    @property
+    def family(self) -> Family:
+        return self.name.family
+
 
 def file_to_publish(place: Place) -> Path:
     """The file at a place that names one of this machine.
@@ -93,8 +97,6 @@ def read_assistant(path: Path, *, sha256: str | None = None, progress: Progress 
                 else f"a {side.architecture or 'nameless'} model"
             )
             raise BadFileError(f"this is {what}, not an assistant; only assistants are published", where=path)
-        if side.family is not FAMILY:
-            raise BadFileError(f"this is a {side.family.prefix}* drafter; only assistants are published", where=path)
         name, kind = parse_published(path.name), side.type
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
@@ -121,7 +123,13 @@ def read_assistant(path: Path, *, sha256: str | None = None, progress: Progress 
 
 
 def _require_honest_name(path: Path, name: FileName, kind: str, dialect: Dialect) -> None:
-    """A name that tells another type or dialect than the file's misleads llama.cpp's choice, and people's."""
+    """A name that tells another kind, type or dialect than the file's misleads llama.cpp's choice, and people's."""
+    if dialect not in name.family.dialects.values():
+        raise UsageError(
+            f"its name begins with {name.family.prefix}, the file is {dialect.architecture}",
+            where=path,
+            hint="name it after what it is, as `gemma-mtp convert` does",
+        )
     if name.dialect != dialect.name:
         raise UsageError(
             f"its name says the dialect {name.dialect}, the file is {dialect.name}",

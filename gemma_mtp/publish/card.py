@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gemma_mtp.errors import EnvironmentProblem
-from gemma_mtp.model.family import FAMILY
 from gemma_mtp.publish.facts import Facts
 from gemma_mtp.publish.front_matter import FrontMatter
 from gemma_mtp.publish.sections import SECTIONS, find_section, marks
 
-TAGS = ("gguf", "llama.cpp", *FAMILY.tags)
+#: Of every repo, before those of the drafter's family.
+TAGS = ("gguf", "llama.cpp")
 
 
 def read_card(content: bytes, where: str) -> str:
@@ -38,7 +38,7 @@ def write_card(facts: Facts, existing: str | None) -> str:
 
     Raises EnvironmentProblem if the existing front matter is not YAML.
     """
-    new = f"# {facts.target_name}: MTP drafter as GGUF\n"
+    new = f"# {facts.target_name}: {facts.kind} drafter as GGUF\n"
     card = _with_front_matter(facts, FrontMatter.of(existing or new, facts.repo))
     body = card.tail
     for name, section in SECTIONS.items():
@@ -62,7 +62,7 @@ def _with_front_matter(facts: Facts, card: FrontMatter) -> FrontMatter:
     for key, value in ours.items():
         if value is not None:
             card = card.with_text(key, value)
-    return card.with_items("tags", TAGS)
+    return card.with_items("tags", (*TAGS, *facts.first.family.tags))
 
 
 def _with_section(body: str, name: str, content: str, newline: str) -> str:

@@ -28,6 +28,9 @@ def require_one_target(files: Sequence[AssistantFile]) -> None:
             f"these are drafters for {len(targets)} targets: {', '.join(sorted(targets))}",
             hint="give each target a repo of its own: llama.cpp chooses among a repo's drafters by type alone",
         )
+    if len({file.family for file in files}) > 1:
+        kinds = ", ".join(sorted({file.family.prefix for file in files}))
+        raise UsageError(f"these are drafters of several kinds: {kinds}", hint="push each kind by itself")
     names = [file.path.name for file in files]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gemma_mtp.bench.results import BenchResults
 from gemma_mtp.hub.source import Source
-from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.native.methods import METHODS
 from gemma_mtp.publish.assistant_file import AssistantFile
 from gemma_mtp.validate import Report
 
@@ -35,9 +35,14 @@ class Facts:
         return self.files[0].name.model
 
     @property
+    def kind(self) -> str:
+        """How the files draft, for people."""
+        return METHODS[self.files[0].family.name].title.split()[1]
+
+    @property
     def first(self) -> AssistantFile:
         """The file that commands show: for mainline if there is one."""
-        return next((file for file in self.files if file.dialect is MAINLINE), self.files[0])
+        return next((file for file in self.files if file.dialect is file.family.mainline), self.files[0])
 
     @property
     def origin(self) -> str | None:

@@ -14,7 +14,6 @@ from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import content_hash
 from gemma_mtp.hub.download import Listing, fetch_file, list_repo
 from gemma_mtp.hub.source import Source, check_repo_name, parse_source
-from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.publish.assistant_file import AssistantFile, read_assistant
@@ -143,7 +142,7 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
         reports, proven = prove_files(files, reports, request.origin, request.imatrix, progress)
     facts = Facts(request.repo, files, others, target, request.base_model, reports, bench, proven)
     card = write_card(facts, _existing_card(listing))
-    content = card.encode()
+    content, types = card.encode(), sorted({*_types(files), *_types_of_names(others)})
     uploads = [_upload(listing, file.path.name, file.path, file.size, file.sha256) for file in files]
     uploads.append(_upload(listing, CARD, content, len(content), git_sha1(content)))
     return Plan(
@@ -153,7 +152,7 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
         uploads=uploads,
         card=card,
         shelf=shelf,
-        note=f"MTP drafter for {facts.target_name}: " + ", ".join(sorted({*_types(files), *_types_of_names(others)})),
+        note=f"{facts.kind} drafter for {facts.target_name}: {', '.join(types)}",
         collection_exists=bool(shelf and find_collection(shelf)),
         reports=reports or {},
         preset=_plan_preset(request, facts) if request.preset_repo else None,
@@ -212,15 +211,15 @@ def _find_repo(repo: str) -> Listing | None:
 
 
 def _other_assistants(listing: Listing | None, files: Sequence[AssistantFile]) -> dict[str, str]:
-    """The assistants in the repo that this push leaves alone: name -> sha256.
+    """The drafters of this kind in the repo that this push leaves alone: name -> sha256.
 
     Raises UsageError if they are for another target.
     """
-    mine = {file.path.name for file in files}
+    mine, prefix = {file.path.name for file in files}, files[0].family.prefix
     others = {
         name: file.etag
         for name, file in (listing.files if listing else {}).items()
-        if name.startswith(FAMILY.prefix) and name.endswith(".gguf") and name not in mine
+        if name.startswith(prefix) and name.endswith(".gguf") and name not in mine
     }
     target = files[0].name.model
     for name in others:

@@ -13,7 +13,6 @@ from gemma_mtp.hosts.export import USUAL_DRAFT
 from gemma_mtp.hosts.writers import preset_value
 from gemma_mtp.hub.download import Listing, fetch_file
 from gemma_mtp.hub.source import Source, check_repo_name
-from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.publish.facts import Facts
 
 PRESET = "preset.ini"
@@ -40,7 +39,7 @@ def require_fit(facts: Facts, repo: str) -> None:
         raise UsageError(
             "a preset names the target's repo, and none is known", where=repo, hint="say --target OWNER/REPO:QUANT"
         )
-    if facts.first.dialect is not MAINLINE:
+    if facts.first.dialect is not facts.first.family.mainline:
         raise UsageError("llama.cpp, which reads presets, does not read these drafters", where=facts.first.path)
 
 
@@ -54,7 +53,7 @@ def section(facts: Facts) -> str:
         "hf-repo": f"{target.repo}{tag}",
         **({"hf-file": target.file} if target.file else {}),
         "hf-repo-draft": f"{facts.repo}:{facts.first.name.type}",
-        "spec-type": "draft-mtp",
+        "spec-type": facts.first.family.spec_type,
         "spec-draft-n-max": str(draft or USUAL_DRAFT),
         "parallel": "1",
     }

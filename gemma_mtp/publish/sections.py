@@ -12,8 +12,9 @@ from gemma_mtp.hosts.record import Folder
 from gemma_mtp.hosts.table import HOSTS
 from gemma_mtp.hosts.values import Values
 from gemma_mtp.hub.source import Source
-from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE
+from gemma_mtp.model.dialects import ATOMIC, IK
 from gemma_mtp.model.family import FAMILY
+from gemma_mtp.native.methods import METHODS
 from gemma_mtp.publish.bench_table import bench_section, one_line
 from gemma_mtp.publish.facts import Facts
 from gemma_mtp.publish.proofs import SECTION as ORIGIN_SECTION
@@ -53,22 +54,24 @@ def section(body: str, name: str) -> str:
 def _commands(facts: Facts, _: str) -> str:
     file, target, repo, local = facts.first, *_target_spellings(facts)
     lines = [
-        f"This is a **drafter** (MTP assistant) for **{facts.target_name}**, not a chat model: it speeds up its target "
+        f"This is a **drafter** ({METHODS[file.family.name].title.split(maxsplit=1)[1]}) for **{facts.target_name}**, "
+        "not a chat model: it speeds up its target "
         'and cannot run alone. The Hub\'s "Use this model" box does not know that; these commands are right:',
         "",
         "```sh",
     ]
-    if file.dialect is MAINLINE:
+    spec_type = file.family.spec_type
+    if file.dialect is file.family.mainline:
         lines += [
             "# llama.cpp, downloading both",
-            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type {FAMILY.spec_type}",
+            f"llama-server -hf {repo} -hfd {facts.repo}:{file.name.type} --spec-type {spec_type}",
             "# llama.cpp, with local files",
-            f"llama-server -m {local} -md {file.path.name} --spec-type {FAMILY.spec_type}",
+            f"llama-server -m {local} -md {file.path.name} --spec-type {spec_type}",
         ]
-    if file.dialect is not ATOMIC:
+    if file.family is FAMILY and file.dialect is not ATOMIC:
         since = "" if file.dialect is IK else " since June 19, 2026"
         lines += [f"# ik_llama.cpp{since}", f"llama-server -m {local} -md {file.path.name} -mtp"]
-    if file.dialect is MAINLINE:
+    if file.dialect is file.family.mainline:
         lines += [
             "# gemma-mtp: check the pair before downloading it, then run it",
             f"gemma-mtp verify {target} hf://{facts.repo}/{file.path.name}",
@@ -82,10 +85,12 @@ def _use(facts: Facts, _: str) -> str:
     file, (_, _, local) = facts.first, _target_spellings(facts)
     local = local if _PLAIN_NAME.fullmatch(local) else f"{facts.target_name}.gguf"
     measured = facts.bench.recommendation.draft if facts.bench else 0
-    values = Values(f"/path/to/{local}", f"/path/to/{file.path.name}", measured or USUAL_DRAFT)
+    values = Values(f"/path/to/{local}", f"/path/to/{file.path.name}", measured or USUAL_DRAFT, family=file.family)
     parts = ["## Use it in ...", "", "`gemma-mtp export HOST TARGET ASSISTANT` writes these with your paths."]
     for host in HOSTS:
         if host.runtime is None or file.dialect.name not in READS[host.runtime] or isinstance(host.form, Folder):
+            continue
+        if file.family.name not in host.drafters:
             continue
         parts += ["", f"<details><summary>{host.title}, since {host.since}</summary>", "", "```"]
         parts += [*told(host, values).splitlines(), "```", "", *(f"- {limit}" for limit in host.limits), "</details>"]

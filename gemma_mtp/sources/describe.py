@@ -14,6 +14,7 @@ from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
+from gemma_mtp.sources.drafting import unchecked
 from gemma_mtp.sources.opening import Place, open_model
 
 #: Items of an array and characters of a string that are shown.
@@ -45,7 +46,7 @@ class Entry:
 class Description:
     """A file's header, decoded as far as people want to see it.
 
-    place: the path or address. note: what a remote header took.
+    place: the path or address. note: what a remote header took, and what a drafter is that `verify` has no checks for.
     """
 
     place: str
@@ -114,7 +115,9 @@ def inspect_model(place: Place) -> Description:
     Raises GGUFError, CheckpointError, UsageError (no place or no file), EnvironmentProblem (the Hub cannot be reached).
     """
     with open_model(place) as model:
-        return replace(describe_header(model.header, model.place), note=model.note)
+        other = unchecked(model)
+        told = f"{other[0]}; {other[1]} measures it" if other else ""
+        return replace(describe_header(model.header, model.place), note="; ".join(filter(None, (model.note, told))))
 
 
 def value_of(place: Place, key: str) -> Entry:

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from gemma_mtp.advice import ours
+from gemma_mtp.advice import TARGET, ours
 from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dialects import DIALECTS
 from gemma_mtp.model.family import FAMILIES
-from gemma_mtp.native.methods import DRAFT, MTP
+from gemma_mtp.native.methods import DRAFT, METHODS, MTP
 from gemma_mtp.native.settings import Drafting
 from gemma_mtp.sources.model import TOKENS, OpenModel
 from gemma_mtp.sources.opening import Want, open_model
@@ -43,6 +43,8 @@ MOST_DIFFERENCE, FIRST_COMPARED = 128, 5
 
 #: `general.architecture` of drafters that are no models of their own -> the method that they are for.
 HEADS = {"eagle3": "eagle3", "dflash": "dflash"} | {one.architecture: MTP for one in DIALECTS.values()}
+#: The engine that has every way of drafting.
+CPP = "cpp"
 #: What tells a DSpark drafter from a DFlash one of the same architecture (llama.cpp's own sign).
 MARKOV = "markov_w1.weight"
 
@@ -130,6 +132,14 @@ def kind_of(drafter: OpenModel) -> str:
     """The method that a drafter's file is for: that of its architecture, else `draft`."""
     found = HEADS.get(drafter.architecture, DRAFT)
     return "dspark" if found == "dflash" and MARKOV in drafter.tensors else found
+
+
+def unchecked(file: OpenModel) -> tuple[str, str] | None:
+    """Of a drafter that can be measured and not checked here: what it is, and the command. None for all other files."""
+    kind = kind_of(file)
+    if kind == DRAFT or kind in FAMILIES:
+        return None
+    return METHODS[kind].title, ours("bench", TARGET, options={"--method": f"{kind}:{file.place}", "--engine": CPP})
 
 
 def _check_head(target: OpenModel, drafter: OpenModel, method: str) -> None:

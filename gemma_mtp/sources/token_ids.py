@@ -1,4 +1,4 @@
-"""Which tokens a drafter's own, shorter head knows: in a checkpoint ids less the row's number, in a GGUF ids."""
+"""Which tokens a drafter's own, shorter head knows: in a checkpoint each id less its row's number, in a GGUF the id."""
 
 from __future__ import annotations
 

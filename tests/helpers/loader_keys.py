@@ -18,7 +18,7 @@ STRICTER = {
     "mtp.centroid_count": "a key of ours, which llama.cpp skips",
     "mtp.centroid_top_k": "a key of ours, which llama.cpp skips",
     "attention.shared_kv_layers": "an assistant has no keys of its own",
-    "attention.sliding_window": "a window of 0 or 2^32 - 1 tokens is none",
+    "attention.sliding_window": "a window of 0 tokens, or of thousands of millions, is none",
     "attention.sliding_window_pattern": "the layers that it leaves out would count as full ones",
     "classifier.pooling_type": "a number above 2^31 is none",
     "context_length": "a length of 0 is none",

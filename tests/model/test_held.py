@@ -28,6 +28,7 @@ from gemma_mtp.model.keys import (
     TOKEN,
     TOKENS,
     TRUE,
+    WINDOW,
     Form,
 )
 from gemma_mtp.model.part import Part
@@ -53,6 +54,9 @@ CASES = [
     (COUNT, gv.u32(1), 1),
     (DEPTH, gv.u32(512), 512),
     (DEPTH, gv.u32(513), None),
+    (WINDOW, gv.u32(2**24), 2**24),
+    (WINDOW, gv.u32(2**24 + 1), None),
+    (WINDOW, gv.u32(0), None),
     (NONE, gv.u32(1), None),
     (NONE, gv.u32(0), 0),
     (TRUE, gv.boolean(True), True),

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from gemma_mtp.errors import EnvironmentProblem
 from gemma_mtp.model.dialects import MAINLINE
+from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.file_name import parse_published
 from gemma_mtp.publish import PushRequest, plan_push, push
 from gemma_mtp.publish.assistant_file import AssistantFile
-from gemma_mtp.publish.card import TAGS, read_card, write_card
+from gemma_mtp.publish.card import TAGS as COMMON
+from gemma_mtp.publish.card import read_card, write_card
 from gemma_mtp.publish.facts import Facts
 
+TAGS = (*COMMON, *FAMILY.tags)
 REPO = "alice/tiny-it-assistant-GGUF"
 NAME = "mtp-tiny-it-BF16.gguf"
 OURS = ("base_model", "base_model_relation", "library_name", "license", "pipeline_tag", "quantized_by", "tags")

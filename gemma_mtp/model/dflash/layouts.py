@@ -113,5 +113,5 @@ def refuse_other_drafters(name: str, path: Path) -> None:
         raise CheckpointError(
             f"the architecture is {name}: this is {OTHER_DRAFTERS[name]}, which is not converted here",
             where=path,
-            hint=f"{CONVERTER} converts some of these; what bench can do with its file: docs/drafters.md",
+            hint=f"as far as it is converted at all, {CONVERTER} does; how its file is measured: docs/drafters.md",
         )

@@ -34,7 +34,7 @@ class DFlashParameters(Hyperparameters):
 
     target_layers: of which layers it reads the output, from 0. A GGUF names them by whose input that is: one more.
     block: the newest token and the drafts after it. mask_token: what stands in a draft's place before it is drafted.
-    embedding_scale: what the embeddings of its target are multiplied by; None: the file is silent, llama.cpp takes 1.
+    embedding_scale: what its target's embeddings are multiplied by; None: the file does not say, llama.cpp takes 1.
     draft_vocabulary: the tokens that its own head knows; 0: all, and the head is the target's.
     windowed: whether any layer has the sliding window. causal: whether a place of a block sees only those before it.
     """
@@ -205,8 +205,7 @@ def _refuse(field: ConfigFields) -> None:
         raise CheckpointError(f"hidden_act is {field.config['hidden_act']}, not silu", where=field.path)
     if field.config.get("sample_from_anchor"):
         raise CheckpointError(
-            "sample_from_anchor is true: it drafts from the newest token's own place on, which llama.cpp's "
-            "draft-dflash leaves out",
+            "sample_from_anchor is true: it drafts from the newest token's own place on, which draft-dflash leaves out",
             where=field.path,
         )
     if field.flag("attention_bias"):

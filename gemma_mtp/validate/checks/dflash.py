@@ -167,8 +167,8 @@ def embedding_scale(pair: Pair) -> Finding:
         return ok(*values)
     if found == 1:
         return note(
-            f"{SCALE} says that the embeddings are not scaled: so drafters in RedHatAI's layout are trained; of "
-            "another maker's the file would be wrong",
+            f"{SCALE} says that the embeddings are not scaled: drafters in RedHatAI's layout are trained so; of others "
+            "the file would be wrong",
             *values,
         )
     if not found:

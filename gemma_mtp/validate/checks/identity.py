@@ -5,6 +5,7 @@ from __future__ import annotations
 from gemma_mtp import advice
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
+from gemma_mtp.sources.drafting import unchecked
 from gemma_mtp.sources.model import TQ3_KEY, OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
@@ -57,6 +58,8 @@ def parts(pair: Pair) -> Finding:
             "use the `...-it-assistant` model for this target, or llama.cpp's --spec-type draft-simple",
             *values,
         )
+    if unchecked(assistant):
+        return _unchecked(assistant)
     for side in (target, assistant):
         if side.actual_part is None:
             return error(_why_unknown(side), _remedy_unknown(side), *values)
@@ -65,12 +68,24 @@ def parts(pair: Pair) -> Finding:
 
 def alone(side: OpenModel) -> Finding:
     """What a file is meant as is what it is."""
+    if side.part is Part.ASSISTANT and unchecked(side):
+        return _unchecked(side)
     if side.actual_part == side.part:
         return ok(**{side.part: _kind(side)})
     if side.actual_part is None:
         return error(_why_unknown(side), _remedy_unknown(side), **{side.part: _kind(side)})
     what = f"this is no {side.part}, but the {side.actual_part}"
     return error(what, f"name the {side.part}'s file", **{side.part: _kind(side)})
+
+
+def _unchecked(side: OpenModel) -> Finding:
+    """A drafter of which nothing is known here but how to run it: that it is sound was not seen."""
+    title, command = unchecked(side) or ("", "")
+    return error(
+        f"this is {title}: checks are there for MTP assistants and DFlash drafters",
+        f"{command} measures it, and says what llama.cpp refuses",
+        **{Part.ASSISTANT: _kind(side)},
+    )
 
 
 def _kind(side: OpenModel) -> str:
