@@ -116,6 +116,14 @@ def lender(asked: Setup, room: Room) -> str | None:
     return placed.lending[0] if torn and len(placed.lending) == 1 and placed.lending[0] != RAM else None
 
 
+def out_of_reach(asked: Setup, room: Room) -> str | None:
+    """A GPU with caches that the drafter reads, and which is none of its own."""
+    names, free = gpus.named(asked.model), memory(room)
+    mine = gpus.used(asked.model.for_drafter(), names, len(free))
+    within = {RAM, *([*room][number] for number in mine)}
+    return next((one for one in place(asked.target, asked.model, names, free).lending if one not in within), None)
+
+
 def cached(setups: Sequence[Setup], kind: str) -> Iterator[Setup]:
     """With a KV cache of this type, where it is one of floats."""
     for one in setups:

@@ -14,6 +14,7 @@ from helpers.real_shapes import SHAPE_26B, SHAPE_31B, SHAPE_E2B, drafter_of, wri
 from gemma_mtp.bench.changes import RESERVE, Setup, changes, memory, quantized, slack
 from gemma_mtp.bench.fit import fit, parse_sizes
 from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.errors import UsageError
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize.catalogue import offers
 from gemma_mtp.sources.opening import open_model
@@ -170,6 +171,8 @@ def test_the_caches_may_be_elsewhere(tmp_path):
     found = fit(target, assistant, vram=(2**30, 2**30), context=LONG, model=model)
     assert found.change is not None
     assert "the drafter on" not in found.change
+    with pytest.raises(UsageError, match="the drafter reads caches on GPU0, which it cannot use"):
+        fit(target, assistant, vram=(2**40, 2**40), context=LONG, model=replace(model, device_draft="CUDA1"))
 
 
 def test_several_gpus_in_json_and_in_sentences(target_gguf, assistant_gguf):
