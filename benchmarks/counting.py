@@ -2,8 +2,8 @@
 
     python benchmarks/counting.py KIND FOLDER [--miss 0.25] [--shrink N] [--vocabulary 262144]
 
-KIND: 26b (26B-A4B, 14.5 GB), 31b, or tiny (a small mixture of experts with the real vocabulary). --shrink: a width and
-layers divided by N, for machines without a GPU.
+KIND: 26b (26B-A4B, 14.5 GB), 31b, 12b, e4b, e2b, or tiny (a small mixture of experts with the real vocabulary).
+--shrink: layers and MLPs divided by N, for machines without a GPU.
 
 All layers but the last are inert (post norms zero) and filled with arbitrary Q4_0 blocks, so that a pass reads and
 computes what a real one does. The last layer's dense MLP turns the embedding by one step: the target's next token is
@@ -49,7 +49,16 @@ BASE: dict[str, Any] = {
     "use_double_wide_mlp": False,
     "vocab_size_per_layer_input": 0,
 }
-#: The targets' shapes, and their drafters' (hidden, intermediate).
+#: What E4B and E2B have in common: per-layer embeddings, and last layers that read earlier ones' caches.
+EDGE: dict[str, Any] = {
+    "attention_k_eq_v": False,
+    "enable_moe_block": False,
+    "hidden_size_per_layer_input": 256,
+    "max_position_embeddings": 131_072,
+    "num_attention_heads": 8,
+    "sliding_window": 512,
+}
+#: The targets' shapes, and their drafters' (hidden, intermediate, heads; None: the target's).
 KINDS: dict[str, dict[str, Any]] = {
     "26b": {
         "hidden_size": 2816,
@@ -72,6 +81,34 @@ KINDS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 16,
         "enable_moe_block": False,
     },
+    "12b": {
+        "hidden_size": 3840,
+        "intermediate_size": 15_360,
+        "num_attention_heads": 16,
+        "num_global_key_value_heads": 1,
+        "num_hidden_layers": 48,
+        "num_key_value_heads": 8,
+        "enable_moe_block": False,
+    },
+    "e4b": {
+        **EDGE,
+        "hidden_size": 2560,
+        "intermediate_size": 10_240,
+        "num_global_key_value_heads": 2,
+        "num_hidden_layers": 42,
+        "num_key_value_heads": 2,
+        "num_kv_shared_layers": 18,
+    },
+    "e2b": {
+        **EDGE,
+        "hidden_size": 1536,
+        "intermediate_size": 6144,
+        "num_global_key_value_heads": 1,
+        "num_hidden_layers": 35,
+        "num_key_value_heads": 1,
+        "num_kv_shared_layers": 20,
+        "use_double_wide_mlp": True,
+    },
     "tiny": {
         "hidden_size": 512,
         "intermediate_size": 384,
@@ -85,7 +122,13 @@ KINDS: dict[str, dict[str, Any]] = {
         "enable_moe_block": True,
     },
 }
-DRAFTERS = {"26b": (1024, 8192), "31b": (1024, 8192), "tiny": (256, 512)}
+DRAFTERS = {
+    **dict.fromkeys(("26b", "31b", "12b"), (1024, 8192, None)),
+    **dict.fromkeys(("e4b", "e2b"), (256, 2048, 4)),
+    "tiny": (256, 512, None),
+}
+#: One full layer in so many.
+PERIOD = {"e2b": 5}
 #: Norms that let a layer's result through or not: those after attention and MLP are zero, and the layer does nothing.
 ONES = ("layer_output_scale", "output_norm", "ffn_gate_inp.scale", "ffn_down_exps.scale", "post_ffw_norm_1")
 ONES += ("post_ffw_norm_2",)
@@ -94,28 +137,41 @@ ONES += ("post_ffw_norm_2",)
 Content = Callable[[Slot, tuple[int, ...]], "tuple[GGMLType, np.ndarray[Any, Any]] | None"]
 
 
+def layers_of(kind: str, shrink: int) -> tuple[int, int]:
+    """How many layers, and how many of them share a cache: whole periods, of which one at least has its own."""
+    period, shape = PERIOD.get(kind, 6), KINDS[kind]
+    shared = shape.get("num_kv_shared_layers", 0)
+    periods = max(shape["num_hidden_layers"] // period // shrink, 2 if shared else 1)
+    share = round(periods * shared / shape["num_hidden_layers"])
+    return periods * period, min(max(share, 1 if shared else 0), periods - 1) * period
+
+
 def configs(kind: str, shrink: int, vocabulary: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The target's and the assistant's config.json."""
-    shape = {**KINDS[kind], "num_hidden_layers": max(KINDS[kind]["num_hidden_layers"] // shrink, 6)}
-    layers = [
-        "full_attention" if layer % 6 == 5 else "sliding_attention" for layer in range(shape["num_hidden_layers"])
-    ]
+    count, shared = layers_of(kind, shrink)
+    period, inner = PERIOD.get(kind, 6), KINDS[kind]["intermediate_size"]
+    shape = {**BASE, **KINDS[kind]}
     target = {
-        **BASE,
         **shape,
         "architectures": ["Gemma4ForCausalLM"],
         "dtype": "bfloat16",
         "final_logit_softcapping": 30.0,
-        "layer_types": layers,
+        "intermediate_size": max(inner // shrink // 256 * 256, min(inner, 256)) if shrink > 1 else inner,
+        "layer_types": [
+            "full_attention" if layer % period == period - 1 else "sliding_attention" for layer in range(count)
+        ],
         "model_type": "gemma4_text",
-        "num_kv_shared_layers": 0,
+        "num_hidden_layers": count,
+        "num_kv_shared_layers": shared,
         "vocab_size": vocabulary,
+        "vocab_size_per_layer_input": vocabulary if shape["hidden_size_per_layer_input"] else 0,
     }
-    width, inner = DRAFTERS[kind]
-    heads = ("num_attention_heads", "num_key_value_heads", "num_global_key_value_heads")
+    width, inner, heads = DRAFTERS[kind]
+    same = ("num_key_value_heads", "num_global_key_value_heads", "attention_k_eq_v", "sliding_window")
     text = {
         **BASE,
-        **{name: shape[name] for name in heads},
+        **{name: shape[name] for name in (*same, "max_position_embeddings")},
+        "num_attention_heads": heads or shape["num_attention_heads"],
         "enable_moe_block": False,
         "final_logit_softcapping": None,
         "hidden_size": width,
@@ -298,7 +354,7 @@ def make_pair(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=KINDS, type=str.lower)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--miss", type=float, default=0.25)
     parser.add_argument("--shrink", type=int, default=1)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from counting import KINDS, make_pair
+from counting import KINDS, layers_of, make_pair
 
 from gemma_mtp.extras import installed
 from gemma_mtp.native.backend import settings_for_this_machine
@@ -114,7 +114,7 @@ def works(asked: argparse.Namespace, pair: tuple[Path, Path]) -> Iterator[tuple[
         cpp = replace(usual, lengths=fewer, model=ModelSettings(asked.gpu_layers))
         yield "engines", "llama.cpp's C++ engine, greedy", "cpp_laps", cpp
     yield "sampled", "the Python loop, temperature 1", "python_laps", replace(usual, lengths=(0, 3), sampling=SAMPLED)
-    layers = KINDS[asked.kind]["num_hidden_layers"] // asked.shrink
+    layers, _ = layers_of(asked.kind, asked.shrink)
     half = replace(model, n_cpu_moe=layers // 2)
     if not KINDS[asked.kind]["enable_moe_block"]:
         half = replace(model, gpu_layers=layers // 2)
@@ -170,7 +170,7 @@ def goals(tables: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=KINDS, default="26b")
+    parser.add_argument("--kind", choices=KINDS, type=str.lower, default="26b")
     parser.add_argument("--miss", type=float, default=0.25)
     parser.add_argument("--shrink", type=int, default=1)
     parser.add_argument("--folder", type=Path)

@@ -26,83 +26,39 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 from full_size import VOCABULARY, tokenizer
 
-from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
-from gemma_mtp.files.gguf_writer import TensorPlan, encode_header, padded
-from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.config import Hyperparameters
-from gemma_mtp.model.family import slots
-from gemma_mtp.model.gguf_keys import architecture, written_keys
-from gemma_mtp.model.part import Part
-from gemma_mtp.model.roles import ROPE_FREQS, Slot
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.local_hub.stub import HubStub
+from helpers.real_shapes import drafter_of, write_hollow
+from helpers.tiny_pairs import TARGET
 
 #: The published shape of E2B, as far as it is known: header work is what is measured here.
-E2B = Hyperparameters(
-    part=Part.TARGET,
-    architecture="",
+E2B = replace(
+    TARGET,
     layers=35,
     hidden=1536,
     intermediate=6144,
     heads=8,
     kv_heads_sliding=1,
-    kv_heads_full=1,
     head_dim_sliding=256,
     head_dim_full=512,
     sliding=tuple(layer % 5 != 4 for layer in range(35)),
     sliding_window=512,
     context=131072,
-    norm_epsilon=1e-6,
-    rope_base_sliding=1e4,
-    rope_base_full=1e6,
-    rotary_share_full=0.25,
-    vocabulary=262144,
-    logit_softcap=None,
+    vocabulary=VOCABULARY,
     shared_kv_layers=20,
     per_layer_input=256,
     double_wide_mlp=True,
-    values_are_keys=False,
-    experts=0,
-    experts_used=0,
-    expert_intermediate=0,
 )
-ASSISTANT = replace(
-    E2B,
-    part=Part.ASSISTANT,
-    layers=4,
-    hidden=256,
-    intermediate=2048,
-    heads=4,
-    sliding=(True, True, True, False),
-    shared_kv_layers=4,
-    per_layer_input=0,
-    double_wide_mlp=False,
-    backbone=1536,
-)
+ASSISTANT = replace(drafter_of(E2B), hidden=256, intermediate=2048, heads=4, per_layer_input=0, double_wide_mlp=False)
 #: The same headers around weights that fit into a local Hub's memory.
 NARROW = {"hidden": 64, "intermediate": 64, "per_layer_input": 0, "head_dim_sliding": 64, "head_dim_full": 128}
-
-
-def write_sparse(path: Path, model: Hyperparameters, vocabulary: dict[str, Value]) -> None:
-    """A file of `model` whose weights are holes (zeros), except for the rope factors."""
-    factors = np.array(model.rope_factors(), "<f4")
-    plans = [TensorPlan("rope_freqs.weight", Slot(ROPE_FREQS, None).shape(model), GGMLType.F32)]
-    for slot in slots(model):
-        if slot.needed(model):
-            kind = GGMLType.F32 if slot.role.plain else GGMLType.BF16
-            plans.append(TensorPlan(slot.mainline_name, slot.shape(model), kind))
-    general = {"general.architecture": gv.string(architecture(model.part)), "general.name": gv.string("Gemma 4 E2B It")}
-    header = encode_header({**general, **written_keys(model), **vocabulary}, plans)
-    with path.open("wb") as file:
-        file.write(header + factors.tobytes())
-        file.truncate(len(header) + sum(padded(plan.nbytes) for plan in plans))
 
 
 def write_pair(
@@ -110,7 +66,7 @@ def write_pair(
 ) -> list[Path]:
     paths = [folder / name for name in ("target.gguf", "mtp-target.gguf")]
     for path, model in zip(paths, models, strict=True):
-        write_sparse(path, model, vocabulary)
+        write_hollow(path, model, "BF16", vocabulary)
     return paths
 
 

@@ -9,8 +9,6 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-#: The library that carries llama.cpp: its MTP calls are unstable, and no other version will do.
-LIBRARY = "llama-cpp-python==0.3.36"
 #: What stands in a command where a file is meant that nobody has named.
 TARGET, ASSISTANT, CHECKPOINT = "TARGET.gguf", "ASSISTANT.gguf", "CHECKPOINT"
 #: The file that advice lets a command write.

@@ -130,6 +130,12 @@ class MissingExtra(EnvironmentProblem):
         super().__init__(f"{feature} needs the package {packages}, which is not installed", hint=extras.advice(*wanted))
 
 
+def some(names: Iterable[str], most: int = 3) -> str:
+    """`a, b, c and 5 more`: so many of them at most."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """`is Q8_0 meant?` for a word that is nearly a known one (or several), in any case; else nothing."""
     from difflib import get_close_matches  # a hundredth of a second, for mistakes alone

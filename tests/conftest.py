@@ -42,9 +42,11 @@ MARKED = {
         "reference/test_quantize_parity.py",
         "reference/test_sampling_llama_cpp.py",
         "serve",
+        "validate/test_headers_llama_cpp.py",
         "validate/test_keys_llama_cpp.py",
         "validate/test_llama_cpp.py",
         "validate/test_memory.py",
+        "validate/test_several_gpus.py",
         "validate/test_reference.py",
         "validate/test_remedies_run.py",
         "validate/test_run.py",
@@ -57,6 +59,7 @@ MARKED = {
         "quantize/test_imatrix_hostile.py",
         "reference",
         "validate/test_any_value.py",
+        "validate/test_headers_llama_cpp.py",
         "validate/test_hostile_pairs.py",
         "validate/test_keys_llama_cpp.py",
     ),
@@ -158,6 +161,11 @@ def target_gguf(gguf_folder: Path) -> GGUFFactory:
 def assistant_gguf(gguf_folder: Path) -> GGUFFactory:
     """`assistant_gguf("BF16")` is the demo assistant as a GGUF of that type. Read it, don't change it."""
     return partial(_converted, PAIR / "assistant", gguf_folder)
+
+
+@pytest.fixture(scope="session")
+def pair(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> tuple[Path, Path]:
+    return target_gguf("Q8_0"), assistant_gguf("Q8_0")
 
 
 def _converted(checkpoint: Path, folder: Path, type_name: str) -> Path:

@@ -40,6 +40,14 @@ def test_workflows_are_thin_and_ask_for_little(path: Path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_commits_and_jobs_end(path: Path):
+    """A tag can be moved to other code. The version stands behind the commit, where Dependabot finds it."""
+    for line in re.findall(r"^.*\buses: .*$", path.read_text(encoding="utf-8"), re.MULTILINE):
+        assert re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)
+    assert all("timeout-minutes" in job for job in read(path)["jobs"].values())
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_what_workflows_call_exists(path: Path):
     rules = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     nox = (ROOT / "noxfile.py").read_text(encoding="utf-8")

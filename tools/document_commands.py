@@ -59,7 +59,7 @@ def page(name: str) -> str:
 def _told(text: str) -> Iterator[str]:
     """The command's own words; calls of it in backticks become lines of code."""
     for row in inspect.cleandoc(text).replace("\f", "").splitlines():
-        example = re.fullmatch(r"\s*(?:- `(gemma-mtp .*)`|    ?(gemma-mtp .*)|(gemma-mtp .*))", row)
+        example = re.fullmatch(r"\s*(?:- `((?:.* \| )?gemma-mtp .*)`|    ?(gemma-mtp .*)|(gemma-mtp .*))", row)
         if example:
             yield f"    {next(filter(None, example.groups()))}"
         else:

@@ -95,7 +95,7 @@ REPORT = {
     "verdict": str,
     "notes": [str],
     "memory": Maybe({"tokens": int, "asked": int, "total": int, "target": MEMORY, "assistant": MEMORY}),
-    "devices": Maybe({"GPU": SHARE, "RAM": SHARE}),
+    "devices": Maybe(Table(SHARE)),  # GPU, or of several GPU0, GPU1, ..., and RAM
     "run": [RUN],
     "reference": [REFERENCE],
     "origin": Maybe(PROOF),
@@ -347,11 +347,12 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {
             "fits": bool,
             "change": Maybe(str),
+            "prepare": Maybe(str),
             "command": Maybe(str),
             "tokens": int,
             "note": str,
-            "devices": {device: {"room": Maybe(int), **SHARE} for device in ("GPU", "RAM")},
-            "asked": dict.fromkeys(("GPU", "RAM"), SHARE),
+            "devices": Table({"room": Maybe(int), **SHARE}),
+            "asked": Table(SHARE),
         },
     ),
     "gemma-mtp imatrix": (

@@ -183,6 +183,7 @@ def kill_often(name: str, times: int, seed: int, rest: int, folder: Path) -> str
             if (number + 1) % rest == 0:
                 seconds = (seconds + place.whole()) / 2
                 check_end(name, place, wanted)
+                print(f"{name}: {number + 1} of {times}, sound so far", file=sys.stderr, flush=True)
     return f"{name}: killed {times - early} times of {times} ({early} had ended before), seed {seed}: all sound"
 
 

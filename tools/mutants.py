@@ -24,27 +24,42 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy  # noqa: F401  # heavy modules that every copy has from its birth
+import gguf  # noqa: F401  # heavy modules that every copy has from its birth
+import numpy  # noqa: F401
 import pytest
 
 ROOT = Path(__file__).parents[1]
 #: Name -> the file that is changed, and the tests that concern it.
 TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dialects": ("model/dialects.py", ("convert/test_spellings.py", "convert/test_dialects.py")),
-    "keys": ("model/keys.py", ("model/test_gguf_keys.py", "validate/test_checks.py", "validate/test_any_value.py")),
-    "gguf_keys": ("model/gguf_keys.py", ("model/test_gguf_keys.py", "validate/test_checks.py")),
+    "keys": (
+        "model/keys.py",
+        ("model/test_gguf_keys.py", "validate/test_checks.py", "validate/test_keys_llama_cpp.py"),
+    ),
+    "gguf_keys": (
+        "model/gguf_keys.py",
+        ("model/test_gguf_keys.py", "validate/test_checks.py", "convert/test_dialects.py"),
+    ),
     "recipes": ("quantize/recipes.py", ("quantize/test_recipes.py", "quantize/test_catalogue.py")),
     "mixes": ("quantize/mixes.py", ("quantize/test_recipes.py", "reference/test_quantize_parity.py")),
     "control": ("mtp_runtime/control.py", ("mtp_runtime/test_control_figures.py", "mtp_runtime/test_control.py")),
-    "sampler": ("mtp_runtime/sampler.py", ("mtp_runtime/test_sampler.py", "mtp_runtime/test_rounds.py")),
-    "verifier": ("mtp_runtime/verifier.py", ("mtp_runtime/test_generate.py", "mtp_runtime/test_rounds.py")),
+    "sampler": ("mtp_runtime/sampler.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_sampler.py")),
+    "verifier": ("mtp_runtime/verifier.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_generate.py")),
     "generate": ("mtp_runtime/generate.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_generate.py")),
-    "rope": ("validate/checks/rope.py", ("validate/test_checks.py",)),
-    "tensors": ("validate/checks/tensors.py", ("validate/test_checks.py", "validate/test_verify_file.py")),
-    "vocabulary": ("validate/checks/vocabulary.py", ("validate/test_checks.py",)),
-    "attachment": ("validate/checks/attachment.py", ("validate/test_checks.py",)),
-    "header": ("validate/checks/header.py", ("validate/test_checks.py", "validate/test_verify_file.py")),
-    "weights": ("validate/checks/weights.py", ("validate/test_checks.py", "validate/test_verify_file.py")),
+    "model": ("sources/model.py", ("validate/test_found_by_damage.py", "validate/test_checks.py")),
+    **{
+        name: (f"validate/checks/{name}.py", ("validate/test_checks.py", "validate/test_found_by_damage.py", *more))
+        for name, more in {
+            "attachment": (),
+            "header": (),
+            "identity": ("validate/test_verify_file.py",),
+            "provenance": ("validate/test_quantizer.py", "validate/test_provenance.py"),
+            "rope": (),
+            "tensors": ("validate/test_verify_file.py",),
+            "vocabulary": (),
+            "weights": ("validate/test_verify_file.py",),
+        }.items()
+    },
 }
 TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,

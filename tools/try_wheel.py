@@ -62,6 +62,7 @@ NOT_TYPED = {
     "serve": "does not end by itself; started below",
     "--server": "asked of the server below",
     "ggml-org/gemma-4-26B-A4B-it-GGUF:Q4_K_M": "wants a target that is no demo",
+    "...": "is to be filled in",
 }
 #: Words of a line that need the extra `runtime`, which is compiled: without it they say so and exit 3.
 NEED_RUNTIME = ("--draft", "both")
@@ -246,7 +247,11 @@ def type_readme(place: Environment, shelf: Path, address: str, extras: str) -> N
         if reason:
             say(f"  not typed  {row.split('  ')[0]}: {reason}")
             continue
-        for first in (line for word, line in BEFORE.items() if word in words and extras):
+        first = next((line for word, line in BEFORE.items() if word in words), "")
+        if first and not extras:
+            say(f"  not typed  {row.split('  ')[0]}: after `gemma-mtp {first}`, which needs an engine")
+            continue
+        if first:
             place.call(typed(["gemma-mtp", *first.split()], shelf), shelf)
         done = place.started(typed(words, shelf), shelf, online)
         judge(row.split("  ")[0], words, done, extras)

@@ -150,7 +150,8 @@ def adapt(job: Job, tell: Tell = lambda _: None) -> Report:
             )
         if job.checkpoint:
             writing.write_checkpoint(job.assistant, network, job.checkpoint)
-        writing.put_in_place(made)
+        for final, finished in made.items():
+            finished.replace(final)
     return Report(tuple(made), outcome, before, after, mean, error, signals.tokens, monotonic() - start, signals.about)
 
 
@@ -209,11 +210,11 @@ def _signals_folder(job: Job) -> Iterator[Path]:
 
 
 def documents_of(texts: Sequence[Path], prompts: Sequence[Path], share: float, seed: int) -> tuple[Document, ...]:
-    """All documents, some of them held out; questions that stand among the texts too come once. Raises UsageError."""
+    """All documents, a share held out; questions that stand among the texts too come once. Raises UsageError."""
     found = {document.content: document for document in read_documents(texts)}
     for document in read_documents(prompts, questions=True):
         found.setdefault(document.content, document)
-    return tuple(hold_out(list(found.values()), share, seed))
+    return tuple(hold_out(list(found.values()), share, seed) if share else found.values())
 
 
 def record(job: Job, folder: Path, tell: Tell) -> Signals:
@@ -396,7 +397,10 @@ def imatrix(
         stock = as_gguf(assistant, place)
         _check_pair(target, stock)
         shape = {"length": length, "openings": 0}
-        job = Job(target, stock, texts, (), (), Recipe(), tokens, None, lesson=shape, context=context, model=model)
+        none = 0.0  # is held out, for nothing is measured
+        job = Job(
+            target, stock, texts, (), (), Recipe(), tokens, None, none, lesson=shape, context=context, model=model
+        )
         signals = record(job, place / "signals", tell)
         feed = Feed(signals, stack.enter_context(open_weights(target, Part.TARGET)))
         network = build(stack.enter_context(open_weights(stock, Part.ASSISTANT)))

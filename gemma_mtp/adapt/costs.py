@@ -15,6 +15,17 @@ CORE, CARD = 2e10, 2.5e13
 ROWS = {"cpu": 128, "cuda": 4096}
 
 
+#: Candidates that the head is cut to on a CPU, where the vocabulary is larger than twice as many.
+CANDIDATES = 16_384
+
+
+def candidate_count(asked: int | None, device: str, vocabulary: int) -> int:
+    """Rows that the head is cut to; 0: it is not. asked: None: by device."""
+    if asked is not None:
+        return asked if asked < vocabulary else 0
+    return CANDIDATES if device == "cpu" and vocabulary > 2 * CANDIDATES else 0
+
+
 def body_weights(assistant: Hyperparameters) -> int:
     """Weights of all matrices but the head's."""
     layers = sum(

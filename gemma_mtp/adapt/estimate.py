@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
-from gemma_mtp.adapt.costs import CARD, CORE, Costs, costs
+from gemma_mtp.adapt.costs import CARD, CORE, Costs, candidate_count, costs
 from gemma_mtp.adapt.figures import CHAIN
 from gemma_mtp.adapt.lesson import Lesson, donors
 from gemma_mtp.cores import available_cores
@@ -17,7 +17,6 @@ from gemma_mtp.sources.opening import open_model
 
 #: What of a machine's speed in large multiplications training reaches: norms, small matrices and the optimizer slow it.
 REACHED = 0.5
-CANDIDATES = 16_384
 
 
 def estimate(
@@ -37,8 +36,6 @@ def estimate(
                 raise BadFileError(f"no Gemma 4 {part} that can be read", where=place)
             models[part] = side.model
     speed, where, how = speed_of(device)
-    large = models[Part.ASSISTANT].vocabulary > 2 * CANDIDATES
-    cut = candidates if candidates is not None else (CANDIDATES if where == "cpu" and large else 0)
     found = costs(
         models[Part.ASSISTANT],
         donors(models[Part.TARGET]),
@@ -48,7 +45,7 @@ def estimate(
         chain=CHAIN,
         epochs=epochs,
         speed=speed,
-        candidates=cut,
+        candidates=candidate_count(candidates, where, models[Part.ASSISTANT].vocabulary),
     )
     return found, how
 

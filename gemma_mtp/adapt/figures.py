@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gemma_mtp.native.stats import column_sums
+
 CHAIN = 3
 #: How many standard errors a gain must have to be one.
 CERTAIN = 2.0
@@ -47,16 +49,8 @@ class Counts:
 def total(parts: Iterable[Counts]) -> Counts:
     """All of them as one."""
     parts = list(parts)
-    width = max((len(part.drafted_at) for part in parts), default=0)
-
-    def added(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-        return tuple(sum(row[place] if place < len(row) else 0 for row in rows) for place in range(width))
-
-    return Counts(
-        added([part.drafted_at for part in parts]),
-        added([part.accepted_at for part in parts]),
-        sum(part.rounds for part in parts),
-    )
+    drafted, accepted = (column_sums(getattr(part, name) for part in parts) for name in ("drafted_at", "accepted_at"))
+    return Counts(drafted, accepted, sum(part.rounds for part in parts))
 
 
 @dataclass(frozen=True)

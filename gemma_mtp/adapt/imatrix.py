@@ -24,7 +24,7 @@ from gemma_mtp.adapt.weights import EMBEDDING
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
-from gemma_mtp.quantize.imatrix import COUNTS, SUMS
+from gemma_mtp.quantize.imatrix import CHUNKS, COUNTS, DATASETS, SUMS
 
 #: Tokens that a chunk is said to have (llama-imatrix's own number).
 CHUNK_SIZE = 512
@@ -68,8 +68,8 @@ def write_imatrix(path: Path, importance: Importance, datasets: Sequence[str], f
     """llama.cpp's GGUF form (tools/imatrix/imatrix.cpp). Raises UsageError (it exists), EnvironmentProblem."""
     metadata = {
         "general.type": gv.string("imatrix"),
-        "imatrix.datasets": gv.strings(list(datasets)),
-        "imatrix.chunk_count": gv.u32(max(1, importance.tokens // CHUNK_SIZE)),
+        DATASETS: gv.strings(list(datasets)),
+        CHUNKS: gv.u32(max(1, importance.tokens // CHUNK_SIZE)),
         "imatrix.chunk_size": gv.u32(CHUNK_SIZE),
     }
     arrays = {}

@@ -78,10 +78,14 @@ class Network:
         queries = self._times(at + "attn_q.weight", x).view(texts, count, -1, width)
         queries = self._norm(queries, at + "attn_q_norm.weight").transpose(1, 2)
         queries = _rotated(queries, positions, self._frequencies[kind])
-        keys, values = cached
-        group = queries.shape[1] // keys.shape[1]
-        keys, values = (part.to(queries.dtype).repeat_interleave(group, 1) for part in (keys, values))
+        keys, values = (part.to(queries.dtype) for part in cached)
+        # Queries of one key head stand one behind another: copies of the keys for each would be kept for the gradients.
+        heads = keys.shape[1]
+        group = queries.shape[1] // heads
+        queries = queries.reshape(texts, heads, group * count, width)
+        mask = mask.repeat(1, 1, group, 1)
         read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
+        read = read.view(texts, heads * group, count, width)
         return self._times(at + "attn_output.weight", read.transpose(1, 2).reshape(texts, count, -1))
 
     def _times(self, name: str, x: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ from time import monotonic
 from gemma_mtp.adapt.lesson import TEMPERATURE, Lesson, Progress
 from gemma_mtp.adapt.signals import ANSWER, GREEDY, SAMPLED, TEXT, Journal, Piece
 from gemma_mtp.adapt.texts import MOST_LOOPING, Document, loop_share
-from gemma_mtp.mtp_runtime.chat import template_of
-from gemma_mtp.mtp_runtime.conversation import Template
+from gemma_mtp.mtp_runtime.conversation import Template, template_of
 from gemma_mtp.mtp_runtime.sampler import Sampler, make_sampler
 from gemma_mtp.native.llama import Model
 from gemma_mtp.native.recording import Together
@@ -80,10 +79,10 @@ class Planner:
     def _tokens(self, document: Document, open_turn: bool) -> list[int]:
         if not document.messages:
             return self._model.tokenize(document.text, special=False)
-        if len(document.messages) == 1 and not self._model.chat_template():
+        if len(document.messages) == 1 and not self._model.text_value("tokenizer.chat_template"):
             return self._model.tokenize(document.messages[0][1], special=False)  # a base model goes on with it
         if self._template is None:
-            self._template = template_of(self._model)
+            self._template = template_of(self._model.path)
         messages = [{"role": role, "content": content} for role, content in document.messages]
         return self._model.tokenize(self._template.render(messages, open_turn=open_turn))
 

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.atomic import write_whole
 from gemma_mtp.files.text import read_json
 
 Array = np.ndarray[Any, Any]
@@ -136,10 +136,8 @@ def write_shard(folder: Path, number: int, pieces: Sequence[Piece], arrays: Sequ
     """Write the arrays of some pieces. Raises EnvironmentProblem (no room)."""
     whole = {name: np.ascontiguousarray(np.concatenate([one[name] for one in arrays])) for name in ARRAYS}
     whole["pieces"] = np.array([piece.row for piece in pieces], np.int32)
-    raw = save(whole)
     path = folder / f"shard-{number:05}.safetensors"
-    with atomic_output(path, size=len(raw), force=True) as file:
-        file.write(raw)
+    write_whole(path, save(whole), force=True)
     return path
 
 
@@ -166,9 +164,7 @@ def begin_folder(folder: Path, about: dict[str, Any]) -> Signals:
 
 
 def describe(folder: Path, about: dict[str, Any]) -> None:
-    raw = json.dumps(about, indent=2).encode()
-    with atomic_output(folder / DESCRIPTION, size=len(raw), force=True) as file:
-        file.write(raw)
+    write_whole(folder / DESCRIPTION, json.dumps(about, indent=2).encode(), force=True)
 
 
 def _entry(line: bytes) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gemma_mtp.adapt.batches import FIRST, Feed, grouped
-from gemma_mtp.adapt.costs import ROWS, step_flops
+from gemma_mtp.adapt.costs import ROWS, candidate_count, step_flops
 from gemma_mtp.adapt.figures import CHAIN, Score
 from gemma_mtp.adapt.head import imitation
 from gemma_mtp.adapt.network import SETS, Network
@@ -29,8 +29,6 @@ LOOKED_AT = 8192
 #: Weights of the body up to this count -> the learning rate. The first was found on the demo pair, the others are
 #: what others train real ones with.
 RATES = ((5e6, 2e-3), (5e7, 3e-4), (float("inf"), 1e-4))
-#: Candidates that the head is cut to on a CPU, where the vocabulary is larger than twice as many.
-CANDIDATES = 16_384
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Trainer:
         self.seconds = self.flops = 0.0
         self._head = network.head.bfloat16() if recipe.device == "cuda" else network.head
         self._random = np.random.default_rng(recipe.seed)
-        self.kept = _candidate_count(recipe, len(network.head))
+        self.kept = candidate_count(recipe.candidates, recipe.device, len(network.head))
 
     @property
     def done(self) -> float:
@@ -232,13 +230,6 @@ class Trainer:
     def restore(self, state: dict[str, Tensor]) -> None:
         for name, weight in self._weights.items():
             weight.copy_(state[name])
-
-
-def _candidate_count(recipe: Recipe, vocabulary: int) -> int:
-    """Rows that the head is cut to; 0: it is not."""
-    if recipe.candidates is not None:
-        return recipe.candidates if recipe.candidates < vocabulary else 0
-    return CANDIDATES if recipe.device == "cpu" and vocabulary > 2 * CANDIDATES else 0
 
 
 def _some_tokens(places: list[Place], most: int) -> list[Place]:

@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from gemma_mtp.adapt.weights import Weights
 from gemma_mtp.convert import provenance
@@ -17,19 +15,12 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.files.scratch import scratch_folder
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.ggml import GGMLType, native
 from gemma_mtp.quantize import Output, quantize_file
+from gemma_mtp.quantize.floats import narrowed
 
 if TYPE_CHECKING:
     from gemma_mtp.adapt.network import Network
-
-Array = np.ndarray[Any, Any]
-
-
-def bfloat16(numbers: Array) -> Array:
-    """float32 -> uint16 of the same shape, to the nearest, ties to even."""
-    bits = np.ascontiguousarray(numbers, "<f4").view("<u4")
-    return np.asarray((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16, "<u2")
 
 
 def write_gguf(source: Weights, network: Network, path: Path, keys: Mapping[str, Value]) -> None:
@@ -57,7 +48,7 @@ def write_gguf(source: Weights, network: Network, path: Path, keys: Mapping[str,
                 writer.write_next([source.stored(plan.name)[1].tobytes()])
                 continue
             numbers = network.weights[plan.name].detach().cpu().numpy()
-            writer.write_next([(bfloat16(numbers) if plan.type is GGMLType.BF16 else numbers.astype("<f4")).tobytes()])
+            writer.write_next([narrowed(native(plan.type), numbers.astype("<f4")).tobytes()])
 
 
 def parents(assistant: Weights, target: Weights) -> dict[str, Value]:
@@ -78,12 +69,6 @@ def quantized(source: Path, outputs: Sequence[Output], folder: Path, threads: in
     inside = [replace(output, path=folder / f"{n}-{output.path.name}") for n, output in enumerate(outputs)]
     quantize_file(source, inside, allow_requantize=True, force=True, threads=threads)
     return {output.path: made.path for output, made in zip(outputs, inside, strict=True)}
-
-
-def put_in_place(files: Mapping[Path, Path]) -> None:
-    """Give finished files their names."""
-    for final, made in files.items():
-        made.replace(final)
 
 
 def write_checkpoint(source: Path, network: Network, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gemma_mtp.bench.results import AUTO, OVERALL, PLAIN, BenchResults, Row
 from gemma_mtp.errors import MissingExtra, UsageError
-from gemma_mtp.files.atomic import atomic_output, check_output
+from gemma_mtp.files.atomic import check_output, write_whole
 
 SUFFIXES = (".png", ".svg", ".pdf")
 #: Okabe and Ito's colours, which colour-blind people can tell apart; the darkest is kept for all prompts together.
@@ -43,8 +43,7 @@ def draw(results: BenchResults, path: Path, *, force: bool = False) -> None:
     _title(figure, results)
     picture = BytesIO()
     figure.savefig(picture, format=path.suffix.lower().lstrip("."), facecolor="white")
-    with atomic_output(path, size=picture.tell(), force=force) as file:
-        file.write(picture.getvalue())
+    write_whole(path, picture.getvalue(), force=force)
 
 
 def _figure_class() -> Any:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
-from itertools import zip_longest
 from statistics import median
 
 from gemma_mtp.bench.laps import Lap
 from gemma_mtp.bench.results import NONE, OVERALL, PLAIN, ConfidenceRow, Row
-from gemma_mtp.native.stats import Statistics
+from gemma_mtp.native.stats import Statistics, column_sums
 
 #: (engine, category, method, draft).
 _Key = tuple[str, str, str, int]
@@ -39,7 +37,7 @@ class _Laps:
         return int(sum(getattr(laps[0], name) for laps in self._by_prompt.values()))
 
     def by_position(self, name: str) -> tuple[int, ...]:
-        return reduce(column_sums, (getattr(laps[0], name) for laps in self._by_prompt.values()), ())
+        return column_sums(getattr(laps[0], name) for laps in self._by_prompt.values())
 
     @property
     def timed_tokens(self) -> int:
@@ -73,7 +71,7 @@ def rows(laps: Iterable[Lap]) -> list[Row]:
     Laps with a p_min are `confidence_rows`'.
     """
     laps = [lap for lap in laps if not lap.task.p_min]
-    groups, different = _by_row(laps), _differing_rows(laps)
+    groups, different = _by_row(laps), {key for lap in _differing(laps) for key in _keys(lap)}
     return [
         _row(key, groups[key], plain=groups[key[0], key[1], NONE, PLAIN], identical=key not in different)
         for key in sorted(groups, key=_order(laps))
@@ -100,11 +98,6 @@ def confidence_rows(laps: Sequence[Lap]) -> list[ConfidenceRow]:
 def differing_prompts(laps: Iterable[Lap]) -> list[str]:
     """Prompts whose drafted continuation is not, token for token, the plain one of the same engine."""
     return list(dict.fromkeys(lap.task.prompt for lap in _differing(list(laps))))
-
-
-def column_sums(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
-    """(1, 2, 3) and (1, 1) -> (2, 3, 3)."""
-    return tuple(map(sum, zip_longest(one, other, fillvalue=0)))
 
 
 def _by_row(laps: Sequence[Lap]) -> dict[_Key, _Laps]:
@@ -139,10 +132,6 @@ class _order:
 def _differing(laps: Sequence[Lap]) -> list[Lap]:
     plain = {(lap.task.engine, lap.task.prompt): lap.tokens for lap in laps if lap.task.draft == PLAIN}
     return [lap for lap in laps if lap.tokens != plain[lap.task.engine, lap.task.prompt]]
-
-
-def _differing_rows(laps: Sequence[Lap]) -> set[_Key]:
-    return {key for lap in _differing(laps) for key in _keys(lap)}
 
 
 def _row(key: _Key, laps: _Laps, *, plain: _Laps, identical: bool) -> Row:

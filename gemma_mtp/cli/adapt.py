@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from gemma_mtp.adapt.adapt import Job
     from gemma_mtp.adapt.measuring import Course
     from gemma_mtp.adapt.train import Recipe
-    from gemma_mtp.native.settings import ModelSettings
+    from gemma_mtp.native.settings import ContextSettings, ModelSettings
 
-TEXTS, TRAINING, MEASURING = "Texts", "Training", "Measuring"
+TEXTS, MEASURING = "Texts", "Measuring"
 
 
 @dataclass(frozen=True)
@@ -36,54 +36,39 @@ class WritingOptions:
 class TextOptions:
     """What the target is asked and recorded on."""
 
+    PANEL: ClassVar = TEXTS
+
     text: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Texts that exist: JSONL (text, messages), .txt, llama-server's log, or a folder. Repeatable.",
-            rich_help_panel=TEXTS,
+            help="Texts that exist: JSONL (text, messages), .txt, llama-server's log, or a folder. Repeatable."
         ),
     ] = None
     prompts: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Questions that the target answers: one a line, or JSONL (prompt, messages). Repeatable.",
-            rich_help_panel=TEXTS,
-        ),
+        typer.Option(help="Questions that the target answers: one a line, or JSONL (prompt, messages). Repeatable."),
     ] = None
-    tokens: Annotated[
-        str, typer.Option(help="Tokens to record at most, held-out ones included.", rich_help_panel=TEXTS)
-    ] = "300k"
-    held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.5, help="Share of the texts to measure on.", rich_help_panel=TEXTS)
-    ] = 0.1
-    signals: Annotated[
-        Path | None,
-        typer.Option(help="Keep what is recorded in this folder, or go on with it.", rich_help_panel=TEXTS),
-    ] = None
+    tokens: Annotated[str, typer.Option(help="Tokens to record at most, held-out ones included.")] = "300k"
+    held_out: Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of the texts to measure on.")] = 0.1
+    signals: Annotated[Path | None, typer.Option(help="Keep what is recorded in this folder, or go on with it.")] = None
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """How the drafter learns."""
 
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="Minutes for writing answers and training.", rich_help_panel=TRAINING)
-    ] = 30.0
+    PANEL: ClassVar = "Training"
+
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes for writing answers and training.")] = 30.0
     train: Annotated[
-        Literal["body", "projections"],
-        typer.Option(help="body: all but the head. projections: these and norms.", rich_help_panel=TRAINING),
+        Literal["body", "projections"], typer.Option(help="body: all but the head. projections: these and norms.")
     ] = "body"
-    rate: Annotated[
-        float | None, typer.Option(min=0.0, help="Learning rate. Default: by size.", rich_help_panel=TRAINING)
-    ] = None
-    epochs: Annotated[float, typer.Option(min=0.01, help="Over the texts.", rich_help_panel=TRAINING)] = 2.0
-    candidates: Annotated[
-        int | None,
-        typer.Option(min=0, help="Cut the head to so many tokens, 0: none are cut.", rich_help_panel=TRAINING),
-    ] = None
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="PyTorch's device.", rich_help_panel=TRAINING)
-    ] = "auto"
+    rate: Annotated[float | None, typer.Option(min=0.0, help="Learning rate. Default: by size.")] = None
+    epochs: Annotated[float, typer.Option(min=0.01, help="Over the texts.")] = 2.0
+    candidates: Annotated[int | None, typer.Option(min=0, help="Cut the head to so many tokens, 0: none are cut.")] = (
+        None
+    )
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="PyTorch's device.")] = "auto"
 
     def recipe(self, seed: int) -> Recipe:
         """Raises EnvironmentProblem: no such device."""
@@ -128,13 +113,14 @@ class HereOptions:
     threads: DecodingThreads = None
     gpu_layers: GpuLayers = -1
 
-    def model(self) -> ModelSettings:
+    def settings(self) -> tuple[ContextSettings, ModelSettings]:
         """Raises EnvironmentProblem: llama-cpp-python does not work here."""
         from dataclasses import replace
 
         from gemma_mtp.native.backend import settings_for_this_machine
+        from gemma_mtp.native.settings import ContextSettings
 
-        return replace(settings_for_this_machine(), gpu_layers=self.gpu_layers)
+        return ContextSettings(threads=self.threads), replace(settings_for_this_machine(), gpu_layers=self.gpu_layers)
 
 
 @takes_groups
@@ -208,7 +194,7 @@ def job_of(
     from gemma_mtp.adapt.adapt import Job, brought, require_torch
     from gemma_mtp.cli.output import progress_bar
     from gemma_mtp.model.part import Part
-    from gemma_mtp.native.settings import ContextSettings
+    from gemma_mtp.quantize.catalogue import outputs_for, parse_kinds
     from gemma_mtp.sources.opening import local_gguf
 
     require_torch()
@@ -218,7 +204,7 @@ def job_of(
         stock,
         tuple(texts.text or ()),
         tuple(texts.prompts or ()),
-        outputs_of(teacher, write.type or ["Q8_0"], write.output),
+        tuple(outputs_for(Path(f"mtp-{teacher.name}"), parse_kinds(write.type or ["Q8_0"]), write.output)),
         training.recipe(measuring.seed),
         number(texts.tokens),
         training.minutes,
@@ -227,8 +213,7 @@ def job_of(
         safetensors,
         force,
         measuring.sizes,
-        ContextSettings(threads=here.threads),
-        here.model(),
+        *here.settings(),
     )
 
 
@@ -254,10 +239,9 @@ def _measure(
     from gemma_mtp.cli.adapt_table import print_measured
     from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.model.part import Part
-    from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.sources.opening import local_gguf
 
-    model, context = here.model(), ContextSettings(threads=here.threads)
+    context, model = here.settings()
     named = [one for one in (target, measuring.original) if one]
     targets = [local_gguf(one, Part.TARGET, progress=progress_bar) for one in named]
     assistants = [local_gguf(one, Part.ASSISTANT, progress=progress_bar) for one in assistant]
@@ -294,13 +278,7 @@ def _estimate(
     from gemma_mtp.cli.output import print_json
 
     found, how = estimate(
-        target,
-        assistant,
-        number(texts.tokens),
-        training.epochs,
-        length,
-        training.device,
-        training.candidates,
+        target, assistant, number(texts.tokens), training.epochs, length, training.device, training.candidates
     )
     print_json({**asdict(found), "minutes": found.minutes}, "--dry-run") if json else print_estimate(found, how)
 
@@ -328,20 +306,3 @@ def chosen(device: str) -> str:
     if device == "cuda" and not there:
         raise EnvironmentProblem("PyTorch sees no CUDA device", hint="leave --device out to train on the CPU")
     return ("cuda" if there else "cpu") if device == "auto" else device
-
-
-def outputs_of(target: Path, types: Sequence[str], wanted: Path | None):  # type: ignore[no-untyped-def]
-    """The files to write: as named, or `mtp-<target>-<TYPE>.gguf` in a folder. Raises UsageError."""
-    from gemma_mtp.errors import UsageError
-    from gemma_mtp.quantize import Output
-    from gemma_mtp.quantize.catalogue import default_output, parse_kinds
-
-    kinds = parse_kinds(types)
-    if wanted is not None and not wanted.is_dir():
-        if len(kinds) > 1:
-            raise UsageError(
-                f"{len(kinds)} types cannot go into one file", where=wanted, hint="name an existing folder"
-            )
-        return (Output(wanted, kinds[0]),)
-    named = Path(f"mtp-{target.name}")
-    return tuple(Output((wanted or Path()) / default_output(named, kind).name, kind) for kind in kinds)

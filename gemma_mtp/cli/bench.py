@@ -102,7 +102,7 @@ class MeasuringOptions:
     def engines(self) -> tuple[str, ...]:
         """Raises MissingExtra."""
         from gemma_mtp.bench.laps import ENGINES
-        from gemma_mtp.cli.engines import choose_engine
+        from gemma_mtp.cli.chosen import choose_engine
         from gemma_mtp.native.engines import CPP, present
 
         named = CPP if self.engine is None and self.method and CPP in present() else self.engine
@@ -111,8 +111,8 @@ class MeasuringOptions:
     def files(self, target: str, assistant: str | None, deep: bool) -> tuple[PairFiles, tuple[Way, ...]]:
         """The target, the assistant where one is wanted, and the ways that are named; what is missing is downloaded."""
         from gemma_mtp.bench.ways import assistant_way, read_ways
+        from gemma_mtp.cli.chosen import pair_of
         from gemma_mtp.cli.output import progress_bar
-        from gemma_mtp.cli.pair import pair_of
         from gemma_mtp.model.part import Part
         from gemma_mtp.sources.opening import local_gguf
 
@@ -146,12 +146,11 @@ class OutputOptions:
         """The file and the picture, as far as they are wanted."""
         from gemma_mtp.bench.plot import draw
         from gemma_mtp.cli.output import print_note
-        from gemma_mtp.files.atomic import atomic_output
+        from gemma_mtp.files.atomic import write_whole
 
         if self.output:
             content = json_text.dumps(results.to_dict(), indent=2).encode() + b"\n"
-            with atomic_output(self.output, size=len(content), force=self.force) as file:
-                file.write(content)
+            write_whole(self.output, content, force=self.force)
             print_note(f"written: {self.output}")
         if self.plot:
             draw(results, self.plot, force=self.force)

@@ -50,11 +50,8 @@ def _drafter(results: BenchResults) -> list[Any]:
 
 def _methods(results: BenchResults, engine: str) -> Table:
     """A line for each way of drafting and each of its lengths, over all prompts."""
-    table = _table(f"{engine}: ways of drafting, all prompts")
-    table.add_column("method")
     headings = ("draft", "tokens/s", "speed-up", "accepted", "tokens/round", "prompt t/s", "memory", "same text")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    table = _table(f"{engine}: ways of drafting, all prompts", "method", *headings)
     rows = results.of(engine, OVERALL, None)
     best = best_length(rows)
     for row in rows:
@@ -76,9 +73,7 @@ def _methods(results: BenchResults, engine: str) -> Table:
 def _kinds(results: BenchResults, engine: str) -> Table:
     """Each method's best fixed length by kind of text."""
     methods = list(dict.fromkeys(row.method for row in results.of(engine, OVERALL, None) if row.drafts))
-    table = _table(f"{engine}: each at its best length, by kind of text")
-    for heading in ("", "none", *methods):
-        table.add_column(plain(heading), justify="right" if heading else "left")
+    table = _table(f"{engine}: each at its best length, by kind of text", "", "none", *map(plain, methods))
     for category in (*results.categories, OVERALL):
         rows = results.of(engine, category, None)
         best = best_length(rows)
@@ -95,13 +90,8 @@ def _kinds(results: BenchResults, engine: str) -> Table:
 
 def _speedups(results: BenchResults, engine: str) -> Table:
     """A line for each category: plain tokens/s, then speed-up and acceptance by draft length."""
-    overall = results.of(engine, OVERALL)
-    table = _table(f"{engine}: speed-up and acceptance by draft length")
-    table.add_column("")
-    table.add_column("no draft", justify="right")
-    for row in overall:
-        if row.drafts:
-            table.add_column(draft_name(row.draft), justify="right")
+    lengths = (draft_name(row.draft) for row in results.of(engine, OVERALL) if row.drafts)
+    table = _table(f"{engine}: speed-up and acceptance by draft length", "", "no draft", *lengths)
     for category in (*results.categories, OVERALL):
         rows = results.of(engine, category)
         best = best_length(rows)
@@ -121,10 +111,8 @@ def _speedup(row: Row, bold: bool) -> Text:
 def _rounds(rows: list[Row]) -> Table:
     """What an average round consists of, over all prompts."""
     told = any(row.draft_ms is not None for row in rows)
-    table = _table("all prompts")
     headings = ["draft", "tokens/s", "speed-up", "ceiling", "tokens/round", "draft ms", "verify ms"]
-    for heading in headings if told else [*headings[:3], "tokens/round"]:
-        table.add_column(heading, justify="right")
+    table = _table("all prompts", None, *(headings if told else [*headings[:3], "tokens/round"]))
     table.add_column("accepted at 1, 2, ...")
     for row in rows:
         times = [
@@ -146,9 +134,8 @@ def _rounds(rows: list[Row]) -> Table:
 
 def _confidence(rows: list[ConfidenceRow]) -> Table:
     """Drafts that end where the drafter is not sure."""
-    table = _table("all prompts, drafts that end where the drafter is less sure")
-    for heading in ("draft", "--p-min", "tokens/s", "speed-up", "accepted"):
-        table.add_column(heading, justify="right")
+    headings = ("draft", "--p-min", "tokens/s", "speed-up", "accepted")
+    table = _table("all prompts, drafts that end where the drafter is less sure", None, *headings)
     for row in rows:
         accepted = "" if row.acceptance is None else f"{row.acceptance:.0%}"
         figures = f"{row.tokens_per_second:.1f}", f"{row.speedup:.2f}x", accepted
@@ -163,24 +150,24 @@ def _number(value: float | None, unit: str = "") -> str:
 def _comparison(results: BenchResults) -> Table:
     """Tokens a second of the engines side by side; the ratio is the first one's against each other's."""
     first, *others = results.engines
-    table = _table("engines, all prompts")
-    for heading in (
-        "drafting",
-        *(f"{engine} tokens/s" for engine in results.engines),
-        *(f"{first}/{o}" for o in others),
-    ):
-        table.add_column(heading, justify="right")
+    rates_of = (f"{engine} tokens/s" for engine in results.engines)
+    ratios = (f"{first}/{other}" for other in others)
+    table = _table("engines, all prompts", None, "drafting", *rates_of, *ratios)
     for draft in results.drafts:
         if draft == AUTO:
             continue
         rates = [results.overall(engine, draft).tokens_per_second for engine in results.engines]
         table.add_row(
-            draft_name(draft),
-            *(f"{rate:.1f}" for rate in rates),
-            *(f"{rates[0] / rate:.2f}" for rate in rates[1:]),
+            draft_name(draft), *(f"{rate:.1f}" for rate in rates), *(f"{rates[0] / rate:.2f}" for rate in rates[1:])
         )
     return table
 
 
-def _table(title: str) -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
+def _table(title: str, label: str | None, *figures: str) -> Table:
+    """label: the heading of the first column, of texts, if there is one. figures: those of columns of numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left")
+    if label is not None:
+        table.add_column(label)
+    for heading in figures:
+        table.add_column(heading, justify="right")
+    return table

@@ -13,15 +13,6 @@ if TYPE_CHECKING:
     from gemma_mtp.convert import Conversion
 
 
-#: What a drafter of another family borrows its tokenizer from.
-TargetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--target", metavar="MODEL", help="A DFlash drafter's target, for its tokenizer: a GGUF or checkpoint."
-    ),
-]
-
-
 def convert(
     source: Annotated[
         str, typer.Argument(help="A checkpoint (a folder, or owner/repo[@revision]) or an assistant GGUF (also hf://).")

@@ -31,8 +31,8 @@ def demo(
 
     - `gemma-mtp demo --keep demo-files --json`
     """
+    from gemma_mtp.cli.chosen import choose_engine
     from gemma_mtp.cli.demo_table import print_demo
-    from gemma_mtp.cli.engines import choose_engine
     from gemma_mtp.cli.output import print_json, print_note
     from gemma_mtp.demo.demo import run_demo
     from gemma_mtp.files.scratch import scratch_folder

@@ -51,7 +51,6 @@ def export(
     from gemma_mtp.cli.verify_table import print_report
     from gemma_mtp.errors import UsageError
     from gemma_mtp.hosts import HOSTS, Wishes, export_pair
-    from gemma_mtp.hosts.writing import write_export
 
     if known:
         print_json({"hosts": [one.to_dict() for one in HOSTS]}, "--list") if json else print_hosts(HOSTS)
@@ -65,7 +64,7 @@ def export(
         raise typer.Exit(1)
     written = found.writes and not dry_run
     if written:
-        write_export(found, force=force)
+        found.write(force=force)
     if json:
         print_json(found.to_dict() | {"written": written})
     else:

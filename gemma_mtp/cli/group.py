@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
@@ -13,7 +14,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from gemma_mtp import __version__
 from gemma_mtp.cli.boundary import exit_code
-from gemma_mtp.cli.log import show_log
 from gemma_mtp.cli.options import built
 from gemma_mtp.cli.schemas import set_command
 from gemma_mtp.cli.volume import set_quiet
@@ -22,6 +22,7 @@ from gemma_mtp.errors import UsageError, meant
 PROGRAM = "gemma-mtp"
 MARKUP: Literal["markdown"] = "markdown"
 SETTINGS = {"help_option_names": ["-h", "--help"]}
+LOGGER = logging.getLogger("gemma_mtp")
 
 
 class Program(TyperGroup):
@@ -131,3 +132,23 @@ def options(
         raise UsageError("--verbose and --quiet are opposites", hint="choose one of the two")
     set_quiet(quiet)
     show_log(verbose)
+
+
+def show_log(wanted: bool) -> None:
+    """From now on show what is logged, or not."""
+    for handler in [one for one in LOGGER.handlers if isinstance(one, _Shown)]:
+        LOGGER.removeHandler(handler)
+    LOGGER.setLevel(logging.DEBUG if wanted else logging.NOTSET)
+    if wanted:
+        LOGGER.addHandler(_Shown())
+
+
+class _Shown(logging.Handler):
+    """Shows a record as a line in which nothing acts on a terminal and nothing secret stands."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from gemma_mtp.cli.output import line, notes
+        from gemma_mtp.redaction import redact
+
+        name = record.name.removeprefix("gemma_mtp.")
+        notes.print(line((f"{record.levelname.lower()} {name}: {redact(record.getMessage())}", "dim")))

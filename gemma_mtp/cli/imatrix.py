@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from gemma_mtp.cli.options import DecodingThreads, Force, GpuLayers, Json, Log, Verbose
+from gemma_mtp.cli.adapt import HereOptions, number
+from gemma_mtp.cli.options import Force, Json, Log, Verbose, takes_groups
 
 
+@takes_groups
 def imatrix(
     target: Annotated[str, typer.Argument(help="The target, a GGUF of any type.", metavar="TARGET.gguf")],
     assistant: Annotated[str, typer.Argument(help="Its assistant: a GGUF or a checkpoint's folder.")],
@@ -17,8 +19,8 @@ def imatrix(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("mtp-imatrix.gguf"),
     tokens: Annotated[str, typer.Option(help="Tokens to record at most.")] = "50k",
     length: Annotated[int, typer.Option(min=32, help="Tokens of a piece of text at most.")] = 2048,
-    threads: DecodingThreads = None,
-    gpu_layers: GpuLayers = -1,
+    *,
+    here: HereOptions,
     force: Force = False,
     verbose: Verbose = False,
     log: Log = None,
@@ -35,24 +37,18 @@ def imatrix(
 
     - `gemma-mtp quantize mtp-target-BF16.gguf IQ3_S --imatrix mtp-imatrix.gguf`
     """
-    from dataclasses import replace
-
     from gemma_mtp.adapt.adapt import brought
     from gemma_mtp.adapt.adapt import imatrix as make
-    from gemma_mtp.cli.adapt import number
     from gemma_mtp.cli.adapt_table import Stages
     from gemma_mtp.cli.output import native_log, print_json, print_note, progress_bar
     from gemma_mtp.model.part import Part
-    from gemma_mtp.native.backend import settings_for_this_machine
-    from gemma_mtp.native.settings import ContextSettings
     from gemma_mtp.sources.opening import local_gguf
 
-    here, stock = local_gguf(target, Part.TARGET, progress=progress_bar), brought(assistant, progress_bar)
-    model = replace(settings_for_this_machine(), gpu_layers=gpu_layers)
-    context = ContextSettings(threads=threads)
+    teacher, stock = local_gguf(target, Part.TARGET, progress=progress_bar), brought(assistant, progress_bar)
+    context, model = here.settings()
     with native_log(verbose, log):
         found = make(
-            here, stock, tuple(text), output, number(tokens), length, context, model, force=force, tell=Stages()
+            teacher, stock, tuple(text), output, number(tokens), length, context, model, force=force, tell=Stages()
         )
     if json:
         print_json({"file": str(output), "tokens": found.tokens, "rows": dict(found.counts)})

@@ -7,12 +7,7 @@ from typing import Any
 
 from gemma_mtp.cli.boundary import as_problem
 from gemma_mtp.cli.output import line, notes, print_error, print_json, print_note, print_warning, progress_bar, results
-from gemma_mtp.cli.push_table import (
-    print_dry_run,
-    print_outcome,
-    print_plan,
-    print_warnings,
-)
+from gemma_mtp.cli.push_table import print_dry_run, print_outcome, print_plan, print_warnings
 from gemma_mtp.errors import GemmaMtpError
 from gemma_mtp.hub.client import hide_progress_bars
 from gemma_mtp.make import Job, Made, Schedule, StepResult, make, push_request, schedule

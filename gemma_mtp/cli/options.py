@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
@@ -163,16 +164,21 @@ def takes_groups(command: Command) -> Command:
 
 
 def _options_of(group: Any) -> list[inspect.Parameter]:
-    kinds = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=kinds[field.name],
-        )
-        for field in fields(group)
-    ]
+    """Its fields; an option that names no panel of the help stands in the group's own, its `PANEL`."""
+    kinds, panel = get_type_hints(group, include_extras=True), getattr(group, "PANEL", None)
+    return [_keyword(field.name, _in_panel(kinds[field.name], panel), field.default) for field in fields(group)]
+
+
+def _in_panel(annotation: Any, panel: str | None) -> Any:
+    kind, option = get_args(annotation)
+    own = copy(option)
+    own.rich_help_panel = option.rich_help_panel or panel
+    return Annotated[kind, own]
+
+
+def _keyword(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    default = inspect.Parameter.empty if default is MISSING else default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 @adds_options
@@ -183,13 +189,9 @@ def takes_placement(command: Command) -> Command:
     """
     signature = inspect.signature(command, eval_str=True)
     options = [
-        inspect.Parameter(
+        _keyword(
             option.field,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                _KINDS[option.kind], typer.Option(*option.names, help=option.help, rich_help_panel=PLACEMENT)
-            ],
+            Annotated[_KINDS[option.kind], typer.Option(*option.names, help=option.help, rich_help_panel=PLACEMENT)],
         )
         for option in OPTIONS
     ]
@@ -234,12 +236,7 @@ def takes_pair(command: Command) -> Command:
     signature = inspect.signature(command, eval_str=True)
     arguments = list(signature.parameters.values())[: len(PAIR)]
     options = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[get_args(argument.annotation)[0] | None, typer.Option(*spellings, help=help)],
-        )
+        _keyword(name, Annotated[get_args(argument.annotation)[0] | None, typer.Option(*spellings, help=help)])
         for argument, (name, spellings, help) in zip(arguments, PAIR, strict=True)
     ]
 

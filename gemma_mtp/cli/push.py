@@ -40,6 +40,17 @@ class PublishingOptions:
             help="A repo of its own for a preset.ini: `llama-server -hf` on it drafts. Needs --target on the Hub."
         ),
     ] = None
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="What the files were made of, a checkpoint or a 16-bit GGUF, here or on the Hub: each tensor is made "
+            "anew from it and compared, and the card says whose bytes they are.",
+        ),
+    ] = None
+    imatrix: Annotated[
+        str | None, typer.Option(help="With --from: the importance matrix of those that were made with one.")
+    ] = None
     skip_verify: Annotated[bool, typer.Option("--skip-verify", help="Publish without checks; the card says so.")] = (
         False
     )
@@ -63,6 +74,8 @@ def push(
         gemma-mtp push mtp-gemma-4-31B-it-*.gguf --repo alice/gemma-4-31B-it-assistant-GGUF --dry-run
 
         gemma-mtp push mtp-gemma-4-31B-it-Q8_0.gguf --repo alice/drafters --target hf://ggml-org/repo/target.gguf
+
+        gemma-mtp push mtp-gemma-4-31B-it-Q8_0.gguf --repo alice/drafters --from google/gemma-4-31B-it-assistant
     """
     from gemma_mtp.cli.output import print_json, progress_bar
     from gemma_mtp.cli.push_table import print_dry_run, print_outcome

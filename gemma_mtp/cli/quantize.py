@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from gemma_mtp.bench.compare import Course
     from gemma_mtp.bench.comparison import Comparison
     from gemma_mtp.quantize import Quantization
-
-COMPARISON = "Comparison"
 
 
 @dataclass(frozen=True)
@@ -48,25 +46,18 @@ class QuantizingOptions:
 class ComparisonOptions:
     """What is measured in the place of making files."""
 
+    PANEL: ClassVar = "Comparison"
+
     compare: Annotated[
         str | None,
         typer.Option(
             "--compare", metavar="TARGET", help="Measure the types with this target (any place); no file is kept."
         ),
     ] = None
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help="Your own prompts, with a line of --- between two.", rich_help_panel=COMPARISON),
-    ] = None
-    draft_max: Annotated[
-        int, typer.Option(min=1, max=16, help="Tokens to draft in a round.", rich_help_panel=COMPARISON)
-    ] = 3
-    tokens: Annotated[
-        int, typer.Option("--tokens", "-n", min=2, help="Tokens for each prompt.", rich_help_panel=COMPARISON)
-    ] = 64
-    repeats: Annotated[
-        int, typer.Option("--repeats", "-r", min=1, help="Turns of each type.", rich_help_panel=COMPARISON)
-    ] = 3
+    prompts: Annotated[Path | None, typer.Option(help="Your own prompts, with a line of --- between two.")] = None
+    draft_max: Annotated[int, typer.Option(min=1, max=16, help="Tokens to draft in a round.")] = 3
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=2, help="Tokens for each prompt.")] = 64
+    repeats: Annotated[int, typer.Option("--repeats", "-r", min=1, help="Turns of each type.")] = 3
     engine: Engine = None
     gpu_layers: GpuLayers = -1
 
@@ -75,7 +66,7 @@ class ComparisonOptions:
         from dataclasses import replace
 
         from gemma_mtp.bench.compare import Course
-        from gemma_mtp.cli.engines import choose_engine
+        from gemma_mtp.cli.chosen import choose_engine
         from gemma_mtp.mtp_runtime.prompts import choose_prompts
         from gemma_mtp.native.engines import settings_for
         from gemma_mtp.native.placement import belonging

@@ -61,8 +61,7 @@ def run(
 
         gemma-mtp run target.gguf --no-draft -f prompt.txt --json
     """
-    from gemma_mtp.cli.engines import choose_engine
-    from gemma_mtp.cli.pair import pair_of
+    from gemma_mtp.cli.chosen import choose_engine, pair_of
     from gemma_mtp.cli.run_input import read_prompt
     from gemma_mtp.mtp_runtime.session import Request
 
@@ -115,7 +114,7 @@ def drafting_of(
     pair: PairFiles, draft: DraftingOptions, context: ContextSettings, model: ModelSettings, engine: str
 ) -> Drafting:
     """How much is drafted: as the command line says, else as is known of this pair on this machine."""
-    from gemma_mtp.cli.drafting import as_bench_found
+    from gemma_mtp.cli.chosen import as_bench_found
     from gemma_mtp.cli.output import print_note
     from gemma_mtp.mtp_runtime.memory import open_memory
     from gemma_mtp.native.settings import NO_DRAFTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 #: Tokens to generate for -n -1: more than any context has room for.
 UNENDING = (1 << 31) - 1
-
-DRAFTING, SAMPLING = "Drafting", "Sampling"
 
 
 @dataclass(frozen=True)
@@ -68,34 +66,25 @@ class TextOptions:
 class DraftingOptions:
     """How much is drafted."""
 
+    PANEL: ClassVar = "Drafting"
+
     draft: Annotated[
         Literal["fixed", "auto", "off"],
-        typer.Option(
-            help="fixed: always --draft-max. auto: what pays, measured on the way. off: the baseline.",
-            rich_help_panel=DRAFTING,
-        ),
+        typer.Option(help="fixed: always --draft-max. auto: what pays, measured on the way. off: the baseline."),
     ] = "fixed"
-    no_draft: Annotated[bool, typer.Option("--no-draft", help="The same as --draft off.", rich_help_panel=DRAFTING)] = (
-        False
-    )
+    no_draft: Annotated[bool, typer.Option("--no-draft", help="The same as --draft off.")] = False
     draft_max: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=64,
             help=f"Tokens to draft in a round, at most. Default: what bench found, else {FIXED}; with auto {ADAPTIVE}.",
-            rich_help_panel=DRAFTING,
         ),
     ] = None
-    draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.", rich_help_panel=DRAFTING)] = 0
+    draft_min: Annotated[int, typer.Option(min=0, help="Throw shorter drafts away.")] = 0
     p_min: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="End a draft where the drafter is less sure. Default: as --draft-max, else 0.",
-            rich_help_panel=DRAFTING,
-        ),
+        typer.Option(min=0, max=1, help="End a draft where the drafter is less sure. Default: as --draft-max, else 0."),
     ] = None
 
     @property
@@ -120,39 +109,21 @@ class DraftingOptions:
 class SamplingOptions:
     """How a token is chosen."""
 
-    temp: Annotated[
-        float,
-        typer.Option(min=0, help="Temperature. 0: always the most probable token.", rich_help_panel=SAMPLING),
-    ] = 0.0
-    top_k: Annotated[
-        int, typer.Option(min=0, help="Draw from so many of the best tokens. 0: all.", rich_help_panel=SAMPLING)
-    ] = 40
-    top_p: Annotated[
-        float, typer.Option(help="Draw from the best with this probability together.", rich_help_panel=SAMPLING)
-    ] = 0.95
-    min_p: Annotated[
-        float, typer.Option(help="Draw from those with this share of the best one's.", rich_help_panel=SAMPLING)
-    ] = 0.05
-    repeat_penalty: Annotated[
-        float, typer.Option(help="Make tokens that were said less probable. 1: no.", rich_help_panel=SAMPLING)
-    ] = 1.0
-    repeat_last_n: Annotated[
-        int, typer.Option(help="How far back penalties look. -1: all the way.", rich_help_panel=SAMPLING)
-    ] = 64
-    presence_penalty: Annotated[float, typer.Option(help="Taken from their logits once.", rich_help_panel=SAMPLING)] = (
-        0.0
-    )
-    frequency_penalty: Annotated[
-        float, typer.Option(help="Taken from their logits for each time.", rich_help_panel=SAMPLING)
-    ] = 0.0
-    seed: Annotated[
-        int, typer.Option("--seed", "-s", min=-1, help="-1: another one each time.", rich_help_panel=SAMPLING)
-    ] = -1
+    PANEL: ClassVar = "Sampling"
+
+    temp: Annotated[float, typer.Option(min=0, help="Temperature. 0: always the most probable token.")] = 0.0
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the best tokens. 0: all.")] = 40
+    top_p: Annotated[float, typer.Option(help="Draw from the best with this probability together.")] = 0.95
+    min_p: Annotated[float, typer.Option(help="Draw from those with this share of the best one's.")] = 0.05
+    repeat_penalty: Annotated[float, typer.Option(help="Make tokens that were said less probable. 1: no.")] = 1.0
+    repeat_last_n: Annotated[int, typer.Option(help="How far back penalties look. -1: all the way.")] = 64
+    presence_penalty: Annotated[float, typer.Option(help="Taken from their logits once.")] = 0.0
+    frequency_penalty: Annotated[float, typer.Option(help="Taken from their logits for each time.")] = 0.0
+    seed: Annotated[int, typer.Option("--seed", "-s", min=-1, help="-1: another one each time.")] = -1
     sampling: Annotated[
         Literal["match", "reject"],
         typer.Option(
-            help="match: drafting does not change a seed's text. reject: nor its distribution, and more is accepted.",
-            rich_help_panel=SAMPLING,
+            help="match: drafting does not change a seed's text. reject: nor its distribution, and more is accepted."
         ),
     ] = "match"
 

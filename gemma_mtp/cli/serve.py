@@ -92,7 +92,7 @@ class DraftingOptions:
 
     def settings(self, pair: PairFiles, context: ContextSettings, model: ModelSettings) -> Drafting:
         """As the command line says, else as bench found best of this pair on this machine."""
-        from gemma_mtp.cli.drafting import as_bench_found
+        from gemma_mtp.cli.chosen import as_bench_found
         from gemma_mtp.mtp_runtime.memory import open_memory
         from gemma_mtp.native.settings import Drafting
 
@@ -203,11 +203,11 @@ def serve(
 
     - `GEMMA_MTP_API_KEY=secret gemma-mtp serve target.gguf mtp-target.gguf --host 0.0.0.0 --draft-max 4`
     """
+    from gemma_mtp.cli.chosen import pair_of
     from gemma_mtp.cli.output import print_warning
-    from gemma_mtp.cli.pair import pair_of
+    from gemma_mtp.mtp_runtime.conversation import read_template
     from gemma_mtp.native.cpp import Listening, Loading, package_version
     from gemma_mtp.serve.server import bound
-    from gemma_mtp.serve.template import read_template
     from gemma_mtp.sources.pairing import check_projector
 
     context, model = decode.settings("cpp", placement)

@@ -102,7 +102,7 @@ class DecodingOptions:
 
     def options(self, host: Host) -> RunOptions | None:
         """None: nothing is decoded. Raises UsageError, EnvironmentProblem."""
-        from gemma_mtp.cli.engines import choose_engine
+        from gemma_mtp.cli.chosen import choose_engine
         from gemma_mtp.mtp_runtime.prompts import BUILT_IN, read_prompts
         from gemma_mtp.validate.host import model_for
         from gemma_mtp.validate.run import RunOptions

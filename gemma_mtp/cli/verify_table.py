@@ -12,7 +12,7 @@ from gemma_mtp.cli.output import human_size, line, print_note, print_table, resu
 from gemma_mtp.cli.terminal import plain
 from gemma_mtp.model.part import Part
 from gemma_mtp.validate import Report, Result, Status
-from gemma_mtp.validate.devices import Spread
+from gemma_mtp.validate.devices import Spread, told
 from gemma_mtp.validate.memory import PairMemory
 
 #: Status -> colour and sign (ASCII, for terminals without more).
@@ -86,9 +86,10 @@ def _counts(report: Report) -> str:
 def devices_line(devices: Spread) -> str:
     """By device, for the settings that were named."""
     parts = [
-        f"{human_size(share.total)} {where} (weights {human_size(share.weights)}, KV cache {human_size(share.cache)}, "
-        f"compute {human_size(share.compute)}; of it the drafter's {human_size(share.drafter)})"
-        for where, share in (("on the GPU", devices.gpu), ("in RAM", devices.ram))
+        f"{human_size(share.total)} {told(device)} (weights {human_size(share.weights)}, "
+        f"KV cache {human_size(share.cache)}, compute {human_size(share.compute)}; "
+        f"of it the drafter's {human_size(share.drafter)})"
+        for device, share in devices.shares.items()
     ]
     return f"With these settings: {', '.join(parts)}"
 

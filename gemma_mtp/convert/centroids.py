@@ -17,6 +17,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType, tensor_bytes
 from gemma_mtp.model import dialects
+from gemma_mtp.quantize.floats import narrowed
 
 Ordering = npt.NDArray[np.int32]
 
@@ -94,15 +95,8 @@ def head_from_arrays(keys: dict[str, Value]) -> CentroidHead | None:
     if not ordering.is_array_of(ValueType.INT32) or not (is_wide or stored.is_array_of(ValueType.UINT8)):
         raise BadFileError("the centroid head's metadata arrays are of the wrong type")
     data = stored.decode()
-    encoded = narrow(data, kind) if is_wide else data.tobytes()
+    encoded = (narrowed(kind, data) if is_wide else data).tobytes()
     return CentroidHead(top_k, (count, hidden), kind, encoded, ordering.decode())
-
-
-def narrow(values: npt.NDArray[np.float32], kind: GGMLType) -> bytes:
-    """Numbers that were widened from `kind`, in that type again. BF16 is the upper half of an F32."""
-    if kind is GGMLType.BF16:
-        return (values.view(np.uint32) >> 16).astype("<u2").tobytes()
-    return values.astype({GGMLType.F32: "<f4", GGMLType.F16: "<f2"}[kind]).tobytes()
 
 
 def is_cluster_table(ordering: Ordering, count: int) -> bool:

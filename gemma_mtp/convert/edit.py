@@ -13,7 +13,7 @@ from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import DTYPES, Value, ValueType
-from gemma_mtp.files.gguf_writer import LAYOUT_KEYS, GGUFWriter, TensorPlan
+from gemma_mtp.files.gguf_writer import LAYOUT_KEYS, GGUFWriter
 from gemma_mtp.files.text import read_text, typed
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
@@ -69,7 +69,7 @@ def edit_file(source: Path, output: Path, changes: Changes, *, force: bool = Fal
         if "split.count" in file.metadata and (file.metadata["split.count"].integer() or 0) > 1:
             raise BadFileError("this is a part of a split model", where=source, hint=MERGE_PARTS)
         metadata = changed_metadata(file.metadata, changes, source)
-        plans = [TensorPlan(name, tensor.shape, tensor.type) for name, tensor in file.tensors.items()]
+        plans = list(file.tensors.values())
         part = OpenModel(str(source), None, file.header).actual_part
         if part is None:
             raise BadFileError("this is neither a Gemma 4 target nor an assistant", where=source)

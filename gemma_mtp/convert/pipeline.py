@@ -98,8 +98,8 @@ def convert_opened(
     """Convert a checkpoint to each of `outputs` in one pass.
 
     name: the model's, for its metadata; None: what its folder or repo is called. target: whose tokenizer a drafter of
-    another family borrows. origin: where it was downloaded
-    from, if its folder does not tell. allow_nonfinite: convert NaN and Inf as they are.
+    another family borrows. origin: where it was downloaded from, if its folder does not tell, and hashes of its files
+    that are known, which are not computed again. allow_nonfinite: convert NaN and Inf as they are.
     threads: for encoding; all cores if None. advance: hears of source bytes done, once for each output.
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
@@ -115,7 +115,8 @@ def convert_opened(
             where=checkpoint.folder,
             hint="name the target, a GGUF or a checkpoint: --target TARGET",
         )
-    origin = origin if origin.repo else origin_of(checkpoint.folder)
+    here = origin_of(checkpoint.folder)
+    origin = origin if origin.repo else replace(here, hashes={**here.hashes, **origin.hashes})
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
     # reads the side files: bounds before hashes
     plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance, target)

@@ -11,7 +11,7 @@ from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.atomic import check_output
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import Value
-from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
+from gemma_mtp.files.gguf_writer import GGUFWriter
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.model.dialects import DIALECTS, TARGET_ARCHITECTURE, Dialect
 from gemma_mtp.model.part import Part
@@ -68,10 +68,7 @@ def _is_the_same(file: GGUFFile, respelled: _Respelled) -> bool:
 
 def _respelled(file: GGUFFile, dialect: Dialect) -> _Respelled:
     """What the file holds; its metadata and tensors in another dialect. Raises BadFileError."""
-    stored = {
-        name: NamedTensor(TensorPlan(name, tensor.shape, tensor.type), file.span(tensor))
-        for name, tensor in file.tensors.items()
-    }
+    stored = {name: NamedTensor(tensor, file.span(tensor)) for name, tensor in file.tensors.items()}
     spoken = _dialect(file.metadata, file.path)
     require_sound_source(file.path, file.header, stored)
     try:

@@ -9,10 +9,9 @@ import numpy as np
 
 from gemma_mtp.convert.spelling import NamedTensor
 from gemma_mtp.errors import BadFileError
-from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo, planned_header
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.files.gguf_writer import TensorPlan
-from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import ForeignType
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
@@ -33,9 +32,8 @@ REPAIRED = (
 
 def require_sound_plan(part: Part, output: Path, metadata: Mapping[str, Value], plans: Sequence[TensorPlan]) -> None:
     """Raises BadFileError if a target or assistant of these keys and tensors would fail the checks of one file."""
-    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
-    header = GGUFHeader(3, Metadata(metadata, str(output)), tensors, 32, 0, sum(plan.nbytes for plan in plans))
-    _require(OpenModel(str(output), part, header), "not written, because llama.cpp could not use it", OF_DATA)
+    side = OpenModel(str(output), part, planned_header(metadata, plans, output))
+    _require(side, "not written, because llama.cpp could not use it", OF_DATA)
 
 
 def require_chat_template(output: Path, metadata: Mapping[str, Value]) -> tuple[str, ...]:
@@ -44,7 +42,7 @@ def require_chat_template(output: Path, metadata: Mapping[str, Value]) -> tuple[
     from gemma_mtp.validate.pair import Single
     from gemma_mtp.validate.verify import check_single
 
-    side = OpenModel(str(output), Part.TARGET, GGUFHeader(3, Metadata(metadata, str(output)), {}, 32, 0, 0))
+    side = OpenModel(str(output), Part.TARGET, planned_header(metadata, (), output))
     report = check_single(Single(side=side), TEMPLATE_CHECKS)
     if report.errors:
         raise BadFileError(f"not written: {report.errors[0].finding.message}", where=output)

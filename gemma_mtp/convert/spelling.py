@@ -117,7 +117,7 @@ def spell(assistant: Assistant, dialect: Dialect) -> tuple[dict[str, Value], lis
         name = spelled_name(tensor.plan.name, dialect)
         if name is not None:
             tensors.append(replace(tensor, plan=replace(tensor.plan, name=name)))
-        elif tensor.plan.name == ROPE_FREQS_NAME and not _usual_factors(tensor, metadata):
+        elif tensor.plan.name == ROPE_FREQS_NAME and bytes(tensor.data) != _default_factors(metadata).tobytes():
             factors = gv.array(ValueType.FLOAT32, np.frombuffer(tensor.data, "<f4"))
             metadata[f"{MAINLINE.architecture}.{dialects.ROPE_FACTORS}"] = factors
     tensors += head_tensors(assistant.head, dialect)
@@ -261,10 +261,6 @@ def _rope_freqs(metadata: dict[str, Value]) -> NamedTensor:
         raise BadFileError("the rope factors in the metadata are no array of FLOAT32")
     factors = _default_factors(metadata) if kept is None else kept.decode().astype("<f4")
     return NamedTensor(TensorPlan(ROPE_FREQS_NAME, factors.shape, GGMLType.F32), factors.tobytes())
-
-
-def _usual_factors(tensor: NamedTensor, metadata: Mapping[str, Value]) -> bool:
-    return bytes(tensor.data) == _default_factors(metadata).tobytes()
 
 
 def _default_factors(metadata: Mapping[str, Value]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

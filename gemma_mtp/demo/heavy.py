@@ -61,7 +61,7 @@ def _copies(tensors: dict[str, TensorInfo], depth: int, layers: int) -> Iterator
     """All tensors of the new file: the old ones, those of the donor layers renumbered, and the inert ones."""
     first_donor = depth - DONORS
     for name, tensor in tensors.items():
-        plan = TensorPlan(name, tensor.shape, tensor.type)
+        plan: TensorPlan = tensor
         layer, tail = _split(name)
         if layer is not None and layer >= first_donor:
             plan = replace(plan, name=f"blk.{layer + layers}.{tail}")

@@ -98,6 +98,19 @@ def atomic_output(path: Path, *, size: int, force: bool = False) -> Iterator[Dir
             _put_in_place(part, raw, path, force)
 
 
+def write_whole(path: Path, content: bytes, *, force: bool = False) -> None:
+    """A file with this content. Raises as `atomic_output` does."""
+    with atomic_output(path, size=len(content), force=force) as file:
+        file.write(content)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """The same in a folder of things that can be made again, as well as it goes: what cannot be kept is forgotten."""
+    with contextlib.suppress(OSError, EnvironmentProblem, UsageError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content, force=True)
+
+
 @contextlib.contextmanager
 def _unfinished(path: Path) -> Iterator[tuple[Path, FileIO]]:
     """A new file beside `path`, locked while it is open. In the end its name is removed, if it still has it."""

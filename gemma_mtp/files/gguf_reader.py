@@ -8,7 +8,7 @@ held against the bytes that are left, so that no number in a file can ask for mo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,23 @@ class HeaderIncomplete(GGUFError):
 
 
 @dataclass(frozen=True)
-class TensorInfo:
-    """A tensor's record. `shape` is row-major (rows first); `offset` counts from the start of the file."""
+class TensorPlan:
+    """A tensor of a file, wherever it is or will be in it. `shape` is row-major (rows first)."""
 
     name: str
     shape: tuple[int, ...]
     type: TensorType
-    offset: int
 
     @property
     def nbytes(self) -> int:
         return tensor_bytes(self.type, self.shape)
+
+
+@dataclass(frozen=True)
+class TensorInfo(TensorPlan):
+    """A tensor's record. `offset` counts from the start of the file."""
+
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,13 @@ class GGUFHeader:
     data_start: int
     size: int
     disorder: str = ""
+
+
+def planned_header(metadata: Mapping[str, Value], plans: Iterable[TensorPlan], where: object) -> GGUFHeader:
+    """The header of a file that is not written: no tensor has a place in it. where: for errors."""
+    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    return GGUFHeader(VERSIONS[-1], Metadata(metadata, str(where)), tensors, DEFAULT_ALIGNMENT, 0, size)
 
 
 class GGUFFile:
@@ -169,7 +182,7 @@ def parse_header(buffer: memoryview, file_size: int) -> GGUFHeader:
 
 def _check_alignment(records: list[_Record], header_end: int, alignment: int, file_size: int) -> None:
     """Raises GGUFError if it is the alignment that puts data behind the file's end: such a file is not cut off."""
-    length = max((record.offset + tensor_bytes(record.type, record.shape) for record in records), default=0)
+    length = max((record.offset + record.nbytes for record in records), default=0)
     start, usual = _aligned(header_end, alignment), _aligned(header_end, DEFAULT_ALIGNMENT)
     if start + length > file_size and start != usual and (usual + length <= file_size or start >= file_size):
         raise GGUFError(
@@ -224,13 +237,17 @@ class _Cursor:
             raise GGUFError(f"{what} is {count:,}, more than the {room:,} bytes that are left can hold", offset=offset)
         return count
 
-    def text(self, what: str) -> str:
+    def name(self, what: str) -> str:
+        """Of a key or a tensor. A zero byte would end it for llama.cpp: two names could be one."""
         offset = self.position
         raw = self.take(self.count(f"the length of {what}", 1), what)
         try:
-            return str(raw, "utf-8")
+            name = str(raw, "utf-8")
         except UnicodeDecodeError as error:
             raise GGUFError(f"{what} is not UTF-8", offset=offset) from error
+        if "\0" in name:
+            raise GGUFError(f"{what} ({name[:80]!r}) holds a zero byte", offset=offset)
+        return name
 
 
 def _preamble(cursor: _Cursor) -> tuple[int, int, int]:
@@ -250,7 +267,7 @@ def _pairs(cursor: _Cursor, count: int) -> Iterator[tuple[str, Value]]:
     seen: set[str] = set()
     for index in range(count):
         offset = cursor.position
-        key = cursor.text(f"key {index}")
+        key = cursor.name(f"key {index}")
         if not key or key in seen:
             raise GGUFError(f"key {index} ({key!r}) " + ("stands twice" if key else "is empty"), offset=offset)
         seen.add(key)
@@ -338,10 +355,9 @@ def _is_alignment(value: Value) -> bool:
 
 
 @dataclass(frozen=True)
-class _Record:
-    name: str
-    shape: tuple[int, ...]
-    type: TensorType
+class _Record(TensorPlan):
+    """offset: from the data's start. position: of the record itself in the header."""
+
     offset: int
     position: int
 
@@ -350,7 +366,7 @@ def _records(cursor: _Cursor, count: int) -> Iterator[_Record]:
     seen: set[str] = set()
     for index in range(count):
         position = cursor.position
-        name = cursor.text(f"the name of tensor {index}")
+        name = cursor.name(f"the name of tensor {index}")
         if not name or len(name.encode()) > MAX_NAME or name in seen:
             fault = "is empty" if not name else "stands twice" if name in seen else f"is longer than {MAX_NAME} bytes"
             raise GGUFError(f"the name of tensor {index} ({name[:80]!r}) {fault}", offset=position)
@@ -389,7 +405,7 @@ def _place(records: list[_Record], data_start: int, alignment: int, file_size: i
     """Turn relative offsets into positions in the file; refuse what lies outside, across or upon something else."""
     end = data_start
     for record in sorted(records, key=lambda record: record.offset):
-        begin, nbytes = data_start + record.offset, tensor_bytes(record.type, record.shape)
+        begin, nbytes = data_start + record.offset, record.nbytes
         if record.offset % alignment:
             raise GGUFError(f"tensor {record.name} is not aligned to {alignment} bytes", offset=record.position)
         if begin + nbytes > file_size:
@@ -413,5 +429,5 @@ def _disorder(records: list[_Record], alignment: int) -> str:
     for record in records:
         if record.offset != wanted:
             return f"tensor {record.name} lies at byte {record.offset:,} of the data, not at {wanted:,}"
-        wanted += _aligned(tensor_bytes(record.type, record.shape), alignment)
+        wanted += _aligned(record.nbytes, alignment)
     return ""

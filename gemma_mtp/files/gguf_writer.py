@@ -5,14 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gemma_mtp.files.atomic import atomic_output
 from gemma_mtp.files.gguf_reader import ALIGNMENT, DEFAULT_ALIGNMENT, MAGIC
+from gemma_mtp.files.gguf_reader import TensorPlan as TensorPlan
 from gemma_mtp.files.gguf_values import Value, encode_string
-from gemma_mtp.ggml import TensorType, tensor_bytes
 
 VERSION = 3
 #: Keys that say how a file is laid out. They are the writer's: where the content comes from, other values may stand.
@@ -20,19 +19,6 @@ LAYOUT_KEYS = frozenset({ALIGNMENT, "split.no", "split.count", "split.tensors.co
 #: A file's first bytes: magic, version, number of tensors, number of keys.
 _START = struct.Struct("<4sIQQ")
 Buffer = bytes | memoryview
-
-
-@dataclass(frozen=True)
-class TensorPlan:
-    """A tensor to be written. `shape` is row-major (rows first)."""
-
-    name: str
-    shape: tuple[int, ...]
-    type: TensorType
-
-    @property
-    def nbytes(self) -> int:
-        return tensor_bytes(self.type, self.shape)
 
 
 class GGUFWriter:

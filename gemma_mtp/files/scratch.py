@@ -43,37 +43,44 @@ def _made(above: Path) -> tuple[Path, int | None]:
         folder = above / f"{PREFIX}{secrets.token_hex(8)}"
         with translate_os_errors(folder):
             folder.mkdir(0o700)
-        lock = _locked(folder)
+        try:
+            lock = _lock(folder)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process's clean-up has come upon it before, and takes it for abandoned
+        except OSError:
+            return folder, None
         if lock is None or folder.exists():
             return folder, lock
-        os.close(lock)  # another process's clean-up came upon it between the two
+        os.close(lock)  # the same, and it is done
 
 
 def _remove_abandoned(above: Path) -> None:
     """Remove this user's scratch folders that nobody has locked."""
     with contextlib.suppress(OSError):
         for folder in [path for path in above.iterdir() if NAME.fullmatch(path.name)]:
-            lock = _locked(folder)
-            if lock is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
+            with contextlib.suppress(OSError):
+                lock = _lock(folder)
+                if lock is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    os.close(lock)
 
 
-def _locked(folder: Path) -> int | None:
-    """The descriptor of the folder, locked until it is closed; None: in use, another user's, no folder, no locks."""
+def _lock(folder: Path) -> int | None:
+    """The descriptor of the folder, locked until it is closed; None: another user's, or Windows, which has no locks.
+
+    Raises BlockingIOError (another process has it), OSError (no folder, or none that can be locked).
+    """
     if sys.platform == "win32":
         return None
     import fcntl
 
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if os.fstat(handle).st_uid == os.geteuid():
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return handle
     except OSError:
-        pass
+        os.close(handle)
+        raise
     os.close(handle)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from gemma_mtp.advice import ours
 from gemma_mtp.bench.results import NONE, PLAIN, BenchResults, read_results
 from gemma_mtp.errors import UsageError, meant
-from gemma_mtp.hosts import command_line, folder, modelfile, preset, yaml_file
-from gemma_mtp.hosts.record import CommandLine, Folder, Form, HostRecord, Modelfile, Preset, YamlFile
+from gemma_mtp.files.atomic import write_whole
+from gemma_mtp.hosts import folder
+from gemma_mtp.hosts.record import CommandLine, Folder, Form, HostRecord, Preset, YamlFile
 from gemma_mtp.hosts.table import HOSTS
 from gemma_mtp.hosts.values import Values, filled
+from gemma_mtp.hosts.writers import WRITERS, words
 from gemma_mtp.hub.source import parse_source
 from gemma_mtp.model.family import FAMILY, Family
 from gemma_mtp.model.part import Part
@@ -29,13 +31,6 @@ from gemma_mtp.validate.host import Host, context_for, parse_settings, parse_ver
 USUAL_DRAFTS, USUAL_DRAFT = {"26B-A4B": 2}, 3
 #: Stands for the folder that a host looks through, where none is named.
 MODELS = "MODELS"
-
-_WRITERS: Mapping[type, Callable[..., str]] = {
-    CommandLine: command_line.written,
-    Preset: preset.written,
-    Modelfile: modelfile.written,
-    YamlFile: yaml_file.written,
-}
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,13 @@ class Export:
     def writes(self) -> bool:
         """Whether there is anything to write beside standard output."""
         return self.file is not None or (bool(self.links) and not self.nowhere)
+
+    def write(self, *, force: bool = False) -> None:
+        """All of it or nothing. Raises UsageError (the file exists, no such folder), EnvironmentProblem (disk)."""
+        if not self.nowhere:
+            folder.make_links(dict(self.links), force)
+        if self.file is not None:
+            write_whole(self.file, self.text.encode(), force=force)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -138,7 +140,7 @@ def export_pair(name: str, target: str, assistant: str, wishes: Wishes, *, progr
         root = (wishes.output or Path(MODELS)).absolute()
         found = folder.links(record.form, values, [*places[0].files, *places[1].files], root)
         return Export(record, values, draft_from, links=found, nowhere=wishes.output is None, report=report)
-    text = _WRITERS[type(record.form)](record.form, values)
+    text = WRITERS[type(record.form)](record.form, values)
     file = _file(record.form, wishes.output)
     then = tuple(_then(record, values, file))
     return Export(record, values, draft_from, text, file, {}, then, report=report)
@@ -157,7 +159,7 @@ def shown(host: HostRecord) -> str:
 
 def told(host: HostRecord, values: Values) -> str:
     """The text for a host that is no folder, and the commands after it. Raises UsageError (see `export_pair`)."""
-    text = _WRITERS[type(host.form)](host.form, values)
+    text = WRITERS[type(host.form)](host.form, values)
     return text + "".join(f"\n{command}" for command in _then(host, values, None))
 
 
@@ -233,15 +235,12 @@ def _settings(record: HostRecord, values: Values) -> dict[str, str]:
     form = record.form
     if record.own_options or record.runtime is None:
         return {}
+    said: list[str] = []
     if isinstance(form, Preset):
-        words = [word for key, value in filled(form.keys, values).items() for word in (f"--{key}", str(value))]
-    elif isinstance(form, CommandLine):
-        words = command_line.words(form.commands[-1], values)
-    elif isinstance(form, YamlFile):
-        words = command_line.words(form.shell, values)
-    else:
-        words = []
-    return parse_settings(shlex.join(words))
+        said = [word for key, value in filled(form.keys, values).items() for word in (f"--{key}", str(value))]
+    elif isinstance(form, CommandLine | YamlFile):
+        said = words(form.commands[-1] if isinstance(form, CommandLine) else form.shell, values)
+    return parse_settings(shlex.join(said))
 
 
 def _file(form: Form, output: Path | None) -> Path | None:

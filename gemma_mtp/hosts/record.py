@@ -11,6 +11,8 @@ from gemma_mtp.model.family import FAMILY
 
 #: A word of a command, or several that are left out together.
 Word = str | tuple[str, ...]
+#: Stands in a `YamlFile` where its command line goes.
+SHELL = "<command>"
 
 
 @dataclass(frozen=True)

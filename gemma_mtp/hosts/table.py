@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from gemma_mtp.hosts.record import CommandLine, Folder, HostRecord, Modelfile, Preset, YamlFile
-from gemma_mtp.hosts.yaml_file import SHELL
+from gemma_mtp.hosts.record import SHELL, CommandLine, Folder, HostRecord, Modelfile, Preset, YamlFile
 from gemma_mtp.model.family import DFLASH, FAMILY
 from gemma_mtp.validate.host import IK_LLAMA, LLAMA
 

@@ -70,13 +70,14 @@ def filled(template: Any, values: Values) -> Any:
             return values.fields()[NUMBERS[template]]
         return template.format_map(values.fields())
     if isinstance(template, Mapping):
-        return {key.format_map(values.fields()): filled(item, values) for key, item in _kept(template.items(), values)}
+        return {key.format_map(values.fields()): filled(item, values) for key, item in kept(template.items(), values)}
     if isinstance(template, tuple):
-        return [filled(item, values) for _, item in _kept(enumerate(template), values)]
+        return [filled(item, values) for _, item in kept(enumerate(template), values)]
     return template
 
 
-def _kept(items: Any, values: Values) -> list[tuple[Any, Any]]:
+def kept(items: Any, values: Values) -> list[tuple[Any, Any]]:
+    """Pairs of which the second does not name a context where there is none."""
     return [(key, item) for key, item in items if values.ctx is not None or not _names_context(item)]
 
 

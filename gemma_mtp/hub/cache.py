@@ -20,7 +20,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.atomic import atomic_output, write_whole
 from gemma_mtp.files.reading import PIECE
 from gemma_mtp.files.text import read_json, read_text
 from gemma_mtp.hub.names import COMMIT, HASH, require_commit, require_hash, require_inside
@@ -113,9 +113,7 @@ class RepoCache:
     @staticmethod
     def _write(path: Path, text: str) -> None:
         """Small files of the cache appear whole, too, whoever else writes them. Raises EnvironmentProblem."""
-        raw = text.encode()
-        with atomic_output(path, size=len(raw), force=True) as file:
-            file.write(raw)
+        write_whole(path, text.encode(), force=True)
 
     def _notes(self) -> dict[str, list[int]]:
         """etag -> size and time of change of the blobs that were compared. Damaged notes are none."""

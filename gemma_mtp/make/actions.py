@@ -27,7 +27,8 @@ from gemma_mtp.validate import Report
 class Workshop:
     """Where a schedule is carried out. deep: whether the Hub's cache is hashed again. reports: of verified files.
 
-    notes: what the checkpoint says and was not heeded (see `Conversion`).
+    made: file -> hash, of what the steps so far have made. notes: what the checkpoint says and was not heeded (see
+    `Conversion`).
     """
 
     plan: Schedule
@@ -35,6 +36,7 @@ class Workshop:
     progress: Progress
     deep: bool = False
     reports: dict[str, Report] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -93,7 +95,7 @@ def respell(shop: Workshop, steps: Sequence[Step]) -> None:
 
 def verify(shop: Workshop, steps: Sequence[Step]) -> None:
     """Raises BadFileError for the first file with an error."""
-    files = [read_assistant(shop.path(step.file)) for step in steps]
+    files = [read_assistant(shop.path(step.file), sha256=shop.made.get(step.file)) for step in steps]
     shop.reports |= check_files(files, shop.plan.job.target)
     for step in steps:
         errors = shop.reports[step.file].errors

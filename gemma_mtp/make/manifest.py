@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.errors import BadFileError
-from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.atomic import write_whole
 from gemma_mtp.files.hashing import sha256_of
 from gemma_mtp.files.text import read_json, shown
 from gemma_mtp.model.family import FAMILY, Family
@@ -87,9 +87,7 @@ class Manifest:
         """Raises EnvironmentProblem."""
         steps = {step: asdict(record) for step, record in sorted(self.records.items())}
         content = {"format": FORMAT, "steps": steps, "sources": {k: asdict(v) for k, v in sorted(self.sources.items())}}
-        text = json.dumps(content, indent=1).encode()
-        with atomic_output(self.path, size=len(text), force=True) as file:
-            file.write(text)
+        write_whole(self.path, json.dumps(content, indent=1).encode(), force=True)
 
 
 def _record(raw: Mapping[str, Any]) -> Record:

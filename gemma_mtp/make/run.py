@@ -69,10 +69,9 @@ def make(
     with translate_os_errors(plan.job.folder):
         plan.job.folder.mkdir(parents=True, exist_ok=True)
     shop = Workshop(plan, threads, progress, deep)
-    made: dict[str, str] = {}
     results: list[StepResult] = []
     for action in ACTIONS:
-        for result in _take(shop, action, made):
+        for result in _take(shop, action):
             tell(result)
             results.append(result)
     if plan.manifest.sources != plan.material.stamps:
@@ -100,11 +99,11 @@ def push_request(plan: Schedule, shop: Workshop | None = None) -> PushRequest:
     )
 
 
-def _take(shop: Workshop, action: str, made: dict[str, str]) -> list[StepResult]:
-    """Take the steps of one action that have to be taken; `made` learns the hashes of all of its files."""
+def _take(shop: Workshop, action: str) -> list[StepResult]:
+    """Take the steps of one action that have to be taken; `shop.made` learns the hashes of all of its files."""
     plan = shop.plan
     steps = [step for step in plan.steps if step.action == action]
-    inputs = {step.id: plan.inputs(step, made) for step in steps}
+    inputs = {step.id: plan.inputs(step, shop.made) for step in steps}
     reasons = {step.id: plan.reason(step, inputs[step.id]) for step in steps}
     pending = [step for step in steps if reasons[step.id]]
     start = perf_counter()
@@ -114,7 +113,7 @@ def _take(shop: Workshop, action: str, made: dict[str, str]) -> list[StepResult]
         stamps = {step.id: Stamp.of(plan.job.folder / step.file) if step.makes_file else None for step in pending}
         _note(shop, {step.id: Record(inputs[step.id], step.settings, True, stamps[step.id]) for step in pending})
     for step in steps:
-        made |= plan.made_by(step)
+        shop.made |= plan.made_by(step)
     seconds = perf_counter() - start
     return [
         StepResult(step, reasons[step.id], seconds if step in pending[-1:] else 0.0, len(pending)) for step in steps

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gemma_mtp.advice import LORA_REMEDY
-from gemma_mtp.errors import CheckpointError
+from gemma_mtp.errors import CheckpointError, some
 from gemma_mtp.files import text
 from gemma_mtp.files.gguf_reader import TensorInfo
 from gemma_mtp.files.text import shown
@@ -60,11 +60,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 #: Where the defaults of the unified classes (12B) differ; there are no per-layer embeddings among them.
-UNIFIED_DEFAULTS: dict[str, Any] = {
-    **DEFAULTS,
-    "max_position_embeddings": 262144,
-    "hidden_size_per_layer_input": 0,
-}
+UNIFIED_DEFAULTS: dict[str, Any] = {**DEFAULTS, "max_position_embeddings": 262144, "hidden_size_per_layer_input": 0}
 
 #: Checkpoints whose weights are already packed: config key or value -> what it is.
 PACKED_FORMATS = {"quantization_config": "quantized weights", "quantization": "MLX-quantized weights"}
@@ -199,7 +195,9 @@ def parse_config(config: Mapping[str, Any], path: Path) -> Hyperparameters:
     sliding, notes = _layer_types(field, layers)
     unknown = unknown_fields(config)
     if unknown:
-        notes += (f"config.json has fields that are unknown and were not heeded: {_some(unknown)}",)
+        notes += (
+            f"config.json has fields that are unknown and were not heeded: {some((name[:80] for name in unknown), 8)}",
+        )
     full_layers = [layer for layer in range(layers) if not sliding[layer]]
     rope = field.value("rope_parameters", _is_rope, ROPE_WANTED)
     experts = bool(field.flag("enable_moe_block"))
@@ -254,11 +252,6 @@ def _refuse_beyond_the_graph(fields: Mapping[str, Any], is_assistant: bool, path
         raise CheckpointError(
             "; ".join(beyond), where=path, hint="no GGUF of this checkpoint would compute what the checkpoint does"
         )
-
-
-def _some(names: list[str], count: int = 8) -> str:
-    shorter = [name[:80] for name in names[:count]]
-    return ", ".join(shorter) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 class ConfigFields:

@@ -57,6 +57,9 @@ SMALLEST, LARGEST = 1e-45, 3.5e38  # of the positive FLOAT32
 DEPTH = Form(f"a UINT32 from 1 to {MAX_LAYERS}", U32, low=1, high=MAX_LAYERS)
 COUNT = Form("a UINT32 above 0", U32, low=1)
 SIZE = Form("a UINT32", U32)
+# llama.cpp reserves four bytes for each token of a window at every batch (llama-kv-cache.cpp, `set_input_kq_mask`).
+MAX_WINDOW = 2**24
+WINDOW = Form(f"a UINT32 from 1 to {MAX_WINDOW:,}", U32, low=1, high=MAX_WINDOW)
 NONE = Form("a UINT32 of 0", U32, high=0)
 PART_COUNT = Form("a UINT16", U16)
 EXPERTS = Form(f"a UINT32 up to {MAX_EXPERTS}", U32, high=MAX_EXPERTS)
@@ -140,7 +143,7 @@ MODEL_KEYS = (
     Key("attention.key_length", COUNT, lambda model: model.head_dim_full),
     Key("attention.value_length", COUNT, lambda model: model.head_dim_full),
     Key("final_logit_softcapping", NUMBER, lambda model: model.logit_softcap or None, needed=False),
-    Key("attention.sliding_window", COUNT, lambda model: model.sliding_window),
+    Key("attention.sliding_window", WINDOW, lambda model: model.sliding_window),
     Key("attention.shared_kv_layers", SIZE, lambda model: model.shared_kv_layers, assumed=0),
     Key("embedding_length_per_layer_input", SIZE, lambda model: model.per_layer_input, TARGET),
     Key("embedding_length_per_layer_input", SIZE, lambda model: model.per_layer_input, ASSISTANT, needed=False),

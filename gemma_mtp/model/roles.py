@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.part import Part
@@ -122,82 +123,54 @@ TARGET_ATTENTION = (
     Role("attn_v", "self_attn.v_proj.weight", of_key_value, needed=_has_values, allowed=_may_have_values),
 )
 
+_expert, _per_layer, _centroid = (
+    partial(Role, needed=has) for has in (_has_experts, _has_per_layer_input, _has_centroids)
+)
 #: The mixture of experts beside the dense MLP (26B-A4B).
 TARGET_EXPERTS = (
-    Role("ffn_gate_inp", "router.proj.weight", lambda h, _: (h.experts, h.hidden), needed=_has_experts, plain=True),
-    Role("ffn_gate_inp.scale", "router.scale", of_hidden, needed=_has_experts, plain=True),
-    Role(
-        "ffn_gate_up_exps",
-        "experts.gate_up_proj",
-        lambda h, _: (h.experts, 2 * h.expert_intermediate, h.hidden),
-        needed=_has_experts,
-    ),
-    Role(
-        "ffn_down_exps",
-        "experts.down_proj",
-        lambda h, _: (h.experts, h.hidden, h.expert_intermediate),
-        needed=_has_experts,
-    ),
-    Role("ffn_down_exps.scale", "router.per_expert_scale", lambda h, _: (h.experts,), needed=_has_experts, plain=True),
-    Role("pre_ffw_norm_2", "pre_feedforward_layernorm_2.weight", of_hidden, needed=_has_experts, plain=True),
-    Role("post_ffw_norm_1", "post_feedforward_layernorm_1.weight", of_hidden, needed=_has_experts, plain=True),
-    Role("post_ffw_norm_2", "post_feedforward_layernorm_2.weight", of_hidden, needed=_has_experts, plain=True),
+    _expert("ffn_gate_inp", "router.proj.weight", lambda h, _: (h.experts, h.hidden), plain=True),
+    _expert("ffn_gate_inp.scale", "router.scale", of_hidden, plain=True),
+    _expert("ffn_gate_up_exps", "experts.gate_up_proj", lambda h, _: (h.experts, 2 * h.expert_intermediate, h.hidden)),
+    _expert("ffn_down_exps", "experts.down_proj", lambda h, _: (h.experts, h.hidden, h.expert_intermediate)),
+    _expert("ffn_down_exps.scale", "router.per_expert_scale", lambda h, _: (h.experts,), plain=True),
+    _expert("pre_ffw_norm_2", "pre_feedforward_layernorm_2.weight", of_hidden, plain=True),
+    _expert("post_ffw_norm_1", "post_feedforward_layernorm_1.weight", of_hidden, plain=True),
+    _expert("post_ffw_norm_2", "post_feedforward_layernorm_2.weight", of_hidden, plain=True),
 )
 
 #: Per-layer embeddings (E2B, E4B).
 TARGET_PER_LAYER_INPUT = (
-    Role(
+    _per_layer(
         "per_layer_token_embd",
         "embed_tokens_per_layer.weight",
         lambda h, _: (h.vocabulary, h.layers * h.per_layer_input),
         layered=False,
-        needed=_has_per_layer_input,
     ),
-    Role(
+    _per_layer(
         "per_layer_model_proj",
         "per_layer_model_projection.weight",
         lambda h, _: (h.layers * h.per_layer_input, h.hidden),
         layered=False,
-        needed=_has_per_layer_input,
     ),
-    Role(
+    _per_layer(
         "per_layer_proj_norm",
         "per_layer_projection_norm.weight",
         lambda h, _: (h.per_layer_input,),
         layered=False,
-        needed=_has_per_layer_input,
         plain=True,
     ),
-    Role(
-        "inp_gate",
-        "per_layer_input_gate.weight",
-        lambda h, _: (h.per_layer_input, h.hidden),
-        needed=_has_per_layer_input,
-    ),
-    Role(
-        "proj", "per_layer_projection.weight", lambda h, _: (h.hidden, h.per_layer_input), needed=_has_per_layer_input
-    ),
-    Role("post_norm", "post_per_layer_input_norm.weight", of_hidden, needed=_has_per_layer_input, plain=True),
+    _per_layer("inp_gate", "per_layer_input_gate.weight", lambda h, _: (h.per_layer_input, h.hidden)),
+    _per_layer("proj", "per_layer_projection.weight", lambda h, _: (h.hidden, h.per_layer_input)),
+    _per_layer("post_norm", "post_per_layer_input_norm.weight", of_hidden, plain=True),
 )
 
 #: What makes an assistant one. `pre_projection` takes [target embedding, h]; `post_projection` gives the next h.
 ASSISTANT_HEAD = (
     Role("nextn.pre_projection", "pre_projection.weight", lambda h, _: (h.hidden, 2 * h.backbone), layered=False),
     Role("nextn.post_projection", "post_projection.weight", lambda h, _: (h.backbone, h.hidden), layered=False),
-    Role(
-        "centroids",
-        "masked_embedding.centroids.weight",
-        lambda h, _: (h.centroids, h.hidden),
-        layered=False,
-        needed=_has_centroids,
-    ),
-    Role(
-        "token_ordering",
-        "masked_embedding.token_ordering",
-        lambda h, _: (h.vocabulary,),
-        layered=False,
-        needed=_has_centroids,
-        plain=True,
+    _centroid("centroids", "masked_embedding.centroids.weight", lambda h, _: (h.centroids, h.hidden), layered=False),
+    _centroid(
+        "token_ordering", "masked_embedding.token_ordering", lambda h, _: (h.vocabulary,), layered=False, plain=True
     ),
 )
 

@@ -7,18 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gemma_mtp.mtp_runtime.conversation import Talk, Template, no_template
+from gemma_mtp.mtp_runtime.conversation import Talk, template_of
 from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
-from gemma_mtp.native.llama import Model
 from gemma_mtp.native.settings import ChatSettings
-
-
-def template_of(model: Model) -> Template:
-    """A loaded model's chat template. Raises UsageError (it has none)."""
-    source = model.chat_template()
-    if source is None:
-        raise no_template(model.path)
-    return Template(source, model.special_texts(), model.path)
 
 
 class Conversation:
@@ -26,7 +17,7 @@ class Conversation:
 
     def __init__(self, engine: MtpEngine, settings: ChatSettings | None = None):
         """Raises UsageError (no chat template), BadFileError."""
-        self._engine, self._talk = engine, Talk(template_of(engine.target), settings)
+        self._engine, self._talk = engine, Talk(template_of(engine.target.path), settings)
         self.messages = self._talk.messages
         self._answer: Generation | None = None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.metadata import Metadata
+from gemma_mtp.files.text import read_text
 from gemma_mtp.mtp_runtime.rendering import Renderer
 from gemma_mtp.native.settings import ChatSettings
 
@@ -57,19 +58,32 @@ class Template:
         return text.removeprefix(self.specials.get("bos_token", ""))
 
 
-def no_template(where: Path) -> UsageError:
-    return UsageError("this model has no chat template", where=where, hint="chat with an -it model, or do not chat")
-
-
-def template_of_file(path: Path) -> Template:
+def template_of(path: Path) -> Template:
     """From a GGUF's header. Raises GGUFError, UsageError (the model has none)."""
     with GGUFFile(path) as file:
         metadata = Metadata(file.metadata, where=str(path))
         source = metadata.text("tokenizer.chat_template", "")
         if not source:
-            raise no_template(path)
+            hint = "chat with an -it model, or do not chat"
+            raise UsageError("this model has no chat template", where=path, hint=hint)
         tokens = metadata["tokenizer.ggml.tokens"].raw_strings() if "tokenizer.ggml.tokens" in metadata else []
         return Template(source, special_texts(metadata, tokens), path)
+
+
+def read_template(path: Path) -> str:
+    """A template in a file, once it has rendered a question. Raises BadFileError (it fails), EnvironmentProblem."""
+    text = read_text(path)
+    renderer = Renderer()
+    question = [{"role": "user", "content": "Hello"}]
+    try:
+        renderer.render(
+            text, messages=question, add_generation_prompt=True, enable_thinking=False, bos_token="", eos_token=""
+        )
+    except BadFileError as error:
+        raise BadFileError(f"this chat template fails: {error.what}", where=path) from error
+    finally:
+        renderer.close()
+    return text
 
 
 def special_texts(metadata: Metadata, tokens: list[bytes]) -> dict[str, str]:

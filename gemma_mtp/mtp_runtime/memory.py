@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gemma_mtp.cores import available_cores
-from gemma_mtp.errors import BadFileError, EnvironmentProblem, UsageError
-from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.errors import BadFileError
+from gemma_mtp.files.atomic import keep
 from gemma_mtp.files.text import read_json
 from gemma_mtp.mtp_runtime.experience import MEASUREMENTS, Experience
 from gemma_mtp.native.backend import cache_folder, cpu_name
@@ -85,11 +85,7 @@ class Memory:
             content = self._content()
         kept = content.get(part)
         content[part] = {**(kept if isinstance(kept, dict) else {}), name: value}
-        written = json.dumps({**content, "schema": SCHEMA}).encode()
-        with suppress(OSError, EnvironmentProblem, UsageError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_output(self.path, size=len(written), force=True) as file:
-                file.write(written)
+        keep(self.path, json.dumps({**content, "schema": SCHEMA}).encode())
 
     def _content(self) -> dict[str, Any]:
         content = read_json(self.path)

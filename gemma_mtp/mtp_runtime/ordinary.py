@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gemma_mtp.mtp_runtime.candidates import confidence
 from gemma_mtp.mtp_runtime.drafter import Asked, Drafter
+from gemma_mtp.mtp_runtime.verifier import Cached
 from gemma_mtp.native.llama import Context
 
 
@@ -18,7 +19,7 @@ class OrdinaryDrafter(Drafter):
     def __init__(self, context: Context):
         self.context = context
         self.contexts = (context,)
-        self._held: list[int] = []
+        self._cached = Cached(context)
 
     def begin(self, prompt: Sequence[int]) -> None:
         """Read the prompt too, which is what an ordinary drafter costs before the first token."""
@@ -39,25 +40,8 @@ class OrdinaryDrafter(Drafter):
 
     def _read(self, tokens: Sequence[int], outputs: int) -> None:
         """Bring the KV cache to these tokens. outputs: 1: the last one's logits are wanted."""
-        self._cut(self._common(tokens, len(tokens) - outputs))
-        while len(self._held) < len(tokens):
-            piece = tokens[len(self._held) : len(self._held) + self.context.capacity]
-            last = len(self._held) + len(piece) == len(tokens)
-            try:
-                self.context.decode(piece, len(self._held), outputs if last else 0)
-            except Exception:
-                if not self.context.broken:
-                    self.context.cut(len(self._held))  # a failed batch may have left some of its tokens
-                raise
-            self._held += piece
-
-    def _cut(self, length: int) -> None:
-        if length < len(self._held):
-            self.context.cut(length)
-            del self._held[length:]
-
-    def _common(self, tokens: Sequence[int], limit: int) -> int:
-        """How much of the KV cache serves these tokens; a cut further back than sliding layers remember keeps none."""
-        limit = min(len(self._held), limit)
-        same = next((place for place in range(limit) if self._held[place] != tokens[place]), limit)
-        return same if same == len(self._held) or self.context.holds_window_before(same) else 0
+        cached = self._cached
+        cached.rewind(cached.common(tokens, len(tokens) - outputs))
+        while (held := len(cached.tokens)) < len(tokens):
+            piece = tokens[held : held + self.context.capacity]
+            cached.extend(piece, outputs if held + len(piece) == len(tokens) else 0)

@@ -117,26 +117,11 @@ BUILT_IN: dict[str, str] = {
 #: Characters of a long text for each token that it shall have at least: more than any vocabulary of Gemma's needs.
 CHARACTERS = 8
 #: What long texts are made of.
-WHO = (
-    "Mara",
-    "the harbour master",
-    "Olin",
-    "a carter from the hills",
-    "the clerk",
-    "Ines",
-    "old Bertram",
-    "the miller",
-)
+WHO = ("Mara", "the harbour master", "Olin", "a carter from the hills", "the clerk", "Ines", "old Bertram",
+       "the miller")  # fmt: skip
 DID = ("counted", "sent back", "weighed", "wrote down", "sold", "repaired", "asked about", "stored", "carried off")
-WHAT = (
-    "crates of lamp oil",
-    "coils of rope",
-    "sacks of barley",
-    "window frames",
-    "barrels",
-    "bundles of reed",
-    "planks",
-)
+WHAT = ("crates of lamp oil", "coils of rope", "sacks of barley", "window frames", "barrels", "bundles of reed",
+        "planks")  # fmt: skip
 WHERE = ("in the north store", "at the lower gate", "behind the mill", "on the quay", "in the tower", "by the ford")
 THEN = ("because the ferry was late", "as it had been agreed", "although nobody had asked", "before the rain came",
         "while the others waited", "and said nothing of it")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -113,47 +113,54 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
 
+#: Gives pieces of an answer's text, hearing after each whether to go on, and then the result.
+Answer = Callable[[str], Generator[str | Result | None, Any, None]]
+
+
 def serve(request: Request) -> Generator[str | Result | None, Any, None]:
     """Runs in the child. Sends pieces of text (and hears whether to go on), results, and ASKING (and hears what)."""
-    yield from {"python": _serve_python, "cpp": _serve_cpp}[request.engine](request)
+    with {"python": _python, "cpp": _cpp}[request.engine](request) as answer:
+        if request.chat is None or request.prompt is not None:
+            yield from answer(request.prompt or "")
+            return
+        while (message := (yield ASKING)) is not None:
+            yield from answer(message)
 
 
-def _serve_cpp(request: Request) -> Generator[str | Result | None, Any, None]:
-    from gemma_mtp.mtp_runtime.conversation import Talk, template_of_file
+@contextmanager
+def _cpp(request: Request) -> Iterator[Answer]:
+    from gemma_mtp.mtp_runtime.conversation import Talk, template_of
     from gemma_mtp.native.cpp import CppEngine, Loading, sampling_fields
 
-    loading = Loading(
-        request.target,
-        request.assistant,
-        of_file(request.drafting, request.assistant),
-        request.context,
-        request.model or ModelSettings(),
-    )
+    drafting, model = of_file(request.drafting, request.assistant), request.model or ModelSettings()
+    loading = Loading(request.target, request.assistant, drafting, request.context, model)
     trained = check_runnable(request.target, loading.drafter).context
     fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
-    talk = Talk(template_of_file(request.target), request.chat) if request.chat else None
+    talk = Talk(template_of(request.target), request.chat) if request.chat else None
 
-    def shown(engine: CppEngine, prompt: str) -> Generator[str | Result | None, Any, str]:
+    def answer(message: str) -> Generator[str | Result | None, Any, None]:
         result = yield from engine.stream(
-            prompt, max_tokens=request.max_tokens, ignore_end=request.ignore_end, reuse=talk is not None, **fields
+            talk.ask(message) if talk else message,
+            max_tokens=request.max_tokens,
+            ignore_end=request.ignore_end,
+            reuse=talk is not None,
+            **fields,
         )
         yield replace(result, context=min(request.context.size, trained), trained=trained, engine=request.engine)
-        return result.text
+        if talk:
+            talk.answered(result.text)
 
     with CppEngine(loading) as engine:
-        if talk is None:
-            yield from shown(engine, request.prompt or "")
-            return
-        message = request.prompt if request.prompt is not None else (yield ASKING)
-        while message is not None:
-            talk.answered((yield from shown(engine, talk.ask(message))))
-            message = None if request.prompt is not None else (yield ASKING)
+        yield answer
 
 
-def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]:
-    from gemma_mtp.mtp_runtime.engine import Generation, MtpEngine
+@contextmanager
+def _python(request: Request) -> Iterator[Answer]:
+    from gemma_mtp.mtp_runtime.chat import Conversation
+    from gemma_mtp.mtp_runtime.engine import MtpEngine
 
-    def shown(generation: Generation) -> Iterator[Any]:
+    def answer(message: str) -> Generator[str | Result | None, Any, None]:
+        generation = (conversation.say if conversation else engine.generate)(message, **request.options)
         length = 0
         for token in generation:
             length += len(token.text)
@@ -174,13 +181,5 @@ def _serve_python(request: Request) -> Generator[str | Result | None, Any, None]
     with MtpEngine(
         request.target, assistant, context=request.context, model=request.model, draft_max=request.drafting.longest
     ) as engine:
-        if request.chat is None:
-            yield from shown(engine.generate(request.prompt or "", **request.options))
-            return
-        from gemma_mtp.mtp_runtime.chat import Conversation
-
-        conversation = Conversation(engine, request.chat)
-        message = request.prompt if request.prompt is not None else (yield ASKING)
-        while message is not None:
-            yield from shown(conversation.say(message, **request.options))
-            message = None if request.prompt is not None else (yield ASKING)
+        conversation = Conversation(engine, request.chat) if request.chat else None
+        yield answer

@@ -23,18 +23,49 @@ class Verdict(NamedTuple):
     newest: int
 
 
-class Verifier:
-    """The target's context and what is in its KV cache.
+class Cached:
+    """A context, and the tokens in its KV cache: at positions 0 .. len(tokens) - 1."""
 
-    tokens: the tokens in the KV cache, at positions 0 .. len(tokens) - 1. The newest token is never among them.
+    def __init__(self, context: Context):
+        self.context = context
+        self.tokens: list[int] = []
+
+    def extend(self, tokens: Sequence[int], outputs: int) -> None:
+        """Run tokens behind those that are there. Raises LlamaError; the KV cache is then as before, if it still is."""
+        try:
+            self.context.decode(tokens, len(self.tokens), outputs)
+        except Exception:
+            if not self.context.broken:
+                self.context.cut(len(self.tokens))  # a failed batch may have left some of its tokens
+            raise
+        self.tokens += tokens
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if length < len(self.tokens):
+            self.context.cut(length)
+            del self.tokens[length:]
+
+    def common(self, tokens: Sequence[int], limit: int) -> int:
+        """How much of the KV cache, `limit` at most, serves these tokens.
+
+        Sliding layers forget what is behind their window: a cut far back would leave a gap, so nothing is kept then.
+        """
+        limit = min(len(self.tokens), limit)
+        same = next((place for place in range(limit) if self.tokens[place] != tokens[place]), limit)
+        return same if same == len(self.tokens) or self.context.holds_window_before(same) else 0
+
+
+class Verifier(Cached):
+    """The target's context and what is in its KV cache. The newest token is never among `tokens`.
+
     hidden: float32 [width], the target's final hidden row of the last of `tokens`: what the drafter starts from.
     reused: how many tokens of the last prompt were in the KV cache already.
     """
 
     def __init__(self, target: Context):
+        super().__init__(target)
         target.give_hidden_rows()
-        self.context = target
-        self.tokens: list[int] = []
         self.reused = 0
         self.hidden = np.zeros(target.model.output_width, np.float32)
 
@@ -49,12 +80,13 @@ class Verifier:
         Raises UsageError (empty, or longer than the context), LlamaError.
         """
         self._check(prompt)
-        self.rewind(self._common_prefix(prompt) if reuse else 0)
+        # The last token is run again in any case: its logits are needed.
+        self.rewind(self.common(prompt, len(prompt) - 1) if reuse else 0)
         self.reused = len(self.tokens)
         for start in range(self.reused, len(prompt), self.context.capacity):
             piece = prompt[start : start + self.context.capacity]
             last = start + len(piece) == len(prompt)
-            self._extend(piece, outputs=1 if last else 0)
+            self.extend(piece, outputs=1 if last else 0)
         self.hidden[:] = self.context.hidden()[0]
         return sampler.choose(self.context.logits()[0], 0)
 
@@ -65,7 +97,7 @@ class Verifier:
         Raises LlamaError.
         """
         start, rows = len(self.tokens), 1 + len(drafts)
-        self._extend([newest, *drafts], outputs=rows)
+        self.extend([newest, *drafts], outputs=rows)
         logits = self.context.logits()
         for accepted, draft in enumerate((*drafts, None)):
             token = sampler.choose(logits[accepted], index + accepted, draft)
@@ -74,21 +106,6 @@ class Verifier:
         self.hidden[:] = self.context.hidden()[accepted]
         self.rewind(start + 1 + accepted)
         return Verdict(accepted, token)
-
-    def rewind(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
-        if length < len(self.tokens):
-            self.context.cut(length)
-            del self.tokens[length:]
-
-    def _extend(self, tokens: Sequence[int], outputs: int) -> None:
-        try:
-            self.context.decode(tokens, len(self.tokens), outputs)
-        except Exception:
-            if not self.context.broken:
-                self.context.cut(len(self.tokens))  # a failed batch may have left some of its tokens
-            raise
-        self.tokens += tokens
 
     def _check(self, prompt: Sequence[int]) -> None:
         if not prompt:
@@ -104,12 +121,3 @@ class Verifier:
             raise UsageError(
                 f"the prompt has token {outside[0]}, the vocabulary ends at {self.context.model.vocabulary - 1}"
             )
-
-    def _common_prefix(self, prompt: Sequence[int]) -> int:
-        """How much of the KV cache serves this prompt. Its last token is run again: its logits are needed.
-
-        Sliding layers forget what is behind their window: a cut far back would leave a gap, so nothing is kept then.
-        """
-        limit = min(len(self.tokens), len(prompt) - 1)
-        same = next((i for i in range(limit) if self.tokens[i] != prompt[i]), limit)
-        return same if same == len(self.tokens) or self.context.holds_window_before(same) else 0

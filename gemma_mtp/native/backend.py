@@ -27,7 +27,7 @@ from gemma_mtp import __version__
 from gemma_mtp.advice import quoted
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import BadFileError, EnvironmentProblem, LlamaError, MissingExtra
-from gemma_mtp.files.atomic import atomic_output
+from gemma_mtp.files.atomic import keep
 from gemma_mtp.files.scratch import scratch_folder
 from gemma_mtp.files.text import read_json
 from gemma_mtp.native.causes import explain
@@ -136,14 +136,11 @@ def advice(report: BackendReport) -> str | None:
         return known.told()
     if not known and not failure.signal and not report.features:  # it never was loaded
         return f"build it again, on this machine: {built_again(report.package)}"
-    portable = f"build it without code that is specific to a CPU: {portable_build(report.package)}"
-    if not known and _has_gpu(report):
+    built = f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {built_again(report.package)}'
+    portable = f"build it without code that is specific to a CPU: {built}"
+    if not known and any("GPU" in str(device["kind"]) for device in report.devices):
         return f"`CUDA_VISIBLE_DEVICES=-1 gemma-mtp doctor` tells whether it works without the GPU; if not: {portable}"
     return portable
-
-
-def _has_gpu(report: BackendReport) -> bool:
-    return any("GPU" in str(device["kind"]) for device in report.devices)
 
 
 def built_again(package_version: str) -> str:
@@ -152,11 +149,6 @@ def built_again(package_version: str) -> str:
         f"{quoted(sys.executable)} -m pip install --force-reinstall --no-cache-dir --no-deps "
         f"--no-binary {PACKAGE} {PACKAGE}=={package_version}"
     )
-
-
-def portable_build(package_version: str) -> str:
-    """The command that builds llama.cpp without the code that is specific to the building machine's CPU."""
-    return f'CMAKE_ARGS="-DGGML_NATIVE=OFF" {built_again(package_version)}'
 
 
 def versions() -> dict[str, str]:
@@ -204,7 +196,7 @@ def probe(threads: int | None = None) -> BackendReport:
         cards=tuple(facts.get("cards", ())),
         alone=alone,
     )
-    _remember(report)
+    keep(cache_file(), json.dumps(report.to_dict(), indent=2).encode())  # without it the next start probes again
     return report
 
 
@@ -312,11 +304,16 @@ def architectures(report: BackendReport) -> str:
 
 def cpu_name() -> str:
     """The CPU's model name as the system tells it."""
+    return _of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def _of_cpu(*names: str) -> str:
+    """What Linux says of the first core under one of these names; empty if nothing."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
+            if line.startswith(names):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 def cache_folder() -> Path:
@@ -346,17 +343,9 @@ def cache_file() -> Path:
     package, folder = installed()
     libraries = sorted(path for path in folder.glob("*") if path.is_file() and not path.is_symlink())
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in libraries]
-    key = json.dumps([package, str(folder), stats, cpu_name(), _cpu_flags(), BATCHES])
+    flags = _of_cpu("flags", "Features")  # which a virtual machine may change under the same model name
+    key = json.dumps([package, str(folder), stats, cpu_name(), flags, BATCHES])
     return cache_folder() / f"backend-{sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-def _cpu_flags() -> str:
-    """The CPU's feature flags, which a virtual machine may change under the same model name."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith(("flags", "Features")):
-                return line.partition(":")[2].strip()
-    return ""
 
 
 def remembered() -> BackendReport | None:
@@ -379,13 +368,3 @@ def remembered() -> BackendReport | None:
         return None
     # A failure is worth probing again: the machine may have been out of memory.
     return report if report.works is True and isinstance(report.extra_buffers, bool) else None
-
-
-def _remember(report: BackendReport) -> None:
-    """Best effort: a home folder that cannot be written only costs the probe again."""
-    path = cache_file()
-    with suppress(OSError, EnvironmentProblem):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report.to_dict(), indent=2).encode()
-        with atomic_output(path, size=len(text), force=True) as file:
-            file.write(text)

@@ -270,6 +270,26 @@ CAUSES: tuple[Cause, ...] = (
     ),
 )
 _ANY = re.compile("|".join(f"(?:{one.words})" for one in CAUSES if one.words))
+#: What is in every text that has the words of a cause, in small letters. These take a tenth of the time to look for.
+_SIGNS = (
+    *("this->size()", "invalid vector subscript", "unknown model architecture", "predates the b10018 sync"),
+    *("h_nextn width", "ctx_other", "contain mtp layers", "n_layer_nextn", "embedding_length_out"),
+    *("wrong number of tensors", "missing tensor", "has wrong shape", "key not found in model", "wrong type"),
+    *("not within the file bounds", "failed to read", "unexpectedly reached end of file", "fattn.cu", "src_ss[0].axis"),
+    *("cannot run the operation", "special tokens must match", "requires a state embedding"),
+    *("inconsistent sequence positions", "failed to process speculative batch", "oom-kill", "killed", "sigkill"),
+    *("exit 137", "exit code 137", "exited with 137", "exited with code 137", "failed to allocate", "out of memory"),
+    *("mem_buffer", "bad_alloc", "could not be allocated", "cannot allocate memory", "mmap failed", "erroroutof"),
+    *("what(): ", "no kernel image is available", "invalid device function", "driver version is insufficient"),
+    *("provided ptx was compiled", "cuda error", "rocm error", "musa error", "errordevicelost"),
+    *("failed to initialize", "cannot open shared object file", "illegal instruction", "bus error", "backend_amx"),
+)
+
+
+def may_mean(text: str) -> bool:
+    """Whether some lines of a log are worth a look: False only where no cause has its words."""
+    small = text.lower()
+    return any(sign in small for sign in _SIGNS)
 
 
 def meaning(line: str) -> Cause | None:

@@ -35,8 +35,6 @@ PACKAGE = "xllamacpp"
 ERRORS, EVERYTHING = 1, 4
 #: Sequences that llama.cpp has at most (llama-cparams.h, LLAMA_MAX_SEQ).
 MOST_PARALLEL = 256
-#: llama-server's own default for prompts of idle conversations, in MiB (common.h, `cache_ram_mib`).
-IDLE_CACHE = 8192
 #: The server's reason for an end -> ours.
 FINISHES = {"eos": "end", "limit": "length", "word": "stop"}
 
@@ -170,18 +168,21 @@ def devices() -> Iterator[tuple[str, ...]]:
     yield tuple(f"{one['name']}: {one['description']}" for one in _xllamacpp().get_device_info())
 
 
-def gpus() -> tuple[str, ...]:
-    """Descriptions of the devices beside the CPU that xllamacpp's build uses. Raises MissingExtra."""
+def _beside_cpu() -> list[dict[str, Any]]:
+    """The devices beside the CPU that xllamacpp's build uses. Raises MissingExtra."""
     xllamacpp = _xllamacpp()
     cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-    return tuple(str(device["description"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
+    return [device for device in xllamacpp.get_device_info() if device["type"] != cpu]
+
+
+def gpus() -> tuple[str, ...]:
+    """Their descriptions."""
+    return tuple(str(device["description"]) for device in _beside_cpu())
 
 
 def free_device_memory() -> int:
-    """Bytes that are free on all devices beside the CPU together. Raises MissingExtra."""
-    xllamacpp = _xllamacpp()
-    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-    return sum(int(device["memory_free"]) for device in xllamacpp.get_device_info() if device["type"] != cpu)
+    """Bytes that are free on all of them together."""
+    return sum(int(device["memory_free"]) for device in _beside_cpu())
 
 
 def _set_context(params: Any, loading: Loading, xllamacpp: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gemma_mtp.errors import MissingExtra
-from gemma_mtp.extras import command, installed
+from gemma_mtp.extras import installed
 from gemma_mtp.native.settings import ModelSettings
 
 PYTHON, CPP = "python", "cpp"
@@ -30,11 +30,6 @@ def choose(named: str | None = None, *, loop: str | None = None) -> str:
     if not installed(EXTRA[engine]):
         raise MissingExtra(EXTRA[engine], feature=loop if loop and not named else TITLE[engine])
     return engine
-
-
-def announcement(engine: str) -> str:
-    """What is said where an engine was taken that nobody named, in the place of the Python loop."""
-    return f"{TITLE[engine]} is used ({TITLE[PYTHON]} is not installed: {command(EXTRA[PYTHON])})"
 
 
 def settings_for(engine: str) -> ModelSettings:

@@ -25,20 +25,13 @@ import numpy as np
 from llama_cpp import llama_cpp_ext as ext
 from llama_cpp._ctypes_extensions import load_shared_library
 
-from gemma_mtp.advice import LIBRARY, ours
+from gemma_mtp.advice import ours
 from gemma_mtp.cores import decoding_threads
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
 from gemma_mtp.extras import command
 from gemma_mtp.native.child import ECHO
 from gemma_mtp.native.placement import LOAD_MODES, NONE, SPLIT_MODES
-from gemma_mtp.native.settings import (
-    CACHE_TYPES,
-    FLASH_ATTENTION,
-    ContextSettings,
-    ModelSettings,
-)
-
-WRITTEN_FOR = LIBRARY.partition("==")[2]
+from gemma_mtp.native.settings import CACHE_TYPES, FLASH_ATTENTION, ContextSettings, ModelSettings
 
 #: llama_decode's return codes (llama.h, and `llama_context::decode`).
 DECODE_CODES = {
@@ -159,8 +152,6 @@ class Model(_Native):
         super().__init__(handle, lib.llama_model_free)
         self._vocab = lib.llama_model_get_vocab(handle)
         self._end_tokens: list[int] | None = None
-        self.begin_text = self._token_text(lib.llama_vocab_bos(self._vocab))
-        self.end_text = self._token_text(lib.llama_vocab_eos(self._vocab))
         self.width = int(lib.llama_model_n_embd(handle))
         self.output_width = int(lib.llama_model_n_embd_out(handle))
         self.vocabulary = int(lib.llama_vocab_n_tokens(self._vocab))
@@ -177,25 +168,6 @@ class Model(_Native):
         buffer = ctypes.create_string_buffer(size + 1)
         lib.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", errors="replace")
-
-    def _token_text(self, token: int) -> str:
-        """How the vocabulary writes a token; nothing for the one that it doesn't have."""
-        raw = lib.llama_vocab_get_text(self._vocab, token) if token >= 0 else b""
-        return bytes(raw).decode("utf-8", errors="replace")
-
-    def chat_template(self) -> str | None:
-        """The model's own Jinja template, or None."""
-        raw = lib.llama_model_chat_template(self.handle, None)
-        return raw.decode("utf-8", errors="replace") if raw else None
-
-    def special_texts(self) -> dict[str, str]:
-        """transformers' name of a special token -> how the vocabulary writes it, for those that the file names."""
-        found = {"bos_token": self.begin_text, "eos_token": self.end_text}
-        for name, key in (("pad_token", "padding"), ("unk_token", "unknown"), ("mask_token", "mask")):
-            number = self.text_value(f"tokenizer.ggml.{key}_token_id")
-            if number is not None and number.isdecimal() and int(number) < self.vocabulary:
-                found[name] = self._token_text(int(number))
-        return found
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids, with the begin token if the model wants one. `special`: recognise control tokens in the text."""
@@ -243,11 +215,7 @@ class Context(_Native):
     """
 
     def __init__(
-        self,
-        model: Model,
-        settings: ContextSettings | None = None,
-        target: Context | None = None,
-        **parameters: Any,
+        self, model: Model, settings: ContextSettings | None = None, target: Context | None = None, **parameters: Any
     ):
         """parameters: fields of llama.cpp's `llama_context_params` that no setting stands for.
 
@@ -415,8 +383,7 @@ def _model_params(settings: ModelSettings) -> tuple[Any, list[Any]]:
         params.devices = ctypes.cast(found, ctypes.c_void_p)
         kept.append(found)
     if settings.overrides:
-        buffer_of = _symbol("ggml_backend_dev_buffer_type")
-        buffer_of.restype, buffer_of.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        buffer_of = bound("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
         pairs = [_Override(pattern.encode(), buffer_of(_device(name))) for pattern, name in settings.overrides]
         listed = (_Override * (len(pairs) + 1))(*pairs, _Override(None, None))
         params.tensor_buft_overrides = ctypes.cast(listed, ctypes.c_void_p)
@@ -432,9 +399,7 @@ class _Override(ctypes.Structure):
 
 def _device(name: str) -> int:
     """ggml's device of this name. Raises UsageError."""
-    find = _symbol("ggml_backend_dev_by_name")
-    find.restype, find.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-    if found := find(name.encode()):
+    if found := bound("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)(name.encode()):
         return int(found)
     there = ", ".join(device.name for device in devices())
     raise UsageError(f"there is no device {name!r}", hint=f"this build of llama.cpp has {there}")
@@ -465,11 +430,13 @@ class _DeviceProperties(ctypes.Structure):
     )
 
 
-def _symbol(name: str) -> Any:
+def bound(name: str, result: Any, *arguments: Any) -> Any:
     """A function of llama.cpp's libraries that the bindings leave out. Raises EnvironmentProblem."""
     for library in ("llama", "ggml", "ggml-base"):
         with suppress(AttributeError, OSError, FileNotFoundError):
-            return getattr(load_shared_library(library, lib._base_path), name)
+            function = getattr(load_shared_library(library, lib._base_path), name)
+            function.restype, function.argtypes = result, list(arguments)
+            return function
     raise EnvironmentProblem(
         f"{name} is in none of llama.cpp's libraries",
         where=lib._base_path,
@@ -479,11 +446,9 @@ def _symbol(name: str) -> Any:
 
 def devices() -> list[Device]:
     """The devices of this build. Raises EnvironmentProblem if the libraries lack ggml's device calls."""
-    count, get, describe = map(
-        _symbol, ("ggml_backend_dev_count", "ggml_backend_dev_get", "ggml_backend_dev_get_props")
-    )
-    count.restype, get.restype, get.argtypes = ctypes.c_size_t, ctypes.c_void_p, [ctypes.c_size_t]
-    describe.restype, describe.argtypes = None, [ctypes.c_void_p, ctypes.POINTER(_DeviceProperties)]
+    count = bound("ggml_backend_dev_count", ctypes.c_size_t)
+    get = bound("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    describe = bound("ggml_backend_dev_get_props", None, ctypes.c_void_p, ctypes.POINTER(_DeviceProperties))
     found = []
     for index in range(count()):
         properties = _DeviceProperties()
@@ -502,13 +467,9 @@ def devices() -> list[Device]:
 
 def build_info() -> str:
     """llama.cpp's version, and ggml's with its commit if the build recorded one."""
-    texts = []
-    for name in ("ggml_version", "ggml_commit"):
-        function = _symbol(name)
-        function.restype, function.argtypes = ctypes.c_char_p, []
-        texts.append((function() or b"").decode(errors="replace"))
-    llama_version = lib.llama_version().decode(errors="replace")
-    return f"llama {llama_version}, ggml {texts[0]} ({texts[1]})"
+    told = (lib.llama_version, *(bound(name, ctypes.c_char_p) for name in ("ggml_version", "ggml_commit")))
+    llama, ggml, commit = ((function() or b"").decode(errors="replace") for function in told)
+    return f"llama {llama}, ggml {ggml} ({commit})"
 
 
 def features() -> list[str]:

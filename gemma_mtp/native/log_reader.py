@@ -1,5 +1,6 @@
 """A log of llama.cpp, or of a program that is built on it, read against the causes. However long it is, little of it is
-in memory: a line comes in pieces if it is longer than `PIECE`, and of each cause the first line alone is kept.
+in memory: a line comes in pieces if it is longer than `PIECE`, and of each cause the first line alone is kept. Most of
+a long log says nothing: it is looked at by the block, and only a block that may say something line by line.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from gemma_mtp.native.causes import Cause, meaning
+from gemma_mtp.native.causes import Cause, may_mean, meaning
 
-#: Characters that are looked at together, and how many of a piece's end are looked at again with the next one.
+#: Characters that are looked at together, and how many of a piece's end are looked at again with the line's next one.
 PIECE, OVERLAP = 65_536, 512
 #: Characters of a line that are kept to be shown.
 SHOWN = 300
@@ -51,16 +52,22 @@ def read_log(stream: BinaryIO) -> Reading:
     Raises OSError.
     """
     found: dict[Cause, Explained] = {}
-    number = 0
-    for number, text in _pieces(stream):
-        cause = meaning(text)
-        if cause is None:
+    last: dict[Cause, int] = {}
+    lines = 0
+    for first, block in _blocks(stream):
+        lines = first + block.count("\n") - block.endswith("\n")
+        if not may_mean(block):
             continue
-        if cause not in found:
-            found[cause] = Explained(cause, number, _around(text, cause))
-        elif found[cause].line != number:
-            found[cause].times += 1
-    return Reading(tuple(found.values()), number)
+        for number, text in enumerate(block.split("\n"), first):
+            cause = meaning(text) if may_mean(text) else None
+            if cause is None or last.get(cause) == number:
+                continue
+            last[cause] = number
+            if cause in found:
+                found[cause].times += 1
+            else:
+                found[cause] = Explained(cause, number, _around(text, cause))
+    return Reading(tuple(found.values()), lines)
 
 
 def _around(text: str, cause: Cause) -> str:
@@ -71,16 +78,25 @@ def _around(text: str, cause: Cause) -> str:
     return text[start : start + SHOWN]
 
 
-def _pieces(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    """(number of the line, a piece of it), with the last piece's end before each further one."""
+def _blocks(stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    """(number of its first line, text): whole lines, or of a long line a piece, behind the end of the piece before."""
     buffered = io.BufferedReader(stream) if isinstance(stream, io.RawIOBase) else stream
     text = io.TextIOWrapper(buffered, encoding=_encoding(buffered), errors="replace", newline=None)
-    number, before = 1, ""
+    number, rest = 1, ""
     try:
-        while piece := text.readline(PIECE):
-            yield number, before + piece
-            ended = piece.endswith("\n")
-            number, before = (number + 1, "") if ended else (number, piece[-OVERLAP:])
+        while more := text.read(PIECE):
+            block = rest + more
+            end = block.rfind("\n") + 1
+            if end:
+                yield number, block[:end]
+                number, rest = number + block.count("\n"), block[end:]
+            elif len(block) > PIECE:
+                yield number, block
+                rest = block[-OVERLAP:]
+            else:
+                rest = block
+        if rest:
+            yield number, rest
     finally:
         text.detach()
 

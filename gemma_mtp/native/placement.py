@@ -5,7 +5,6 @@ The command line, the settings, `verify --settings` and the line for llama-serve
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
@@ -110,11 +109,6 @@ def belonging(values: Mapping[str, Any], kind: type) -> dict[str, Any]:
     """Those of the values that are fields of this class of settings."""
     names = {one.name for one in fields(kind)}
     return {name: value for name, value in values.items() if name in names}
-
-
-def line(words: Iterable[str]) -> str:
-    """A command line, quoted."""
-    return shlex.join(words)
 
 
 def overrides(n_cpu_moe: int, override_tensor: Iterable[str]) -> list[tuple[str, str]]:

@@ -16,16 +16,10 @@ import llama_cpp.llama_cpp as lib
 import numpy as np
 
 from gemma_mtp.errors import LlamaError
-from gemma_mtp.native.llama import Context, Model, _symbol
+from gemma_mtp.native.llama import Context, Model, bound
 from gemma_mtp.native.settings import ContextSettings
 
 Array = np.ndarray[Any, Any]
-
-
-def _bound(name: str, result: Any, *arguments: Any) -> Any:
-    function = _symbol(name)
-    function.restype, function.argtypes = result, list(arguments)
-    return function
 
 
 class Tap:
@@ -37,12 +31,12 @@ class Tap:
     def __init__(self, widths: dict[str, int]):
         self._widths = {name.encode(): width for name, width in widths.items()}
         self._parts: dict[bytes, list[Array]] = {name: [] for name in self._widths}
-        self._name = _bound("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)
-        self._elements = _bound("ggml_nelements", ctypes.c_int64, ctypes.c_void_p)
-        self._rows = _bound("ggml_nrows", ctypes.c_int64, ctypes.c_void_p)
-        self._bytes = _bound("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)
+        self._name = bound("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)
+        self._elements = bound("ggml_nelements", ctypes.c_int64, ctypes.c_void_p)
+        self._rows = bound("ggml_nrows", ctypes.c_int64, ctypes.c_void_p)
+        self._bytes = bound("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)
         copy = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t)
-        self._copy = _bound("ggml_backend_tensor_get", None, *copy)
+        self._copy = bound("ggml_backend_tensor_get", None, *copy)
         self.callback = lib.ggml_backend_sched_eval_callback(self._node)  # kept: llama.cpp holds only the pointer
 
     def _node(self, tensor: int, ask: bool, _: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gemma_mtp.cores import decoding_threads
@@ -58,12 +59,8 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
-        for name, value, known in (
-            ("split-mode", self.split_mode, SPLIT_MODES),
-            ("load-mode", self.load_mode, LOAD_MODES),
-        ):
-            if value not in known:
-                raise UsageError(f"--{name} {value!r} is unknown", hint=f"choose one of {', '.join(known)}")
+        _require_known("--split-mode", self.split_mode, SPLIT_MODES)
+        _require_known("--load-mode", self.load_mode, LOAD_MODES)
         for name, count in (("n-cpu-moe", self.n_cpu_moe), ("main-gpu", self.main_gpu)):
             if count < 0:
                 raise UsageError(f"--{name} is {count}, at least 0 is needed")
@@ -85,7 +82,24 @@ class ModelSettings:
     def for_drafter(self) -> ModelSettings:
         """How the assistant is loaded beside a target that is loaded so."""
         own = self.gpu_layers if self.gpu_layers_draft is None else self.gpu_layers_draft
-        return replace(self, gpu_layers=own, device=self.device_draft or self.device, n_cpu_moe=0, override_tensor=())
+        alone = (
+            self.device_draft is not None and "," not in self.device_draft
+        )  # common/speculative.cpp: split by layers
+        return replace(
+            self,
+            gpu_layers=own,
+            device=self.device_draft or self.device,
+            n_cpu_moe=0,
+            override_tensor=(),
+            split_mode="layer" if alone else self.split_mode,
+        )
+
+
+def _require_known(name: str, value: str, known: Collection[str]) -> None:
+    """Raises UsageError."""
+    if value not in known:
+        hint = f"{meant(value, known)} choose one of {', '.join(known)}".lstrip()
+        raise UsageError(f"{name} {value!r} is unknown", hint=hint)
 
 
 def _check_override(pattern: str, device: str) -> None:
@@ -129,14 +143,9 @@ class ContextSettings:
         """Raises UsageError."""
         for name in ("cache_k", "cache_v"):
             object.__setattr__(self, name, getattr(self, name).lower())
-        for name, value, known in (
-            ("K cache type", self.cache_k, CACHE_TYPES),
-            ("V cache type", self.cache_v, CACHE_TYPES),
-            ("flash attention", self.flash_attention, FLASH_ATTENTION),
-        ):
-            if value not in known:
-                hint = f"{meant(value, known)} choose one of {', '.join(known)}".lstrip()
-                raise UsageError(f"{name} {value!r} is unknown", hint=hint)
+        _require_known("K cache type", self.cache_k, CACHE_TYPES)
+        _require_known("V cache type", self.cache_v, CACHE_TYPES)
+        _require_known("flash attention", self.flash_attention, FLASH_ATTENTION)
         counts = {"context size": self.size, "batch": self.batch, "outputs": self.outputs, "ubatch": self.ubatch}
         for name, count in counts.items():
             if count is not None and count < 1:
@@ -259,10 +268,7 @@ class Sampling:
         ):
             if not good:
                 raise UsageError(f"{name} is {value}; wanted: {wanted}")
-        if self.mode not in SAMPLING_MODES:
-            raise UsageError(
-                f"sampling mode {self.mode!r} is unknown", hint="choose one of " + ", ".join(SAMPLING_MODES)
-            )
+        _require_known("sampling mode", self.mode, SAMPLING_MODES)
 
     @property
     def penalises(self) -> bool:

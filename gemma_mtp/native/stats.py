@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -110,6 +112,11 @@ class Stopwatch:
     def __exit__(self, *exception: Any) -> None:
         self.seconds = perf_counter() - self._start
         setattr(self._statistics, self._name, getattr(self._statistics, self._name) + self.seconds)
+
+
+def column_sums(rows: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    """Of rows that need not be equally long: (1, 2, 3) and (1, 1) -> (2, 3, 3)."""
+    return tuple(map(sum, zip_longest(*rows, fillvalue=0)))
 
 
 def peak_memory() -> int:

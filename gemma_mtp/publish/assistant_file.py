@@ -83,8 +83,8 @@ def file_to_publish(place: Place) -> Path:
     return source.path
 
 
-def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
-    """What the file is, whether or not it is sound. progress: of hashing it.
+def read_assistant(path: Path, *, sha256: str | None = None, progress: Progress = silent) -> AssistantFile:
+    """What the file is, whether or not it is sound. sha256: its own, where that is known. progress: of hashing it.
 
     Raises GGUFError (no readable GGUF), BadFileError (no assistant), UsageError (a name that cannot be published).
     """
@@ -101,8 +101,9 @@ def read_assistant(path: Path, *, progress: Progress = silent) -> AssistantFile:
         _require_honest_name(path, name, kind, dialect)
         weights = sum(math.prod(tensor.shape) for tensor in side.tensors.values())
         model = side.model if isinstance(side.model, Hyperparameters) else None
-        with progress(f"hashing {path.name}", side.header.size) as advance:
-            sha256 = sha256_of(path, advance)
+        if sha256 is None:
+            with progress(f"hashing {path.name}", side.header.size) as advance:
+                sha256 = sha256_of(path, advance)
         return AssistantFile(
             path=path,
             name=name,

@@ -18,6 +18,7 @@ class Facts:
 
     files: those that are pushed now. others: names and sha256 of the assistants that stay in the repo.
     target: what the files were checked against. reports: by file name; None if not verified.
+    proven: by file name, what a proof of origin found.
     """
 
     repo: str
@@ -27,6 +28,7 @@ class Facts:
     base_model: str | None = None
     reports: Mapping[str, Report] | None = None
     bench: BenchResults | None = None
+    proven: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def target_name(self) -> str:

@@ -40,6 +40,8 @@ def push_files(
     base_model: str | None = None,
     skip_verify: bool = False,
     preset_repo: str | None = None,
+    origin: Place | None = None,
+    imatrix: str | PathLike[str] | None = None,
     dry_run: bool = False,
     on_plan: Callable[[Plan], None] | None = None,
     progress: Progress = silent,
@@ -52,11 +54,14 @@ def push_files(
     private: make a new repo or collection private. target: check the files against it.
     bench: the results of `gemma-mtp bench --json`, for the card. base_model: the checkpoint's repo, where the files
     don't name it. skip_verify: publish without checks; the card says so. preset_repo: a repo of its own for a
-    preset.ini, with which `llama-server -hf` drafts without flags. dry_run: change nothing anywhere.
+    preset.ini, with which `llama-server -hf` drafts without flags. origin: the checkpoint or 16-bit GGUF that the files
+    were made of: each tensor is made anew from it and compared, and the card says so. imatrix: the importance matrix of
+    those that were made with one. dry_run: change nothing anywhere.
     on_plan: called before anything is sent. progress: of hashing.
 
     Doing it twice changes nothing. Raises UsageError (names, arguments), GGUFError and BadFileError (files that are
-    broken, or no assistants), EnvironmentProblem (Hub, network, login; running it again goes on where it ended).
+    broken, no assistants, or not made of `origin`), EnvironmentProblem (Hub, network, login; running it again goes on
+    where it ended).
     """
     request = PushRequest(
         [file_to_publish(file) for file in files],
@@ -68,6 +73,8 @@ def push_files(
         base_model,
         skip_verify,
         preset_repo=preset_repo,
+        origin=None if origin is None else str(origin),
+        imatrix=None if imatrix is None else str(imatrix),
     )
     plan = plan_push(request, progress=progress)
     if dry_run:

@@ -31,6 +31,7 @@ from gemma_mtp.publish.preset_repo import (
     require_no_preset,
     section,
 )
+from gemma_mtp.publish.proofs import prove_files
 from gemma_mtp.validate import Report
 
 CARD = "README.md"
@@ -43,6 +44,7 @@ class PushRequest:
     collection: a title or a slug. target: a GGUF to check the files against (see `gemma_mtp.sources.opening`).
     bench: the file of `gemma-mtp bench --json`. base_model: the original checkpoint, where the files don't name it.
     reports: of files that were checked just now, against `target` if there is one. preset_repo: for a preset.ini.
+    origin, imatrix: what each file must have been made of (see `gemma_mtp.publish.proofs`).
     """
 
     files: Sequence[Path]
@@ -55,6 +57,8 @@ class PushRequest:
     skip_verify: bool = False
     reports: Mapping[str, Report] = field(default_factory=dict)
     preset_repo: str | None = None
+    origin: str | None = None
+    imatrix: str | None = None
 
     @property
     def owner(self) -> str:
@@ -117,6 +121,7 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     Raises UsageError (names, arguments), GGUFError and BadFileError (files), EnvironmentProblem (Hub, network).
     """
     check_repo_name(request.repo)
+    _require_meaning(request)
     if request.base_model is not None:
         check_repo_name(request.base_model)
     shelf = Shelf(request.collection, request.owner) if request.collection else None
@@ -132,7 +137,10 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     others = _other_assistants(listing, files)
     if bench:
         require_measured(bench, files, list(others))
-    facts = Facts(request.repo, files, others, target, request.base_model, reports, bench)
+    proven: dict[str, str] = {}
+    if reports and request.origin:
+        reports, proven = prove_files(files, reports, request.origin, request.imatrix, progress)
+    facts = Facts(request.repo, files, others, target, request.base_model, reports, bench, proven)
     card = write_card(facts, _existing_card(listing))
     content, types = card.encode(), sorted({*_types(files), *_types_of_names(others)})
     uploads = [_upload(listing, file.path.name, file.path, file.size, file.sha256) for file in files]
@@ -149,6 +157,14 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
         reports=reports or {},
         preset=_plan_preset(request, facts) if request.preset_repo else None,
     )
+
+
+def _require_meaning(request: PushRequest) -> None:
+    """Raises UsageError: options of which one takes the other's sense."""
+    if request.origin and request.skip_verify:
+        raise UsageError("--from is a check, and --skip-verify leaves them out", hint="leave one of the two out")
+    if request.imatrix and not request.origin:
+        raise UsageError("--imatrix has no meaning without --from", hint="name the files' source with --from")
 
 
 def _plan_preset(request: PushRequest, facts: Facts) -> Plan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gemma_mtp.errors import EnvironmentProblem, UsageError
 from gemma_mtp.files.hashing import git_hasher
 from gemma_mtp.hosts.export import USUAL_DRAFT
-from gemma_mtp.hosts.preset import checked
+from gemma_mtp.hosts.writers import preset_value
 from gemma_mtp.hub.download import Listing, fetch_file
 from gemma_mtp.hub.source import Source, check_repo_name
 from gemma_mtp.publish.facts import Facts
@@ -37,9 +37,7 @@ def require_fit(facts: Facts, repo: str) -> None:
         )
     if facts.target is None or facts.target.repo is None:
         raise UsageError(
-            "a preset names the target's repo, and none is known",
-            where=repo,
-            hint="say --target OWNER/REPO:QUANT",
+            "a preset names the target's repo, and none is known", where=repo, hint="say --target OWNER/REPO:QUANT"
         )
     if facts.first.dialect is not facts.first.family.mainline:
         raise UsageError("llama.cpp, which reads presets, does not read these drafters", where=facts.first.path)
@@ -59,7 +57,7 @@ def section(facts: Facts) -> str:
         "spec-draft-n-max": str(draft or USUAL_DRAFT),
         "parallel": "1",
     }
-    lines = [f"{key} = {checked(value)}" for key, value in keys.items()]
+    lines = [f"{key} = {preset_value(value)}" for key, value in keys.items()]
     return "\n".join([f"[{facts.target_name}]", *lines, ""])
 
 

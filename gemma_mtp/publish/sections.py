@@ -17,8 +17,11 @@ from gemma_mtp.model.family import FAMILY
 from gemma_mtp.native.methods import METHODS
 from gemma_mtp.publish.bench_table import bench_section, one_line
 from gemma_mtp.publish.facts import Facts
+from gemma_mtp.publish.proofs import SECTION as ORIGIN_SECTION
+from gemma_mtp.publish.proofs import origin_section
 from gemma_mtp.validate import Report, Status
 from gemma_mtp.validate.checks.hosts import READS
+from gemma_mtp.validate.findings import ORIGIN
 
 #: A row of the table of files, and an item of the list of verdicts: kept for files that are not pushed now.
 _ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|.*\| `(?P<sha256>[0-9a-f]{64})` \|$", re.MULTILINE)
@@ -150,7 +153,8 @@ def _verdict(name: str, report: Report, target: Source | None) -> str:
     """The report of one file, check by check; what needs a target is skipped without one."""
     place = target.path.name if target and target.path else target
     against = f"against `{place}`" if place else "without a target"
-    by_status = {status: [result for result in report.results if result.status is status] for status in Status}
+    results = [result for result in report.results if result.id.split("-")[0] != ORIGIN]  # has a section of its own
+    by_status = {status: [result for result in results if result.status is status] for status in Status}
     passed, warnings = by_status[Status.OK], by_status[Status.WARNING]
     lines = [f"- `{name}`: {len(passed)} checks passed {against}, {len(warnings)} warnings (gemma-mtp {__version__})"]
     lines += [f"  - warning: {result.title}: {one_line(result.finding.message)}" for result in warnings]
@@ -159,6 +163,10 @@ def _verdict(name: str, report: Report, target: Source | None) -> str:
             titles = ", ".join(result.title for result in by_status[status])
             lines.append(f"  - <details><summary>{word}: {len(by_status[status])}</summary>{titles}</details>")
     return "\n".join(lines)
+
+
+def _origin(facts: Facts, body: str) -> str:
+    return origin_section(facts.files, facts.proven, facts.others, section(body, ORIGIN_SECTION))
 
 
 def _benchmarks(facts: Facts, body: str) -> str:
@@ -207,6 +215,7 @@ SECTIONS: Mapping[str, Callable[[Facts, str], str]] = {
     "adapted": _adapted,
     "runtimes": _runtimes,
     "verification": _verification,
+    ORIGIN_SECTION: _origin,
     "benchmarks": _benchmarks,
     "provenance": _provenance,
 }

@@ -91,9 +91,13 @@ def _offer(kind: Kind, size: int | None) -> Offer:
     return Offer(kind.name, kind.bits, False, kind.needs_importance, "", size)
 
 
-def _size(kind: Kind, model: OpenModel) -> int:
-    tensors = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in in_llama_order(model)]
+def planned(kind: Kind, model: OpenModel) -> list[TensorPlan]:
+    """The tensors of the file that it would become; of the model only the header is looked at."""
+    tensors = in_llama_order(model)
     names = None if isinstance(kind, Recipe) or not kind.needs_importance else model.tensors.keys()
     types = plan_types(kind, model.metadata, tensors, importance=names)
-    plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
-    return GGUFWriter(Path(), file_metadata(kind, model.metadata), plans).size
+    return [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
+
+
+def _size(kind: Kind, model: OpenModel) -> int:
+    return GGUFWriter(Path(), file_metadata(kind, model.metadata), planned(kind, model)).size

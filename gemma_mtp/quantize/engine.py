@@ -73,38 +73,14 @@ def _with_plain_paths(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in items}
 
 
-def quantize_file(
-    source: Place,
-    outputs: Sequence[Output],
-    *,
-    overrides: Sequence[Override] = (),
-    importance: ImportanceMatrix | None = None,
-    allow_requantize: bool = False,
-    force: bool = False,
-    threads: int | None = None,
-    advance: Advance = ignore,
-) -> Quantization:
-    """Quantize a GGUF, wherever it stands, whole or split, to each of `outputs` in one reading.
+def quantize_file(source: Place, outputs: Sequence[Output], **options: Any) -> Quantization:
+    """Quantize a GGUF, wherever it stands, whole or split; see `quantize_opened`.
 
-    Types and bytes are those of llama_model_quantize. advance hears of the source's bytes, once for each output:
-    source size times the number of outputs in all. threads: None for all cores.
-
-    Raises UsageError (no such type, an output that exists, a quantized source without `allow_requantize`, an importance
-    matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem,
-    and what `open_model` raises.
+    Raises what that and `open_model` raise.
     """
-    check_outputs([output.path for output in outputs], force)
+    check_outputs([output.path for output in outputs], bool(options.get("force")))
     with open_model(source, want=Want.FILE) as model:
-        return quantize_opened(
-            model,
-            outputs,
-            overrides=overrides,
-            importance=importance,
-            allow_requantize=allow_requantize,
-            force=force,
-            threads=threads,
-            advance=advance,
-        )
+        return quantize_opened(model, outputs, **options)
 
 
 def quantize_opened(
@@ -118,7 +94,14 @@ def quantize_opened(
     threads: int | None = None,
     advance: Advance = ignore,
 ) -> Quantization:
-    """`quantize_file` for a GGUF on this machine that was opened already."""
+    """Quantize a GGUF on this machine to each of `outputs` in one reading.
+
+    Types and bytes are those of llama_model_quantize. advance hears of the source's bytes, once for each output:
+    source size times the number of outputs in all. threads: None for all cores.
+
+    Raises UsageError (no such type, an output that exists, a quantized source without `allow_requantize`, an importance
+    matrix wanted), BadFileError (not a Gemma 4 GGUF, NaN, an importance matrix for another model), EnvironmentProblem.
+    """
     start = time.perf_counter()
     _check_paths(model, [output.path for output in outputs], force)
     with RowEncoder(threads) as encoder, ExitStack() as stack:
@@ -185,10 +168,9 @@ def plan_output(
 ) -> tuple[dict[str, Value], list[TensorPlan]]:
     """Keys and tensors of one output. Raises UsageError (see `plan_types`)."""
     kind = find_kind(output.kind)
-    current = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in tensors]
     names = importance.entries if importance else None
-    types = plan_types(kind, model.metadata, current, overrides=overrides, importance=names)
-    plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(current, types, strict=True)]
+    types = plan_types(kind, model.metadata, tensors, overrides=overrides, importance=names)
+    plans = [TensorPlan(tensor.name, tensor.shape, given) for tensor, given in zip(tensors, types, strict=True)]
     return file_metadata(kind, model.metadata, overrides=overrides, importance=importance), plans
 
 

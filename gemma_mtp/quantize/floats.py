@@ -44,11 +44,12 @@ def quantize(kind: GGMLType, source: int, target: int, rows: int, columns: int, 
     floats = _at(source, 4 * rows * columns).view(np.float32)
     encoded = _at(target, rows * row_bytes(kind, columns))
     with np.errstate(over="ignore"):  # too large for F16: the caller looks at what came out
-        encoded[:] = _narrowed(kind, floats).view(np.uint8)
+        encoded[:] = narrowed(kind, floats).view(np.uint8)
     return encoded.nbytes
 
 
-def _narrowed(kind: GGMLType, floats: Array) -> Array:
+def narrowed(kind: GGMLType, floats: Array) -> Array:
+    """float32 as F32, F16 or BF16 (in uint16) of the same shape, to the nearest, ties to even."""
     if kind is GGMLType.F32:
         return floats
     if kind is GGMLType.F16:

@@ -50,7 +50,8 @@ def quantize_model(
     """
     kinds, wanted = parse_kinds([types] if isinstance(types, str) else types), None if output is None else Path(output)
     require_room(kinds, wanted)
-    chosen = [_override(one) for one in _listed(overrides)]
+    listed = [f"{role}={kind}" for role, kind in overrides.items()] if isinstance(overrides, Mapping) else overrides
+    chosen = [one if isinstance(one, Override) else parse_override(one) for one in listed]
     if imatrix is not None and not isinstance(imatrix, ImportanceMatrix):
         imatrix = read_imatrix(fetch_file(fspath(imatrix), progress=progress, deep=deep))
     with open_model(place, want=Want.FILE, progress=progress, deep=deep) as model:
@@ -69,11 +70,3 @@ def quantize_model(
             )
     LOG.info("%s: %s in %.1f s", place, ", ".join(str(one.path) for one in done.outputs), done.seconds)
     return done
-
-
-def _listed(overrides: Overrides) -> Iterable[str | Override]:
-    return [f"{role}={kind}" for role, kind in overrides.items()] if isinstance(overrides, Mapping) else overrides
-
-
-def _override(given: str | Override) -> Override:
-    return given if isinstance(given, Override) else parse_override(given)

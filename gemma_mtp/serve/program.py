@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from time import sleep
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from gemma_mtp.errors import EnvironmentProblem, LlamaError, UsageError
 from gemma_mtp.files.scratch import scratch_folder
@@ -100,7 +100,7 @@ def serve(
         with scratch_folder() as folder:  # what is in there is read while it starts
             process = _started(loading, listening, program, folder)
             address = f"http://{listening.host}:{listening.port}"
-            while not _ready(address):
+            while fetched(f"{address}/health", ANSWERING) is None:
                 _require_alive(process)
                 sleep(BETWEEN)
         yield address, program.devices
@@ -150,12 +150,17 @@ def _dies_with_parent() -> Callable[[], object] | None:
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _ready(address: str) -> bool:
+def fetched(request: str | Request, seconds: float) -> bytes | None:
+    """What a server answers to a request; None where it refuses, or does not answer within `seconds`."""
     try:
-        with urlopen(f"{address}/health", timeout=ANSWERING) as answer:
-            return bool(answer.status == HTTPStatus.OK)
-    except (URLError, OSError):  # it does not listen yet, or it loads
-        return False
+        with urlopen(request, timeout=seconds) as answer:
+            content: bytes = answer.read()
+            return content if answer.status == HTTPStatus.OK else None
+    except HTTPError as error:  # its connection is open until it is read
+        error.close()
+    except (URLError, OSError):
+        pass
+    return None
 
 
 def _require_alive(process: subprocess.Popen[bytes]) -> None:

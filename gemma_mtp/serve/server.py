@@ -17,10 +17,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from http import HTTPStatus
-from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import Request as UrlRequest
-from urllib.request import urlopen
 
 from gemma_mtp.cores import available_cores
 from gemma_mtp.errors import GemmaMtpError, LlamaError, UsageError
@@ -28,7 +26,7 @@ from gemma_mtp.native import cpp
 from gemma_mtp.native.child import converse
 from gemma_mtp.native.settings import NO_DRAFTS
 from gemma_mtp.serve.front import CONNECTIONS, Front
-from gemma_mtp.serve.program import Program
+from gemma_mtp.serve.program import Program, fetched
 from gemma_mtp.serve.request import Refused, Request
 from gemma_mtp.serve.strangers import guard
 from gemma_mtp.sources.drafting import of_file
@@ -85,12 +83,10 @@ class Backend:
     def counters(self) -> Counters | None:
         """None if it does not answer."""
         headers = {"Authorization": f"Bearer {self.api_keys[0]}"} if self.api_keys else {}
-        try:
-            with urlopen(UrlRequest(f"{self.address}/metrics", headers=headers), timeout=PATIENCE) as answer:
-                lines = answer.read().decode().splitlines()
-        except (URLError, OSError):
+        told = fetched(UrlRequest(f"{self.address}/metrics", headers=headers), PATIENCE)
+        if told is None:
             return None
-        pairs = (line.split() for line in lines if not line.startswith("#"))
+        pairs = (line.split() for line in told.decode().splitlines() if not line.startswith("#"))
         return Counters(**{COUNTERS[pair[0]]: float(pair[1]) for pair in pairs if pair and pair[0] in COUNTERS})
 
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
+from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo, planned_header
 from gemma_mtp.files.gguf_writer import TensorPlan
-from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.gguf_keys import written_keys
@@ -46,8 +45,7 @@ def converted_header(
         **written_keys(model),
         **tokenizer_keys(model, folder, target),
     }
-    tensors = {plan.name: TensorInfo(plan.name, plan.shape, plan.type, 0) for plan in plans}
-    return GGUFHeader(3, Metadata(written, str(folder)), tensors, 32, 0, sum(plan.nbytes for plan in plans))
+    return planned_header(written, plans, folder)
 
 
 def reader_of(checkpoint: Checkpoint) -> ReadData:

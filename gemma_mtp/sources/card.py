@@ -18,20 +18,10 @@ from gemma_mtp.model.config import LARGEST, read_json
 Note = Callable[[str], None]
 
 CARD, GENERATION = "README.md", "generation_config.json"
-_NAMES = [
-    "name",
-    "author",
-    "version",
-    "organization",
-    "description",
-    "finetune",
-    "basename",
-    "size_label",
-    "url",
-    "doi",
-    "uuid",
-    "repo_url",
-]
+_NAMES = (
+    *("name", "author", "version", "organization", "description", "finetune", "basename", "size_label"),
+    *("url", "doi", "uuid", "repo_url"),
+)
 #: Fields of a card that are one text, as the gguf package reads them (`Metadata.apply_metadata_heuristic`).
 TEXTS = frozenset(
     [*_NAMES, *(f"model_{name}" for name in _NAMES), "model_creator", "model_type", "license_name", "license_link"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gemma_mtp.advice import LORA_REMEDY
-from gemma_mtp.errors import CheckpointError
+from gemma_mtp.errors import CheckpointError, some
 from gemma_mtp.files.safetensors_file import DTYPES, SafetensorsCheckpoint, StoredTensor
 from gemma_mtp.ggml import GGMLType, widened
 from gemma_mtp.model.config import Hyperparameters
@@ -201,14 +201,10 @@ def _complain(
     if any(faults.values()):
         raise CheckpointError(
             f"not a complete {model.architecture}: "
-            + "; ".join(f"{len(found)} tensors {what}: {_some(found)}" for what, found in faults.items() if found),
+            + "; ".join(f"{len(found)} tensors {what}: {some(found, 4)}" for what, found in faults.items() if found),
             where=folder,
             hint="download the checkpoint again; tensors and config.json must come from the same repo",
         )
-
-
-def _some(names: list[str], count: int = 4) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 #: Dtypes of weights that can be converted.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
-from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.files.reading import Span
 from gemma_mtp.model.config import Hyperparameters
@@ -35,7 +36,9 @@ TARGET_DIALECT = Dialect(name="target", architecture=TARGET_ARCHITECTURE, runtim
 
 #: The rare fourth form of an assistant (the tq3 fork's), which looks like a broken target.
 TQ3_KEY = f"{TARGET_ARCHITECTURE}.assistant.type"
-TOKENS = "tokenizer.ggml.tokens"
+TOKENS, TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+#: llama.cpp's LLAMA_TOKEN_TYPE_BYTE, and the text of such a token.
+BYTE, BYTE_TEXT = 6, re.compile(rb"<0x[0-9A-Fa-f]{2}>")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,16 @@ class OpenModel:
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
         return self.header.tensors
+
+    @property
+    def at_commit(self) -> str:
+        """Where it is. On the Hub a branch may move: there the commit that was read is part of the name."""
+        named, commit = self.source, self.origin.revision
+        return (
+            self.place
+            if named is None or named.repo is None or commit is None
+            else str(replace(named, revision=commit))
+        )
 
     def data(self, tensor: TensorInfo) -> np.ndarray[Any, Any]:
         """All bytes of a tensor, where `read` is at hand."""
@@ -127,21 +140,18 @@ class OpenModel:
         return common_faults(self.metadata)
 
     @cached_property
-    def repeated_token(self) -> str:
-        """The first token that is there twice, in words; empty if none is. llama.cpp asserts that there is none.
+    def token_faults(self) -> tuple[str, ...]:
+        """What is wrong with single tokens, in words.
 
-        It reads a text up to its first zero byte, and gives empty ones a name of their own.
+        llama.cpp reads a text up to its first zero byte, gives empty ones a name of their own, and asserts that none is
+        there twice. Of a token of the type BYTE it reads a number where `<0x0A>` has it (llama-vocab.cpp,
+        `token_to_byte`): another text is another byte, and one of less than three letters stops it.
         """
         tokens = self.metadata.get(TOKENS)
         if tokens is None or not tokens.is_array_of(ValueType.STRING):
-            return ""
+            return ()
         words = [raw.split(b"\0", 1)[0] for raw in tokens.raw_strings()]
-        places = dict(zip(words, range(len(words)), strict=True))
-        if len(places) + max(words.count(b"") - 1, 0) == len(words):
-            return ""
-        first = next(place for place, word in enumerate(words) if word and places[word] != place)
-        word = words[first].decode("utf-8", "replace")[:40]
-        return f"{TOKENS} has {word!r} twice, at {first:,} and {places[words[first]]:,}"
+        return (*_repeated(words), *_odd_byte(words, self.metadata.get(TOKEN_TYPES)))
 
     @cached_property
     def model(self) -> Hyperparameters | str:
@@ -177,3 +187,26 @@ class OpenModel:
             return slot.mainline_name
         name = self.dialect.tensors[slot.role.name]
         return next((alias for alias, meant in ALIASES.items() if meant == name and alias in self.tensors), name)
+
+
+def _repeated(words: Sequence[bytes]) -> Iterator[str]:
+    """The first token that is there twice."""
+    places = dict(zip(words, range(len(words)), strict=True))
+    if len(places) + max(words.count(b"") - 1, 0) == len(words):
+        return
+    first = next(place for place, word in enumerate(words) if word and places[word] != place)
+    yield f"{TOKENS} has {_shown(words[first])} twice, at {first:,} and {places[words[first]]:,}"
+
+
+def _odd_byte(words: Sequence[bytes], types: Value | None) -> Iterator[str]:
+    """The first token that counts as a byte and is not written as one."""
+    if types is None or not types.is_array_of(ValueType.INT32):
+        return
+    for place in np.flatnonzero(types.decode()[: len(words)] == BYTE).tolist():
+        if not BYTE_TEXT.fullmatch(words[place]):
+            yield f"{TOKENS} has {_shown(words[place])} at {place:,}, where {TOKEN_TYPES} says BYTE: none like <0x0A>"
+            return
+
+
+def _shown(word: bytes) -> str:
+    return repr(word.decode("utf-8", "replace")[:40])

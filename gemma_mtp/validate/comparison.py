@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gemma_mtp.errors import UsageError
 from gemma_mtp.native.engines import PYTHON
-from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.settings import ContextSettings, ModelSettings, more_context
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ class Job:
     @property
     def files(self) -> tuple[str, str]:
         return self.target, self.assistant
+
+    def room_for_prompt(self, size: int, trained: int) -> int:
+        """Tokens that a prompt may have in a context of `size`, for the context's end never to be what ends a run.
+
+        trained: what the model was trained for. Raises UsageError: there is no room.
+        """
+        needed = self.tokens + self.draft_max + 1
+        if size <= needed:
+            raise UsageError(
+                f"the context has {size} tokens, {self.tokens} are to be generated",
+                hint=f"{more_context(size, trained, needed + 1)}, or fewer --tokens",
+            )
+        return size - needed
 
 
 @dataclass(frozen=True)

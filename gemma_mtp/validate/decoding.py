@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gemma_mtp.errors import UsageError
 from gemma_mtp.mtp_runtime.engine import MtpEngine
 from gemma_mtp.mtp_runtime.sampler import Greedy
-from gemma_mtp.native.settings import more_context
 from gemma_mtp.native.stats import Statistics
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 
@@ -39,16 +37,8 @@ def open_engine(job: Job) -> MtpEngine:
 
 
 def prompt_of(engine: MtpEngine, text: str, job: Job) -> list[int]:
-    """The text's tokens, as many of them as leave room for what is generated and a draft, so that the end of the
-    context is never what ends a run. Raises UsageError: no room."""
-    size, needed = engine.context_size, job.tokens + job.draft_max + 1
-    room = size - needed
-    if room < 1:
-        raise UsageError(
-            f"the context has {size} tokens, {job.tokens} are to be generated",
-            hint=f"{more_context(size, engine.target.trained_context, needed + 1)}, or fewer --tokens",
-        )
-    return engine.tokenize(text)[:room]
+    """The text's tokens, as many of them as there is room for. Raises UsageError: there is none."""
+    return engine.tokenize(text)[: job.room_for_prompt(engine.context_size, engine.target.trained_context)]
 
 
 def comparisons(job: Job) -> Iterator[Comparison]:

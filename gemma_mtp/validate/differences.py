@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Difference:
     right: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"what": self.what, "name": self.name, "left": self.left, "right": self.right}
+        return asdict(self)
 
 
 @dataclass(frozen=True)

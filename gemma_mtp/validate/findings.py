@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gemma_mtp.validate.proof import Proof
 
 
+#: The check of a file's bytes against its source: who fails it may be sound.
+ORIGIN = "origin"
+
+
 class Status(str, Enum):
     """A check's verdict, from harmless to fatal; `SKIPPED` says nothing about the pair."""
 
@@ -101,8 +105,9 @@ class Report:
         """One line: whether the pair (or the one model) will work, and if not, the first reason."""
         errors, warnings, what = self.errors, self.warnings, f"This {self.part or 'pair'}"
         if errors:
+            fails = "will not work" if errors[0].id != ORIGIN else "is not what it is said to be"
             more = f" (and {_count(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
-            return f"{what} will not work: {errors[0].finding.message}{more}"
+            return f"{what} {fails}: {errors[0].finding.message}{more}"
         if warnings:
             return f"{what} will work, with {_count(len(warnings), 'warning')}: {warnings[0].finding.message}"
         if self.origin:

@@ -17,81 +17,49 @@ from gemma_mtp.ggml import GGMLType
 Array = np.ndarray[Any, Any]
 
 
-def _has_all_bits(words: Array, mask: int) -> Array:
-    """An exponent of ones alone is what makes NaN and infinity."""
-    found: Array = (words & words.dtype.type(mask)) == mask
-    return found
-
-
-def _f16(raw: Array) -> Array:
-    return _has_all_bits(raw.view("<u2"), 0x7C00)
-
-
-def _bf16(raw: Array) -> Array:
-    return _has_all_bits(raw.view("<u2"), 0x7F80)
-
-
-def _f32(raw: Array) -> Array:
-    return _has_all_bits(raw.view("<u4"), 0x7F800000)
-
-
-def _f64(raw: Array) -> Array:
-    return _has_all_bits(raw.view("<u8"), 0x7FF << 52)
-
-
-def _e8m0(raw: Array) -> Array:
-    return _has_all_bits(raw, 0xFF)
-
-
-def _ue4m3(raw: Array) -> Array:
-    return _has_all_bits(raw, 0x7F)
-
-
-def _iq1_m(raw: Array) -> Array:
-    """IQ1_M spreads its F16 scale over the upper four bits of four 16-bit words."""
-    words = raw.view("<u2") >> 12
-    scale = words[:, 0] | words[:, 1] << 4 | words[:, 2] << 8 | words[:, 3] << 12
-    return _has_all_bits(scale[:, None], 0x7C00)
-
-
 @dataclass(frozen=True)
 class Scale:
-    """Bytes `start` to `stop` of a block, and what in them is not finite: [blocks, bytes] -> bool [blocks, numbers]."""
+    """Numbers at bytes `start` to `stop` of a block. words: the NumPy type of their bits; mask: the exponent's.
+
+    joined: makes one word of several that hold parts of the number.
+    """
 
     start: int
     stop: int
-    spoilt: Callable[[Array], Array]
+    words: str
+    mask: int
+    joined: Callable[[Array], Array] = lambda words: words
+
+    def spoilt(self, raw: Array) -> Array:
+        """uint8 [blocks, stop - start] -> bool [blocks, numbers]: an exponent of ones alone makes NaN and infinity."""
+        words = self.joined(raw.view(self.words))
+        found: Array = (words & words.dtype.type(self.mask)) == self.mask
+        return found
 
 
-SCALES: dict[GGMLType, tuple[Scale, ...]] = {
-    GGMLType.F32: (Scale(0, 4, _f32),),
-    GGMLType.F64: (Scale(0, 8, _f64),),
-    GGMLType.F16: (Scale(0, 2, _f16),),
-    GGMLType.BF16: (Scale(0, 2, _bf16),),
-    GGMLType.Q4_0: (Scale(0, 2, _f16),),
-    GGMLType.Q4_1: (Scale(0, 4, _f16),),
-    GGMLType.Q5_0: (Scale(0, 2, _f16),),
-    GGMLType.Q5_1: (Scale(0, 4, _f16),),
-    GGMLType.Q8_0: (Scale(0, 2, _f16),),
-    GGMLType.Q2_K: (Scale(80, 84, _f16),),
-    GGMLType.Q3_K: (Scale(108, 110, _f16),),
-    GGMLType.Q4_K: (Scale(0, 4, _f16),),
-    GGMLType.Q5_K: (Scale(0, 4, _f16),),
-    GGMLType.Q6_K: (Scale(208, 210, _f16),),
-    GGMLType.IQ2_XXS: (Scale(0, 2, _f16),),
-    GGMLType.IQ2_XS: (Scale(0, 2, _f16),),
-    GGMLType.IQ2_S: (Scale(0, 2, _f16),),
-    GGMLType.IQ3_XXS: (Scale(0, 2, _f16),),
-    GGMLType.IQ3_S: (Scale(0, 2, _f16),),
-    GGMLType.IQ1_S: (Scale(0, 2, _f16),),
-    GGMLType.IQ1_M: (Scale(48, 56, _iq1_m),),
-    GGMLType.IQ4_NL: (Scale(0, 2, _f16),),
-    GGMLType.IQ4_XS: (Scale(0, 2, _f16),),
-    GGMLType.TQ1_0: (Scale(52, 54, _f16),),
-    GGMLType.TQ2_0: (Scale(64, 66, _f16),),
-    GGMLType.MXFP4: (Scale(0, 1, _e8m0),),
-    GGMLType.NVFP4: (Scale(0, 4, _ue4m3),),
-    GGMLType.Q1_0: (Scale(0, 2, _f16),),
+def _iq1_m(words: Array) -> Array:
+    """IQ1_M spreads its F16 scale over the upper four bits of four 16-bit words."""
+    words = words >> 12
+    return (words[:, 0] | words[:, 1] << 4 | words[:, 2] << 8 | words[:, 3] << 12)[:, None]
+
+
+_T = GGMLType
+_F16 = ("<u2", 0x7C00)
+SCALES: dict[GGMLType, Scale] = {
+    _T.F32: Scale(0, 4, "<u4", 0x7F800000),
+    _T.F64: Scale(0, 8, "<u8", 0x7FF << 52),
+    _T.BF16: Scale(0, 2, "<u2", 0x7F80),
+    **{kind: Scale(0, 2, *_F16) for kind in (_T.F16, _T.Q4_0, _T.Q5_0, _T.Q8_0, _T.Q1_0, _T.IQ4_NL, _T.IQ4_XS)},
+    **{kind: Scale(0, 2, *_F16) for kind in (_T.IQ2_XXS, _T.IQ2_XS, _T.IQ2_S, _T.IQ3_XXS, _T.IQ3_S, _T.IQ1_S)},
+    **{kind: Scale(0, 4, *_F16) for kind in (_T.Q4_1, _T.Q5_1, _T.Q4_K, _T.Q5_K)},
+    _T.Q2_K: Scale(80, 84, *_F16),
+    _T.Q3_K: Scale(108, 110, *_F16),
+    _T.Q6_K: Scale(208, 210, *_F16),
+    _T.IQ1_M: Scale(48, 56, *_F16, _iq1_m),
+    _T.TQ1_0: Scale(52, 54, *_F16),
+    _T.TQ2_0: Scale(64, 66, *_F16),
+    _T.MXFP4: Scale(0, 1, "u1", 0xFF),
+    _T.NVFP4: Scale(0, 4, "u1", 0x7F),
 }
 
 
@@ -100,9 +68,8 @@ def first_spoilt(kind: GGMLType, blocks: Array) -> int | None:
 
     blocks: uint8 [blocks, bytes of a block]. Types without float fields (integers) are always finite.
     """
-    for scale in SCALES.get(kind, ()):
-        field = np.ascontiguousarray(blocks[:, scale.start : scale.stop])
-        bad = scale.spoilt(field).any(axis=1)
-        if bad.any():
-            return int(bad.argmax())
-    return None
+    scale = SCALES.get(kind)
+    if scale is None:
+        return None
+    bad = scale.spoilt(np.ascontiguousarray(blocks[:, scale.start : scale.stop])).any(axis=1)
+    return int(bad.argmax()) if bad.any() else None

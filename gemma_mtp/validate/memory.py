@@ -7,7 +7,7 @@ models of many shapes, and agree with it within a few percent of a pair's total 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gemma_mtp.ggml import GGMLType, row_bytes
 from gemma_mtp.model.config import Hyperparameters
@@ -34,7 +34,7 @@ class Memory:
         return self.weights + self.cache + self.compute
 
     def to_dict(self) -> dict[str, int]:
-        return {"weights": self.weights, "cache": self.cache, "compute": self.compute, "total": self.total}
+        return asdict(self) | {"total": self.total}
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,12 @@ def pair_memory(target: OpenModel, assistant: OpenModel, context: ContextSetting
     """What both need together. The keys of both must have been found right."""
     tokens = min(context.size, target.hyper.context)
     asked = context.size if tokens < context.size < TRAINED else None
-    of_drafter = block_drafter_memory if assistant.family is DFLASH else assistant_memory
-    return PairMemory(tokens, target_memory(target, context), of_drafter(assistant, context), asked)
+    return PairMemory(tokens, target_memory(target, context), drafter_memory(assistant, context), asked)
+
+
+def drafter_memory(side: OpenModel, context: ContextSettings) -> Memory:
+    """What a drafter of either family adds."""
+    return (block_drafter_memory if side.family is DFLASH else assistant_memory)(side, context)
 
 
 def target_memory(side: OpenModel, context: ContextSettings) -> Memory:

@@ -59,10 +59,10 @@ class Proven:
 class Proof:
     """What came of it.
 
-    source: where the file is said to come from; of_checkpoint: whether that is no GGUF. type: of the file by its own
-    word. exact_type: whether each tensor has the type that this name stands for. tensors: that were made anew.
-    missing, foreign: only in the source, only in the file, or of another shape. unseen: tensors and keys that could
-    not be compared. keys: keys that differ.
+    source: where the file is said to come from, of a place on the Hub with the commit that it was read at;
+    of_checkpoint: whether that is no GGUF. type: of the file by its own word. exact_type: whether each tensor has the
+    type that this name stands for. tensors: that were made anew. missing, foreign: only in the source, only in the
+    file, or of another shape. unseen: tensors and keys that could not be compared. keys: keys that differ.
     """
 
     source: str
@@ -125,7 +125,7 @@ def prove(
     with progress("making anew", size) as advance:
         proven = tuple(_proven(side, source, kinds, importance, threads, advance))
     return Proof(
-        str(source.place),
+        source.at_commit,
         not source.spans,
         side.type,
         _has_exact_type(side, source, importance),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gemma_mtp import advice
-from gemma_mtp.validate.findings import Finding, Result, error, note, ok, skipped
+from gemma_mtp.validate.findings import ORIGIN, Finding, Result, error, note, ok, skipped
 from gemma_mtp.validate.proof import Proof
 
 #: Names that a finding lists at most.
@@ -15,7 +15,7 @@ MOST_NAMED = 4
 def results(proof: Proof) -> tuple[Result, ...]:
     """What the proof says of the file, as two results beside those of the checks."""
     return (
-        Result("origin", "Made from its source", _of_bytes(proof)),
+        Result(ORIGIN, "Made from its source", _of_bytes(proof)),
         Result("origin-keys", "Keys are the source's", _of_keys(proof)),
     )
 

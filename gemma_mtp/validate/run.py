@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from os import fspath
 from typing import Any
@@ -16,6 +15,7 @@ from gemma_mtp.native import engines
 from gemma_mtp.native.causes import LESS_MEMORY
 from gemma_mtp.native.child import NativeCrash, in_child
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
+from gemma_mtp.native.stats import column_sums
 from gemma_mtp.progress import Progress, silent
 from gemma_mtp.sources.opening import Place, local_gguf
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
@@ -71,7 +71,9 @@ def with_run(
     job = make_job(target, assistant, context or ContextSettings(), options, progress)
     done, failed = answers(PROBE, job, job, options, progress)
     names = fspath(target), fspath(assistant)
-    results = [Result(f"run-{_slug(one.kind)}", f"Decoding: {one.kind}", judged(one)) for one in done]
+    results = [
+        Result(f"run-{one.kind.lower().replace(' ', '-')}", f"Decoding: {one.kind}", judged(one)) for one in done
+    ]
     if failed is not None:
         results.append(Result("run", TITLE, failed))
     else:
@@ -81,11 +83,7 @@ def with_run(
 
 
 def make_job(
-    target: Place,
-    assistant: Place,
-    context: ContextSettings,
-    options: RunOptions,
-    progress: Progress = silent,
+    target: Place, assistant: Place, context: ContextSettings, options: RunOptions, progress: Progress = silent
 ) -> Job:
     """What the child is to do with a pair; progress: of downloading it.
 
@@ -221,7 +219,8 @@ def _shares(done: list[Comparison]) -> str:
     drafted, accepted = _drafts(done)
     if not drafted:
         return "nothing drafted"
-    columns = zip(_sums(done, "accepted_at"), _sums(done, "drafted_at"), strict=True)
+    sums = (column_sums(getattr(one, name) for one in done) for name in ("accepted_at", "drafted_at"))
+    columns = zip(*sums, strict=True)
     by_position = " ".join(f"{taken / tried:.0%}" for taken, tried in columns if tried)
     return f"{accepted / drafted:.0%}" + (f" (by position {by_position})" if by_position else "")
 
@@ -229,21 +228,3 @@ def _shares(done: list[Comparison]) -> str:
 def _drafts(done: list[Comparison]) -> tuple[int, int]:
     """Tokens that were drafted, and accepted, over all prompts."""
     return sum(one.drafts[0] for one in done), sum(one.drafts[1] for one in done)
-
-
-def _sums(done: list[Comparison], name: str) -> list[int]:
-    return [sum(column) for column in zip(*_padded(_columns(done, name)), strict=True)]
-
-
-def _columns(done: list[Comparison], name: str) -> list[tuple[int, ...]]:
-    return [getattr(one, name) for one in done]
-
-
-def _padded(rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    rows = list(rows)
-    length = max(map(len, rows), default=0)
-    return (row + (0,) * (length - len(row)) for row in rows)
-
-
-def _slug(kind: str) -> str:
-    return kind.lower().replace(" ", "-")

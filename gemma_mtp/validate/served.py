@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from gemma_mtp.errors import UsageError
 from gemma_mtp.native.cpp import CppEngine, Loading
 from gemma_mtp.native.engines import CPP
-from gemma_mtp.native.settings import NO_DRAFTS, Drafting, more_context
+from gemma_mtp.native.settings import NO_DRAFTS, Drafting
 from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.pairing import check_runnable
 from gemma_mtp.validate.comparison import Comparison, Job
@@ -37,7 +36,8 @@ def comparisons(job: Job, alive: Callable[[], None]) -> Iterator[Comparison]:
 
     Raises LlamaError, UsageError; may die in any way that llama.cpp can.
     """
-    check_room(job)
+    trained = check_runnable(job.target).context
+    job.room_for_prompt(min(job.context.size, trained), trained)
     with _engine(job, NO_DRAFTS) as engine:
         alive()
         plain = [_decode(engine, text, job, alive) for text in job.prompts.values()]
@@ -45,17 +45,6 @@ def comparisons(job: Job, alive: Callable[[], None]) -> Iterator[Comparison]:
         alive()
         for (kind, text), one in zip(job.prompts.items(), plain, strict=True):
             yield _compared(kind, one, _decode(engine, text, job, alive))
-
-
-def check_room(job: Job) -> None:
-    """Raises UsageError: a context in which nothing could be generated."""
-    trained = check_runnable(job.target).context
-    size, needed = min(job.context.size, trained), job.tokens + job.draft_max + 1
-    if size <= needed:
-        raise UsageError(
-            f"the context has {size} tokens, {job.tokens} are to be generated",
-            hint=f"{more_context(size, trained, needed + 1)}, or fewer --tokens",
-        )
 
 
 def _engine(job: Job, drafting: Drafting) -> CppEngine:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, TypeVar
 
 from gemma_mtp.errors import UsageError
@@ -120,25 +120,12 @@ def verify_file(
         unused = not_understood(one.host) if not checked.errors else ()
         report = replace(checked, results=(*checked.results, *unused), strict=strict, notes=notes)
         if origin is not None:
-            report = _with_proof(report, side, origin, imatrix, progress)
+            from gemma_mtp.validate.origin import said_source
+
+            with said_source(origin, imatrix, progress) as source:
+                report = source.put_to(report, side, progress=progress)
     LOG.info("%s: %s", place, report.verdict)
     return report
-
-
-def _with_proof(
-    report: Report, side: OpenModel, origin: Place, imatrix: str | PathLike[str] | None, progress: Progress
-) -> Report:
-    """The report, and what a proof of origin says."""
-    from gemma_mtp.hub.download import fetch_file
-    from gemma_mtp.quantize.imatrix import read_imatrix
-    from gemma_mtp.validate.proof import prove
-    from gemma_mtp.validate.proof_told import results
-
-    importance = None if imatrix is None else read_imatrix(fetch_file(fspath(imatrix), progress=progress))
-    with open_model(origin, want=Want.DATA, progress=progress) as source:
-        found = prove(side, source, importance, progress=progress)
-        notes = (*report.notes, *((source.note,) if source.note else ()))
-    return replace(report, results=(*report.results, *results(found)), notes=notes, origin=found)
 
 
 def _published(places: Sequence[str]) -> tuple[Published, ...]:

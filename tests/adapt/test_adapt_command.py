@@ -192,7 +192,7 @@ def test_killed_at_any_stage_nothing_has_a_final_name(misfit, texts, tmp_path: P
             if line.startswith(stage):
                 break
         child.kill()
-        child.wait()
+        child.communicate()
         assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["signals"]
         assert len(list(tmp_path.glob(".*"))) == 1
         shards.append({path.name: path.stat().st_mtime_ns for path in signals.glob("shard-*")})
@@ -251,9 +251,11 @@ def test_wrong_usage(words, told, misfit, texts, target_gguf, tmp_path: Path, ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["questions.jsonl", "there.gguf"]
 
 
-def test_an_importance_matrix(assistant_gguf, target_gguf, texts, tmp_path: Path):
+def test_an_importance_matrix(assistant_gguf, target_gguf, tmp_path: Path):
+    """Of a single text, for nothing is held out: nothing is measured."""
     source = assistant_gguf("BF16")
-    words = ["--text", texts, "-o", tmp_path / "i.gguf", "--tokens", "2k", "--length", "200", "-t", "1"]
+    (tmp_path / "one.txt").write_text("\n".join(document.text for document in DOCUMENTS))
+    words = ["--text", tmp_path / "one.txt", "-o", tmp_path / "i.gguf", "--tokens", "2k", "--length", "200", "-t", "1"]
     assert run("imatrix", target_gguf("Q8_0"), source, *words) == 0
     matrix = read_imatrix(tmp_path / "i.gguf")
     with GGUFFile(source) as file:

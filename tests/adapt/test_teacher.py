@@ -78,7 +78,8 @@ def test_a_recording_that_was_cut_off_goes_on(target_gguf, tmp_path: Path, signa
         next(running)
     running.close()
     assert not open_signals(folder).complete
-    (folder / "answers.jsonl").open("a").write('\n["greedy 99", [1, 2')  # cut off while it was written
+    with (folder / "answers.jsonl").open("a") as journal:
+        journal.write('\n["greedy 99", [1, 2')  # cut off while it was written
     done, before = len(open_signals(folder).places), [path.stat().st_mtime_ns for path in shards(folder)]
     *_, last = teach(lesson_of(target, folder, DOCUMENTS))
     assert isinstance(last, Recorded)

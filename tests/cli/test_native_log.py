@@ -42,11 +42,6 @@ def called(pair: tuple[Path, Path], *arguments: str, **environment: str) -> subp
     return command(*(names.get(argument, argument) for argument in arguments), env=os.environ | environment)
 
 
-@pytest.fixture(scope="module")
-def pair(target_gguf, assistant_gguf) -> tuple[Path, Path]:
-    return target_gguf("Q8_0"), assistant_gguf("Q8_0")
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_it_is_told_to_who_asks(pair: tuple[Path, Path], tmp_path: Path, name: str):
     log = tmp_path / "native.log"

@@ -41,6 +41,8 @@ INPUTS = (
     "verify t.gguf BAD",
     "verify t.gguf a.gguf --run --prompts BAD",
     "verify t.gguf a.gguf --hub BAD",
+    "verify a.gguf --from BAD",
+    "verify a.gguf --from a.gguf --imatrix BAD",
     "fit BAD a.gguf",
     "fit t.gguf BAD",
     "inspect BAD",
@@ -64,6 +66,8 @@ INPUTS = (
     "push BAD --repo me/x",
     "push a.gguf --repo me/x --bench BAD",
     "push a.gguf --repo me/x --target BAD",
+    "push mtp-a-BF16.gguf --repo me/x --from BAD",
+    "push mtp-a-BF16.gguf --repo me/x --from a.gguf --imatrix BAD",
     "make BAD",
     "make BAD.toml",
     "make BAD.yaml --dry-run",
@@ -90,6 +94,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, target_gguf: Callable[[str], 
     folder = tmp_path_factory.mktemp("room")
     (folder / "t.gguf").symlink_to(target_gguf("BF16"))
     (folder / "a.gguf").symlink_to(assistant_gguf("BF16"))
+    (folder / "mtp-a-BF16.gguf").symlink_to(assistant_gguf("BF16"))
     (folder / "good.gguf").symlink_to(assistant_gguf("BF16"))
     (folder / "checkpoint").symlink_to(PAIR / "assistant")
     (folder / "loop").symlink_to("loop")

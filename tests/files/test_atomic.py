@@ -58,7 +58,8 @@ def test_a_killed_process_leaves_no_output_and_the_next_run_cleans_up(tmp_path):
     assert parts(tmp_path)
     assert not list(tmp_path.glob("*.gguf"))
     again = convert(tmp_path, *SLOW)
-    assert again.wait(timeout=120) == 0
+    again.communicate(timeout=120)
+    assert again.returncode == 0
     assert not parts(tmp_path)
     for path in tmp_path.glob("*.gguf"):
         with GGUFFile(path) as file:

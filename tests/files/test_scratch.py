@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gemma_mtp.errors import EnvironmentProblem
+from gemma_mtp.files import scratch
 from gemma_mtp.files.scratch import PREFIX, scratch_folder
 
 #: Makes one, with a file in it, and ends as it is told.
@@ -48,6 +49,30 @@ def test_a_killed_process_s_is_swept_and_a_living_one_s_is_not(tmp_path: Path):
         with scratch_folder(tmp_path) as mine:
             assert {path.name for path in tmp_path.iterdir()} == {names[1], mine.name}
         lives.communicate("\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+@pytest.mark.parametrize("stage", ["while it is removed", "when it is gone"])
+def test_a_clean_up_between_creation_and_lock(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Another process takes the new folder for abandoned: a second one is made."""
+    real, held = scratch._lock, []
+
+    def late(folder: Path) -> int | None:
+        if not held:
+            held.append((folder, real(folder)))
+            if stage == "when it is gone":
+                folder.rmdir()
+                os.close(held[0][1])
+        return real(folder)
+
+    monkeypatch.setattr(scratch, "_lock", late)
+    with scratch_folder(tmp_path) as folder:
+        assert folder != held[0][0]
+        assert folder.exists()
+    if stage == "while it is removed":
+        held[0][0].rmdir()
+        os.close(held[0][1])
     assert not list(tmp_path.iterdir())
 
 

@@ -89,6 +89,7 @@ class _Server(subprocess.Popen[str]):
         )
 
     def __del__(self, **_: object) -> None:
-        if self.stdin:
-            self.stdin.close()
+        for pipe in (self.stdin, self.stdout):
+            if pipe:
+                pipe.close()
         self.wait()

@@ -75,9 +75,7 @@ class Forked:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 class _Moments:

@@ -28,7 +28,7 @@ def llama(*words: str | Path) -> Iterator[str]:
         yield address
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def completion(address: str, **more: Any) -> dict[str, Any]:

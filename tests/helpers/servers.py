@@ -56,4 +56,4 @@ def serving(*arguments: str | Path, key: str | None = None) -> Iterator[Served]:
         yield Served(address, process)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()

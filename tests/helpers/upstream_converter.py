@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,9 +38,11 @@ def converter() -> Path:
 @cache
 def _worker() -> subprocess.Popen[str]:
     """Ends with this process, when its standard input is closed."""
-    words = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the worker
     command = [sys.executable, "-c", LOOP, str(converter())]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    worker = subprocess.Popen(command, **pipes, text=True)
+    atexit.register(worker.communicate)
+    return worker
 
 
 def convert(checkpoint: Path, output: Path, outtype: str, target: Path | None = None) -> Path:

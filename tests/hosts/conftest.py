@@ -1,20 +1,14 @@
-"""The demo pair for the tests of hosts, and what they share."""
+"""What the tests of hosts share."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 #: Names a llama-server binary of upstream's, for the tests that ask it.
 VARIABLE = "GEMMA_MTP_TEST_LLAMA_SERVER"
-
-
-@pytest.fixture(scope="session")
-def pair(target_gguf, assistant_gguf) -> tuple[Path, Path]:
-    return target_gguf("Q8_0"), assistant_gguf("Q8_0")
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,14 @@ import pytest
 import yaml
 from helpers.commands import command
 from helpers.host_readers import read_modelfile, read_preset
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.errors import BadFileError, UsageError
-from gemma_mtp.hosts import HOSTS, Export, Wishes, export_pair, find_host, modelfile, preset, yaml_file
+from gemma_mtp.hosts import HOSTS, Export, Wishes, export_pair, find_host, writers
 from gemma_mtp.hosts.record import CommandLine, Folder, Modelfile, Preset, YamlFile
 from gemma_mtp.hosts.values import Values
-from gemma_mtp.hosts.writing import write_export
 
 BY_NAME = {host.name: host for host in HOSTS}
 GGUF_HOSTS = [host.name for host in HOSTS if host.runtime]
@@ -97,7 +96,7 @@ def test_without_a_context_nothing_is_said_about_it(name, pair):
 def test_the_preset_is_read_by_the_routers_rules(pair, tmp_path):
     file = tmp_path / "preset.ini"
     export = exported("llama-router", pair, ctx=512, draft=2, output=file)
-    write_export(export)
+    export.write()
     assert read_preset(file.read_text()) == {
         pair[0].stem: {
             "model": str(pair[0]),
@@ -116,7 +115,7 @@ def test_a_preset_holds_a_path_as_it_is_or_refuses_it(path):
     form = BY_NAME["llama-router"].form
     assert isinstance(form, Preset)
     try:
-        text = preset.written(form, Values(path, "/a.gguf", 3))
+        text = writers.preset(form, Values(path, "/a.gguf", 3))
     except UsageError:
         return
     (section,) = read_preset(text).values()
@@ -128,18 +127,19 @@ def test_a_modelfile_holds_a_path_as_it_is_or_refuses_it(path):
     form = BY_NAME["ollama"].form
     assert isinstance(form, Modelfile)
     try:
-        text = modelfile.written(form, Values(path, "/a.gguf", 3))
+        text = writers.modelfile(form, Values(path, "/a.gguf", 3))
     except UsageError:
         return
     assert dict(read_modelfile(text))["model"] == path
 
 
 @given(st.text(min_size=1).map(lambda text: f"/{text}"))
+@example("/\x85")  # PyYAML quotes it, and reads a space
 def test_yaml_holds_a_path_as_it_is_or_refuses_it(path):
     form = BY_NAME["llama-swap"].form
     assert isinstance(form, YamlFile)
     try:
-        text = yaml_file.written(form, Values(path, "/a.gguf", 3))
+        text = writers.yaml_file(form, Values(path, "/a.gguf", 3))
     except UsageError:
         return
     (model,) = yaml.safe_load(text)["models"].values()
@@ -187,8 +187,8 @@ def test_docker_configures_what_it_has_packaged(pair):
 
 def test_lm_studio_gets_links_below_a_publisher(pair, tmp_path):
     export = exported("lmstudio", pair, output=tmp_path)
-    write_export(export)
-    write_export(export)  # twice is once
+    export.write()
+    export.write()  # twice is once
     folder = tmp_path / "gemma-mtp" / pair[0].stem
     assert {link.name: link.resolve() for link in folder.iterdir()} == {file.name: file.resolve() for file in pair}
     assert isinstance(export.host.form, Folder)
@@ -198,7 +198,7 @@ def test_lm_studio_gets_links_below_a_publisher(pair, tmp_path):
 def test_lm_studio_is_written_nowhere_without_a_folder(pair, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     export = exported("lmstudio", pair)
-    write_export(export)
+    export.write()
     assert not export.writes
     assert list(tmp_path.iterdir()) == []
 

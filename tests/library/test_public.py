@@ -107,11 +107,6 @@ def test_the_package_is_typed(tmp_path: Path):
     assert "gemma_mtp/py.typed" in ZipFile(wheel).namelist()
 
 
-@pytest.fixture
-def pair(target_gguf, assistant_gguf) -> tuple[Path, Path]:
-    return target_gguf("Q8_0"), assistant_gguf("Q8_0")
-
-
 RESULTS: dict[str, Callable[..., Any]] = {
     "inspect_model": lambda pair, folder: gemma_mtp.inspect_model(pair[1]),
     "verify_pair": lambda pair, folder: gemma_mtp.verify_pair(*pair),

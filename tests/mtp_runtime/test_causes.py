@@ -15,7 +15,6 @@ import pytest
 from helpers.commands import command
 from helpers.demo_files import GGUFFactory, with_metadata
 
-from gemma_mtp.advice import LIBRARY
 from gemma_mtp.errors import LlamaError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
@@ -105,11 +104,6 @@ def test_no_memory_for_python_is_no_traceback():
     assert caught.value.exit_code == 3
 
 
-def test_the_library_that_is_advised_is_the_pinned_one():
-    project = Path(__file__).parents[2] / "pyproject.toml"
-    assert f'"{LIBRARY}"' in project.read_text(encoding="utf-8")
-
-
 def test_doctor_tells_what_the_gpu_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("GEMMA_MTP_CACHE", str(tmp_path))
     monkeypatch.setattr(backend, "SURVEY", f"{__name__}:out_of_gpu")
@@ -162,7 +156,7 @@ def test_commands_name_the_cause_of_a_real_death(
 
 
 #: A machine with 8 GB: a larger one would be filled to its end before it says no.
-LITTLE_MEMORY = "import resource; resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))"
+LITTLE_MEMORY = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")

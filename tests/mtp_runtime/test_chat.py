@@ -12,9 +12,8 @@ from helpers.demo_files import SETTINGS, GGUFFactory
 
 from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.mtp_runtime import MtpEngine
-from gemma_mtp.mtp_runtime.chat import Conversation, template_of
-from gemma_mtp.mtp_runtime.conversation import template_of_file
-from gemma_mtp.native.llama import Model
+from gemma_mtp.mtp_runtime.chat import Conversation
+from gemma_mtp.mtp_runtime.conversation import template_of
 from gemma_mtp.native.settings import ChatSettings
 
 OPTIONS = {"max_tokens": 20, "draft_max": 3, "ignore_end": True}
@@ -38,7 +37,7 @@ def said(engine: MtpEngine, conversation: Conversation, message: str) -> list[in
 
 
 def test_a_rendered_conversation(talker: MtpEngine):
-    template = template_of(talker.target)
+    template = template_of(talker.target.path)
     messages = [{"role": "user", "content": " one "}, {"role": "assistant", "content": "two"}]
     expected = "<|turn>user\none<turn|>\n<|turn>model\ntwo<turn|>\n<|turn>model\n"
     assert template.render(messages) == expected
@@ -46,7 +45,6 @@ def test_a_rendered_conversation(talker: MtpEngine):
     system = [{"role": "system", "content": "be brief"}, *messages]
     expected = "<|turn>system\n<|think|>\nbe brief<turn|>\n" + expected
     assert template.render(system, thinking=True) == expected
-    assert template_of_file(talker.target.path) == template  # which reads no more than the header
 
 
 def test_turns_are_those_of_a_fresh_engine_and_the_history_is_not_decoded_again(talker: MtpEngine):
@@ -118,10 +116,10 @@ def test_a_conversation_that_outgrows_the_context_is_told(talker: MtpEngine, ass
     ],
 )
 def test_templates_from_strangers(target_gguf: GGUFFactory, tmp_path: Path, template: str, words: str):
-    with Model(with_template(target_gguf("F32"), tmp_path / "target.gguf", template)) as model:
-        with pytest.raises(BadFileError, match=words) as caught:
-            template_of(model).render([{"role": "user", "content": "hello"}])
-        assert str(model.path) in str(caught.value)
+    path = with_template(target_gguf("F32"), tmp_path / "target.gguf", template)
+    with pytest.raises(BadFileError, match=words) as caught:
+        template_of(path).render([{"role": "user", "content": "hello"}])
+    assert str(path) in str(caught.value)
 
 
 def test_a_model_without_a_template(engine: MtpEngine):
@@ -150,5 +148,5 @@ def test_rendering_equals_transformers(talker: MtpEngine):
                 enable_thinking=thinking,
                 tokenize=False,
             )
-            mine = template_of(talker.target).render(messages[:length], thinking=thinking)
+            mine = template_of(talker.target.path).render(messages[:length], thinking=thinking)
             assert mine == wanted.removeprefix("<bos>")

@@ -145,7 +145,8 @@ def resident_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def test_memory_stays_flat_over_ten_thousand_rounds(engine: MtpEngine):
+@pytest.mark.no_cover
+def test_memory_stays_flat_over_thousands_of_rounds(engine: MtpEngine):
     def rounds(**options: object) -> int:
         return finished(engine, PROMPT, max_tokens=450, **options).statistics.rounds
 
@@ -157,6 +158,6 @@ def test_memory_stays_flat_over_ten_thousand_rounds(engine: MtpEngine):
     for options in kinds:
         rounds(**options)
     before, count = resident_bytes(), 0
-    while count < 10_000:
+    while count < 3_000:
         count += sum(rounds(**options) for options in kinds)
-    assert resident_bytes() - before < 2_000_000
+    assert resident_bytes() - before < 700_000  # some two hundred bytes a round

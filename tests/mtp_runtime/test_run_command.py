@@ -12,17 +12,12 @@ from pathlib import Path
 import pytest
 from helpers.chat_templates import with_template
 from helpers.commands import command
-from helpers.demo_files import PROMPT, GGUFFactory
+from helpers.demo_files import PROMPT
 from helpers.schemas import checked
 
 
 def run(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return command("run", *arguments, "--threads", "1", input=stdin)
-
-
-@pytest.fixture(scope="module")
-def pair(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory) -> tuple[Path, Path]:
-    return target_gguf("Q8_0"), assistant_gguf("Q8_0")
 
 
 def test_the_object_that_scripts_rely_on(pair: tuple[Path, Path]):

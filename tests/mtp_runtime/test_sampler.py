@@ -50,12 +50,14 @@ SHAPES = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("sampling", SHAPES)
 def test_matching_draws_the_targets_distribution(sampling: Sampling):
     row, sampler = logits(1), Matching(sampling, 7, (), None)
     is_drawn_from([sampler.choose(row, index) for index in range(DRAWS)], dense(sampling, row))
 
 
+@pytest.mark.no_cover
 def test_the_drafter_draws_its_own_distribution_by_the_same_noise_and_mostly_agrees():
     target, drafter = logits(1), logits(1) + 0.3 * logits(2)
     sampler = Matching(OPEN, 0, (), None)
@@ -68,6 +70,7 @@ def test_the_drafter_draws_its_own_distribution_by_the_same_noise_and_mostly_agr
     assert independent + 0.5 * (best - independent) < agreement <= best + 0.01
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("sampling", SHAPES)
 @pytest.mark.parametrize("drafter", [1, 2], ids=["like-the-target", "unlike"])
 def test_rejecting_gives_the_targets_distribution_whatever_is_drafted(sampling: Sampling, drafter: int):
@@ -83,6 +86,7 @@ def test_rejecting_gives_the_targets_distribution_whatever_is_drafted(sampling: 
     assert accepted / DRAWS == pytest.approx(np.minimum(p, q).sum(), abs=0.02)
 
 
+@pytest.mark.no_cover
 def test_rejecting_keeps_the_joint_distribution_of_two_places():
     """The second place's distribution depends on the first token; a draft of two is judged as in a round."""
     first, guess = logits(3, 4), logits(4, 4)
@@ -137,6 +141,7 @@ def test_banned_tokens_are_never_drawn(mode: str, sampling: Sampling):
     assert not {sampler.choose(logits(1), index) for index in range(500)} & {int(logits(1).argmax()), 3}
 
 
+@pytest.mark.no_cover
 def test_a_large_vocabulary_is_drawn_from_as_a_whole():
     """The shortcut for many candidates leaves every token its chance."""
     row = logits(5, 3000, spread=0.5)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.placed import CHECKPOINTS, LONELY, PAIR_REPO, SPLIT, SPLIT_FILES, Models
+from helpers.servers import serving
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application
@@ -257,31 +255,17 @@ def test_offline_with_what_the_cache_has(hub, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("place", ["split file", "repo", "address"])
-def test_serve_with_what_lies_beside_the_target(place: str, hub, models: Models, tmp_path: Path):
+def test_serve_with_what_lies_beside_the_target(place: str, hub, models: Models, tmp_path: Path, monkeypatch):
     pytest.importorskip("xllamacpp")
-    environment = os.environ | {
+    for name, value in {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",
         "NO_PROXY": "127.0.0.1,localhost",
-    }
-    words = ("serve", GGUFS[place](models, Part.TARGET), "--port", "0", "-c", "512", "-t", "1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gemma_mtp", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-    try:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), process.communicate(timeout=300)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+    }.items():
+        monkeypatch.setenv(name, value)
+    with serving(GGUFS[place](models, Part.TARGET)) as served:
+        served.process.send_signal(signal.SIGINT)
+        _, said = served.process.communicate(timeout=60)
         assert "which lies beside the target" in said
-    finally:
-        process.kill()
-        process.wait()

@@ -68,8 +68,9 @@ def test_a_refusal_says_why_and_what_to_do(quantized_pair: tuple[Path, Path]):
     with serving(*quantized_pair, "--logprobs", "refuse") as served:
         with pytest.raises(HTTPError) as caught:
             served.post("/v1/completions", {**GREEDY, "logprobs": 1})
-        assert caught.value.code == 400
-        error = json.load(caught.value)["error"]
+        with caught.value as refusal:
+            assert refusal.code == 400
+            error = json.load(refusal)["error"]
         assert "--no-draft" in error["message"]
         assert error["type"] == "invalid_request_error"
         assert served.post("/v1/completions", {**GREEDY, "logprobs": None, "max_tokens": 4})["timings"]["draft_n"] > 0
@@ -79,7 +80,8 @@ def test_who_has_no_key_starts_no_second_server(quantized_pair: tuple[Path, Path
     with serving(*quantized_pair, "--api-key", "secret") as served:
         with pytest.raises(HTTPError) as caught:
             served.post("/v1/completions", {**GREEDY, "logprobs": 1}, {"Authorization": "Bearer wrong"})
-        assert caught.value.code == 401
+        with caught.value as refusal:
+            assert refusal.code == 401
         assert children(served.process.pid) == 1
         for header in ({"Authorization": "Bearer secret"}, {"X-Api-Key": "secret"}):
             assert served.post("/v1/completions", {**GREEDY, "logprobs": 1, "max_tokens": 4}, header)["choices"]

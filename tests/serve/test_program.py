@@ -68,8 +68,9 @@ def test_it_drafts_and_logprobs_are_right(served: Served):
 
 
 def test_it_is_told_everything(served: Served):
-    with pytest.raises(HTTPError, match="401"):
+    with pytest.raises(HTTPError, match="401") as refused:
         urlopen(f"{served.address}/v1/chat/completions", b"{}", timeout=60)
+    refused.value.close()
     (model,) = ask(served, "/v1/models")["data"]
     assert (model["id"], model["meta"]["n_ctx"]) == ("ours", 256)
     assert "image" in model["architecture"]["input_modalities"]

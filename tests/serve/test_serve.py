@@ -108,8 +108,9 @@ def test_web_pages_of_others_may_not_use_a_server_without_a_key(served: Served, 
             return answer.headers["Access-Control-Allow-Origin"]
 
     with serving(*pair, key=None) as open_to_all:
-        with pytest.raises(HTTPError, match="403"):
+        with pytest.raises(HTTPError, match="403") as refused:
             allowed(open_to_all.address, "http://page.example")
+        refused.value.close()
         assert allowed(open_to_all.address, "http://localhost:3000") == "http://localhost:3000"
     assert allowed(served.address, "http://page.example") == "http://page.example"
 

@@ -28,7 +28,7 @@ def served(*arguments: str | Path) -> tuple[int, str]:
         return drafted, process.communicate(timeout=300)[1]
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def test_the_winner_is_used_unless_the_user_says_otherwise(

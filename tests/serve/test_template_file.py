@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gemma_mtp.cli.main import application
 from gemma_mtp.errors import BadFileError
-from gemma_mtp.serve.template import read_template
+from gemma_mtp.mtp_runtime.conversation import read_template
 
 
 def test_the_server_renders_with_it(quantized_pair: tuple[Path, Path], tmp_path: Path):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers.followed_advice import advised, run
+from helpers.imatrix_files import legacy_matrix
 from helpers.llama_quantize import llama_quantize
 from helpers.schemas import checked
 from typer.testing import CliRunner
@@ -114,22 +113,9 @@ def test_types_of_its_own_are_said_to_be(assistant_gguf: Make, tmp_path: Path):
     assert own.origin.exact_type
 
 
-def written_matrix(path: Path, source: Path) -> Path:
-    """An importance matrix in llama-imatrix's older form, for every matrix of the file."""
-    with GGUFFile(source) as file:
-        widths = {name: tensor.shape[-1] for name, tensor in file.tensors.items() if len(tensor.shape) == 2}
-    draw = np.random.default_rng(7)
-    parts = [struct.pack("<i", len(widths))]
-    for name, width in widths.items():
-        values = draw.random(width, np.float32) + np.float32(0.1)
-        parts += [struct.pack("<i", len(name)), name.encode(), struct.pack("<ii", 1, width), values.tobytes()]
-    path.write_bytes(b"".join(parts))
-    return path
-
-
 def test_an_importance_matrix_counts(assistant_gguf: Make, tmp_path: Path):
     source = assistant_gguf("BF16")
-    matrix = written_matrix(tmp_path / "x.imatrix", source)
+    matrix = legacy_matrix(tmp_path / "x.imatrix", source)
     made = quantize_model(source, "Q4_K_M", tmp_path / "weighted.gguf", imatrix=matrix).outputs[0].path
     assert verify_file(made, origin=source, imatrix=matrix).ok
     with pytest.raises(UsageError, match="was made with an importance matrix") as caught:

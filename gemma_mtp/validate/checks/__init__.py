@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gemma_mtp.model.family import DFLASH, FAMILY, Family
 from gemma_mtp.model.part import Part
@@ -57,9 +58,9 @@ class FileCheck(_Check):
     """A check of one model, a target or an assistant. sound: whether a file that fails it is broken for everybody."""
 
     run: Callable[[Single], Finding]
-    part: Part
     needs: tuple[str, ...] = ()
     sound: bool = True
+    part: Part = field(kw_only=True)
 
     @property
     def description(self) -> str:
@@ -71,6 +72,7 @@ class FileCheck(_Check):
 
 
 Check = PairCheck | FileCheck
+_target, _drafter = partial(FileCheck, part=Part.TARGET), partial(FileCheck, part=Part.ASSISTANT)
 
 
 def described(check: Callable[..., Finding]) -> str:
@@ -108,17 +110,15 @@ COMMON = (*KEYS, "target-tokenizer", "assistant-tokenizer")
 CHECKS: tuple[Check, ...] = (
     PairCheck("files", "Two different files", identity.two_files),
     PairCheck("parts", "A target and an assistant", identity.parts, ("files",)),
-    FileCheck("dialect", "Dialect that the runtime reads", hosts.dialect, Part.ASSISTANT, PARTS, sound=False),
-    FileCheck("target-keys", "Target: header keys", side(header.model_keys), Part.TARGET, PARTS),
-    FileCheck("assistant-keys", "Assistant: header keys", side(header.model_keys), Part.ASSISTANT, PARTS),
-    FileCheck("target-tokenizer", "Target: other keys", side(header.common_keys), Part.TARGET, TARGET_KEYS),
-    FileCheck("assistant-tokenizer", "Assistant: other keys", side(header.common_keys), Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck(
-        "mtp-layers", "Assistant: all layers are MTP layers", side(header.mtp_layers), Part.ASSISTANT, ASSISTANT_KEYS
-    ),
-    FileCheck("own-width", "Assistant: names a target width", side(header.own_width), Part.ASSISTANT, ASSISTANT_KEYS),
+    _drafter("dialect", "Dialect that the runtime reads", hosts.dialect, PARTS, sound=False),
+    _target("target-keys", "Target: header keys", side(header.model_keys), PARTS),
+    _drafter("assistant-keys", "Assistant: header keys", side(header.model_keys), PARTS),
+    _target("target-tokenizer", "Target: other keys", side(header.common_keys), TARGET_KEYS),
+    _drafter("assistant-tokenizer", "Assistant: other keys", side(header.common_keys), ASSISTANT_KEYS),
+    _drafter("mtp-layers", "Assistant: all layers are MTP layers", side(header.mtp_layers), ASSISTANT_KEYS),
+    _drafter("own-width", "Assistant: names a target width", side(header.own_width), ASSISTANT_KEYS),
     PairCheck("width", "Hidden width", attachment.width, KEYS),
-    FileCheck("donor-layers", "Donor layers", side(attachment.donor_layers), Part.TARGET, TARGET_KEYS, sound=False),
+    _target("donor-layers", "Donor layers", side(attachment.donor_layers), TARGET_KEYS, sound=False),
     PairCheck("kv-heads", "KV heads (sliding / full)", attachment.kv_heads, KEYS),
     PairCheck("head-size", "Head size (sliding / full)", attachment.head_size, KEYS),
     PairCheck("query-heads", "Query heads over KV heads", attachment.query_heads, KEYS),
@@ -131,65 +131,33 @@ CHECKS: tuple[Check, ...] = (
     PairCheck("token-types", "Token types", vocabulary.token_types, (*COMMON, "vocabulary-size")),
     PairCheck("merges", "Merges", vocabulary.merges, COMMON),
     PairCheck("special-tokens", "Special tokens", vocabulary.special_tokens, COMMON),
-    FileCheck("target-layout", "Target: order of the data", side(tensors.layout), Part.TARGET, PARTS),
-    FileCheck("target-tensors", "Target: tensors are complete", side(tensors.present), Part.TARGET, TARGET_KEYS),
-    FileCheck("target-layer-scales", "Target: layer scales", side(tensors.layer_scales), Part.TARGET, TARGET_KEYS),
-    FileCheck("target-shapes", "Target: shapes", side(tensors.shapes), Part.TARGET, TARGET_KEYS),
-    FileCheck("target-types", "Target: tensor types", tensors.target_types, Part.TARGET, TARGET_KEYS),
-    FileCheck("target-extra", "Target: no unknown tensors", side(tensors.unexpected), Part.TARGET, TARGET_KEYS),
-    FileCheck("assistant-layout", "Assistant: order of the data", side(tensors.layout), Part.ASSISTANT, PARTS),
-    FileCheck(
-        "assistant-tensors", "Assistant: tensors are complete", side(tensors.present), Part.ASSISTANT, ASSISTANT_KEYS
-    ),
-    FileCheck("assistant-shapes", "Assistant: shapes", side(tensors.shapes), Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck("assistant-types", "Assistant: tensor types", tensors.assistant_types, Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck(
-        "assistant-extra", "Assistant: no unknown tensors", side(tensors.unexpected), Part.ASSISTANT, ASSISTANT_KEYS
-    ),
-    FileCheck(
-        "masked-embeddings", "Assistant: no masked_embd tensors", side(tensors.masked_embeddings), Part.ASSISTANT, PARTS
-    ),
+    _target("target-layout", "Target: order of the data", side(tensors.layout), PARTS),
+    _target("target-tensors", "Target: tensors are complete", side(tensors.present), TARGET_KEYS),
+    _target("target-layer-scales", "Target: layer scales", side(tensors.layer_scales), TARGET_KEYS),
+    _target("target-shapes", "Target: shapes", side(tensors.shapes), TARGET_KEYS),
+    _target("target-types", "Target: tensor types", tensors.target_types, TARGET_KEYS),
+    _target("target-extra", "Target: no unknown tensors", side(tensors.unexpected), TARGET_KEYS),
+    _drafter("assistant-layout", "Assistant: order of the data", side(tensors.layout), PARTS),
+    _drafter("assistant-tensors", "Assistant: tensors are complete", side(tensors.present), ASSISTANT_KEYS),
+    _drafter("assistant-shapes", "Assistant: shapes", side(tensors.shapes), ASSISTANT_KEYS),
+    _drafter("assistant-types", "Assistant: tensor types", tensors.assistant_types, ASSISTANT_KEYS),
+    _drafter("assistant-extra", "Assistant: no unknown tensors", side(tensors.unexpected), ASSISTANT_KEYS),
+    _drafter("masked-embeddings", "Assistant: no masked_embd tensors", side(tensors.masked_embeddings), PARTS),
     PairCheck("rope-factors", "Rope factors of full layers", rope.rope_factors, (*KEYS, "head-size")),
-    FileCheck(
-        "centroids", "Assistant: centroid head in metadata", side(weights.centroids), Part.ASSISTANT, ASSISTANT_KEYS
-    ),
-    FileCheck(
-        "token-ordering", "Assistant: token ordering", side(weights.token_ordering), Part.ASSISTANT, ASSISTANT_KEYS
-    ),
-    FileCheck("target-finite", "Target: weights are finite", weights.target_finite, Part.TARGET, PARTS),
-    FileCheck("assistant-finite", "Assistant: weights are finite", weights.assistant_finite, Part.ASSISTANT, PARTS),
-    FileCheck("target-zeros", "Target: no weights of zeros", side(weights.target_zeros), Part.TARGET, TARGET_KEYS),
-    FileCheck(
-        "assistant-zeros",
-        "Assistant: no weights of zeros",
-        side(weights.assistant_zeros),
-        Part.ASSISTANT,
-        ASSISTANT_KEYS,
-    ),
-    FileCheck("target-content", "Target: as published", content.target_content, Part.TARGET, ("files",), sound=False),
-    FileCheck(
-        "assistant-content",
-        "Assistant: as published",
-        content.assistant_content,
-        Part.ASSISTANT,
-        ("files",),
-        sound=False,
-    ),
-    FileCheck(
-        "quantizer", "Assistant: a mix of today", side(provenance.old_mix), Part.ASSISTANT, ASSISTANT_KEYS, sound=False
-    ),
-    FileCheck("target-template", "Target: chat template", template.parses, Part.TARGET, TARGET_KEYS, sound=False),
-    FileCheck(
-        "template-conversations",
-        "Chat template: renders them all",
-        template.renders,
-        Part.TARGET,
-        TEMPLATE,
-        sound=False,
-    ),
-    FileCheck("template-messages", "Chat template: loses nothing", template.keeps, Part.TARGET, TEMPLATE, sound=False),
-    FileCheck("template-text", "Chat template: adds nothing", template.adds, Part.TARGET, TEMPLATE, sound=False),
-    FileCheck("template-origin", "Chat template: Google's", template.as_published, Part.TARGET, TEMPLATE, sound=False),
+    _drafter("centroids", "Assistant: centroid head in metadata", side(weights.centroids), ASSISTANT_KEYS),
+    _drafter("token-ordering", "Assistant: token ordering", side(weights.token_ordering), ASSISTANT_KEYS),
+    _target("target-finite", "Target: weights are finite", weights.target_finite, PARTS),
+    _drafter("assistant-finite", "Assistant: weights are finite", weights.assistant_finite, PARTS),
+    _target("target-zeros", "Target: no weights of zeros", side(weights.target_zeros), TARGET_KEYS),
+    _drafter("assistant-zeros", "Assistant: no weights of zeros", side(weights.assistant_zeros), ASSISTANT_KEYS),
+    _target("target-content", "Target: as published", content.target_content, ("files",), sound=False),
+    _drafter("assistant-content", "Assistant: as published", content.assistant_content, ("files",), sound=False),
+    _drafter("quantizer", "Assistant: a mix of today", side(provenance.old_mix), ASSISTANT_KEYS, sound=False),
+    _target("target-template", "Target: chat template", template.parses, TARGET_KEYS, sound=False),
+    _target("template-conversations", "Chat template: renders them all", template.renders, TEMPLATE, sound=False),
+    _target("template-messages", "Chat template: loses nothing", template.keeps, TEMPLATE, sound=False),
+    _target("template-text", "Chat template: adds nothing", template.adds, TEMPLATE, sound=False),
+    _target("template-origin", "Chat template: Google's", template.as_published, TEMPLATE, sound=False),
     PairCheck("qat", "QAT on both sides or neither", provenance.qat, PARTS),
     PairCheck("fine-tune", "Target is an original release", provenance.fine_tune, TARGET_KEYS),
 )
@@ -211,13 +179,13 @@ def _after_dialect(check: Check) -> Check:
 
 DFLASH_CHECKS: tuple[Check, ...] = (
     *CHECKS[:2],
-    FileCheck("dialect", "Dialect that llama.cpp reads", dflash.dialect, Part.ASSISTANT, PARTS),
+    _drafter("dialect", "Dialect that llama.cpp reads", dflash.dialect, PARTS),
     *(_after_dialect(check) for check in CHECKS[2:] if check.id not in MTP_ALONE),
-    FileCheck("block-size", "Block size", side(dflash.block_size), Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck("features", "Features = target layers x width", side(dflash.features), Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck("layer-order", "Target layers ascend", side(dflash.distinct_layers), Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck("mask-token", "Mask token", side(dflash.mask_token), Part.ASSISTANT, ASSISTANT_KEYS),
-    FileCheck("embeddings", "Embeddings and head", side(dflash.own_embeddings), Part.ASSISTANT, ASSISTANT_KEYS),
+    _drafter("block-size", "Block size", side(dflash.block_size), ASSISTANT_KEYS),
+    _drafter("features", "Features = target layers x width", side(dflash.features), ASSISTANT_KEYS),
+    _drafter("layer-order", "Target layers ascend", side(dflash.distinct_layers), ASSISTANT_KEYS),
+    _drafter("mask-token", "Mask token", side(dflash.mask_token), ASSISTANT_KEYS),
+    _drafter("embeddings", "Embeddings and head", side(dflash.own_embeddings), ASSISTANT_KEYS),
     PairCheck("width", "Hidden width", dflash.width, KEYS),
     PairCheck("target-layers", "Target layers are inside the target", dflash.target_layers, KEYS),
     PairCheck("window", "Sliding window", dflash.window, KEYS),

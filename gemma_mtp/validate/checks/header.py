@@ -19,8 +19,9 @@ def model_keys(side: OpenModel) -> Finding:
 
 
 def common_keys(side: OpenModel) -> Finding:
-    """Keys of tokenizer and file have the types and lengths that llama.cpp's loader takes; no token is there twice."""
-    faults = (*side.common_faults, *([side.repeated_token] if side.repeated_token else ()))
+    """Keys of tokenizer and file have the types and lengths that llama.cpp's loader takes; no token is there twice,
+    and what counts as a byte is written as one."""
+    faults = (*side.common_faults, *side.token_faults)
     read = sum(key.name in side.metadata for key in COMMON_KEYS if key.name.startswith("tokenizer."))
     return _judged(side, faults, f"llama.cpp cannot use the {side.part}'s header", read)
 

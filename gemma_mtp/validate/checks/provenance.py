@@ -9,7 +9,6 @@ from gemma_mtp.advice import ours
 from gemma_mtp.errors import UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
-from gemma_mtp.files.gguf_writer import TensorPlan
 from gemma_mtp.ggml import FLOAT_TYPES, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.family import FAMILY
@@ -139,7 +138,7 @@ def _planned(side: OpenModel, mix: FileType, names: list[str]) -> set[GGMLType]:
     """The types that `names` have in a file of this mix that is made today; empty if none can be made."""
     from gemma_mtp.quantize.plan import plan_types
 
-    plans = [TensorPlan(tensor.name, tensor.shape, tensor.type) for tensor in side.tensors.values()]
+    plans = list(side.tensors.values())
     try:
         types = plan_types(mix, side.metadata, plans, importance=side.tensors.keys())
     except UsageError:  # a width that fits no type

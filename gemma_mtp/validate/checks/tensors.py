@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from gemma_mtp.advice import into_mainline
+from gemma_mtp.errors import some
+from gemma_mtp.files.gguf_reader import MAX_DIMENSIONS
 from gemma_mtp.ggml import IK, LLAMA, ForeignType, GGMLType
 from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.part import Part
@@ -28,7 +28,6 @@ LAYER_SCALE, TOKEN_ORDERING = "layer_output_scale", "token_ordering"
 OTHER_SENSES = ("v.", "a.", "mm.")
 #: The key of files that leave out what the target has as well.
 SHARED_TENSORS = ".nextn_shared_target_tensors"
-SHOWN = 3
 
 
 def layout(side: OpenModel) -> Finding:
@@ -53,13 +52,13 @@ def present(side: OpenModel) -> Finding:
         return ok(**values)
     if any(key.endswith(SHARED_TENSORS) for key in side.metadata):
         return error(
-            f"the {side.part} lacks {_list(missing)}, which it means to share with its target: only Unsloth's builds "
+            f"the {side.part} lacks {some(missing)}, which it means to share with its target: only Unsloth's builds "
             "of llama.cpp load such a file (`-shared-` in its name)",
             f"use the self-contained file of the same repo, or {RECONVERT}",
             **values,
         )
     return error(
-        f"the {side.part} lacks {_list(missing)}; llama.cpp stops with `missing tensor '{missing[0]}'`",
+        f"the {side.part} lacks {some(missing)}; llama.cpp stops with `missing tensor '{missing[0]}'`",
         RECONVERT,
         **values,
     )
@@ -73,7 +72,7 @@ def layer_scales(side: OpenModel) -> Finding:
     if not missing:
         return ok(value)
     return error(
-        f"the target lacks {_list(missing)}; llama.cpp says nothing, takes 1 and computes another function",
+        f"the target lacks {some(missing)}; llama.cpp says nothing, takes 1 and computes another function",
         "convert the target again",
         value,
     )
@@ -84,15 +83,20 @@ def shapes(side: OpenModel) -> Finding:
     wrong = [
         f"{name} is {list(side.tensors[name].shape)}, not {list(slot.shape(side.hyper))}"
         for name, slot in expected(side).allowed.items()
-        if name in side.tensors and side.tensors[name].shape != slot.shape(side.hyper)
+        if name in side.tensors and _in_full(side.tensors[name].shape) != _in_full(slot.shape(side.hyper))
     ]
     if not wrong:
         return ok()
     return error(
-        f"in the {side.part} {_list(wrong)}: the file is damaged, or was made by a tool that mixed up widths",
+        f"in the {side.part} {some(wrong)}: the file is damaged, or was made by a tool that mixed up widths",
         RECONVERT,
         **{side.part: f"{len(wrong)} wrong"},
     )
+
+
+def _in_full(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As ggml has every shape, in all its dimensions: [32, 16] and [1, 32, 16] are the same to it."""
+    return (1,) * (MAX_DIMENSIONS - len(shape)) + shape
 
 
 def target_types(one: Single) -> Finding:
@@ -111,11 +115,11 @@ def _types(one: Single) -> Finding:
     values = {side.part: ", ".join(kinds)}
     wrong = [fault for name, slot in expected(side).allowed.items() if (fault := _type_fault(side, name, slot))]
     if wrong:
-        return error(f"in the {side.part} {_list(wrong)}; llama.cpp has no kernel for that", RECONVERT, **values)
+        return error(f"in the {side.part} {some(wrong)}; llama.cpp has no kernel for that", RECONVERT, **values)
     foreign = {kind for tensor in side.tensors.values() if isinstance(kind := tensor.type, ForeignType)}
     unreadable = [kind for kind in foreign if kind.runtime != (IK if host.runtime == IK_LLAMA else LLAMA)]
     if unreadable:
-        names, runtime = _list(sorted(kind.name for kind in unreadable)), unreadable[0].runtime
+        names, runtime = some(sorted(kind.name for kind in unreadable)), unreadable[0].runtime
         return error(
             f"the {side.part} has tensors in {names}, {runtime}'s own: {host.runtime} stops with `invalid ggml type`",
             f"run it in {runtime} (--runtime {runtime}), or use a file in one of llama.cpp's types",
@@ -145,7 +149,7 @@ def unexpected(side: OpenModel) -> Finding:
     if not extra:
         return ok()
     message = (
-        f"the {side.part} has tensors that llama.cpp does not know ({_list(extra)}); it stops with `wrong number of "
+        f"the {side.part} has tensors that llama.cpp does not know ({some(extra)}); it stops with `wrong number of "
         "tensors`"
     )
     if any(name.startswith(OTHER_SENSES) for name in extra):
@@ -165,14 +169,9 @@ def masked_embeddings(side: OpenModel) -> Finding:
     if not found:
         return ok("", "none")
     return error(
-        f"the assistant has {_list(found)}: llama.cpp knows the name but fails on such a file, with "
+        f"the assistant has {some(found)}: llama.cpp knows the name but fails on such a file, with "
         "`vector::_M_range_check` or, on Windows, `invalid vector subscript`",
         f"{into_mainline(side.place)} moves the centroid head into metadata, which llama.cpp skips",
         "",
         ", ".join(found),
     )
-
-
-def _list(items: Iterable[str]) -> str:
-    names = list(items)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
