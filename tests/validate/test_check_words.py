@@ -172,7 +172,9 @@ def test_errors(number: int, tmp_path: Path):
 @pytest.mark.parametrize("part", SOUND)
 def test_a_sound_file(part: str, tmp_path: Path):
     path = Model(TARGET if part == "target" else ASSISTANT).write(tmp_path / "x.gguf")
-    found = {one.id: one for one in verify_file(path).results}
+    report = verify_file(path)
+    assert report.notes == ()
+    found = {one.id: one for one in report.results}
     assert {name: found[name].status for name in SOUND[part]} == dict.fromkeys(SOUND[part], Status.OK)
     assert {name: (found[name].finding.target, found[name].finding.assistant) for name in SOUND[part]} == SOUND[part]
 
