@@ -67,7 +67,7 @@ ERRORS = {
             f"the target has tensors that llama.cpp does not know ({name}); it stops with `wrong number of tensors`. "
             "Vision and audio are packed into this file, as Ollama's own engine wants it",
         ): Model(TARGET, tensors={name: ONE})
-        for name in ("v.x", "a.x", "mm.x")
+        for name in ("v.patch", "a.conv", "mm.soft")
     },
     (
         "assistant-extra",
