@@ -41,6 +41,8 @@ from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan  # noqa: E402
 #: Seconds within which the children of a killed process must be gone.
 ORPHANS_END = 60
 REPO = "alice/killed-GGUF"
+#: A folder that PyTorch makes among temporary ones, once for a user, and keeps.
+TORCHS_OWN = "torchinductor_"
 COMMANDS = {
     "convert": "convert checkpoint --type BF16 --type Q8_0 --type Q4_K_M --threads 1 --force",
     "quantize": "quantize mtp-demo-BF16.gguf Q8_0 IQ4_XS Q3_K_S draft-q4 --threads 1 --force",
@@ -194,7 +196,8 @@ def check_end(name: str, place: Place, wanted: dict[str, str]) -> None:
     else:
         assert found == wanted, (found, wanted)
     assert not unfinished(place.work), unfinished(place.work)
-    assert not list((place.work.parent / "tmp").iterdir()), list((place.work.parent / "tmp").iterdir())
+    left = [path for path in (place.work.parent / "tmp").iterdir() if not path.name.startswith(TORCHS_OWN)]
+    assert not left, left
     assert_hub_sound(place)
 
 
