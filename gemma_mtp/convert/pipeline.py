@@ -115,8 +115,7 @@ def convert_opened(
             where=checkpoint.folder,
             hint="name the target, a GGUF or a checkpoint: --target TARGET",
         )
-    here = origin_of(checkpoint.folder)
-    origin = origin if origin.repo else replace(here, hashes={**here.hashes, **origin.hashes})
+    origin = _origin(origin, checkpoint.folder)
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
     # reads the side files: bounds before hashes
     plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance, target)
@@ -143,6 +142,14 @@ def convert_opened(
     sizes = {writer.path: writer.size for writer in writers}
     nonfinite = tuple(sorted(encoder.nonfinite))
     return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, nonfinite, tuple(plan.notes))
+
+
+def _origin(known: Origin, folder: Path) -> Origin:
+    """What is known of the origin, else what the folder tells; hashes that are known count either way."""
+    if known.repo:
+        return known
+    here = origin_of(folder)
+    return replace(here, hashes={**here.hashes, **known.hashes})
 
 
 @dataclass(frozen=True)
