@@ -11,6 +11,6 @@ PACKAGE = Path(gemma_mtp.__file__).parent
 
 
 def test_class_variables_name_their_type():
-    """Python 3.10 cannot read the hints of a dataclass with a plain ClassVar, and the options of commands are read so."""
+    """Python 3.10 cannot read the hints of a dataclass with a plain ClassVar, and options are read so."""
     plain = [path.name for path in PACKAGE.rglob("*.py") if re.search(r": ClassVar\b(?!\[)", path.read_text("utf-8"))]
     assert plain == []
