@@ -110,10 +110,18 @@ def changes(asked: Setup, room: Room) -> Iterator[Setup]:
 
 
 def lender(asked: Setup, room: Room) -> str | None:
-    """Of several GPUs the one with the caches that a drafter reads which is split over them; None: there is none."""
+    """Of several GPUs the one that has the caches which a drafter, split over all, reads; None: there is none."""
     placed = place(asked.target, asked.model, gpus.named(asked.model), memory(room))
     torn = len(room) > 2 and asked.model.device_draft is None and asked.model.split_mode == "layer"
     return placed.lending[0] if torn and len(placed.lending) == 1 and placed.lending[0] != RAM else None
+
+
+def out_of_reach(asked: Setup, room: Room) -> str | None:
+    """A GPU with caches that the drafter reads, and which is none of its own."""
+    names, free = gpus.named(asked.model), memory(room)
+    mine = gpus.used(asked.model.for_drafter(), names, len(free))
+    within = {RAM, *([*room][number] for number in mine)}
+    return next((one for one in place(asked.target, asked.model, names, free).lending if one not in within), None)
 
 
 def cached(setups: Sequence[Setup], kind: str) -> Iterator[Setup]:

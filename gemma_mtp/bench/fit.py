@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gemma_mtp.bench.changes import Room, Setup, enough, first_that_fits, lender
+from gemma_mtp.bench.changes import Room, Setup, enough, first_that_fits, lender, out_of_reach
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.part import Part
 from gemma_mtp.native import gpus
@@ -104,6 +104,11 @@ def fit(
         context = replace(context, size=min(context.size, one.hyper.context))
         room = {**dict(zip(device_names(len(sizes)), sizes, strict=True)), RAM: ram}
         asked = Setup(one, other, context, model, assistant)
+        if other is not None and (where := out_of_reach(asked, room)):
+            raise UsageError(
+                f"the drafter reads caches on {where}, which it cannot use there: llama.cpp aborts",
+                hint=f"name {where}'s device in --device-draft, too, or leave that out",
+            )
         needs = asked.spread(room)
         fits = enough(needs, room)
         found = asked if fits else first_that_fits(asked, room)

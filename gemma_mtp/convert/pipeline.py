@@ -104,18 +104,9 @@ def convert_opened(
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     check_outputs([output.path for output in outputs], force)
-    if dialect is not MAINLINE and (checkpoint.model.part is Part.TARGET or checkpoint.model.family != FAMILY.name):
-        raise UsageError(
-            f"{dialect.name} is a dialect of assistants; a target, and a drafter of another family, is converted to "
-            "mainline's form"
-        )
-    if checkpoint.model.family != FAMILY.name and target is None:
-        raise UsageError(
-            "this drafter's checkpoint has no tokenizer: it borrows its target's",
-            where=checkpoint.folder,
-            hint="name the target, a GGUF or a checkpoint: --target TARGET",
-        )
-    origin = _origin(origin, checkpoint.folder)
+    _check_asked(checkpoint, dialect, target)
+    here = origin_of(checkpoint.folder)
+    origin = origin if origin.repo else replace(here, hashes={**here.hashes, **origin.hashes})
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
     # reads the side files: bounds before hashes
     plan = _plan(checkpoint, name or model_name(checkpoint.folder, origin), provenance, target)
@@ -144,12 +135,19 @@ def convert_opened(
     return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, nonfinite, tuple(plan.notes))
 
 
-def _origin(known: Origin, folder: Path) -> Origin:
-    """What is known of the origin, else what the folder tells; hashes that are known count either way."""
-    if known.repo:
-        return known
-    here = origin_of(folder)
-    return replace(here, hashes={**here.hashes, **known.hashes})
+def _check_asked(checkpoint: Checkpoint, dialect: Dialect, target: OpenModel | None) -> None:
+    """Raises UsageError: another dialect, or no target, where the checkpoint's kind needs one."""
+    if dialect is not MAINLINE and (checkpoint.model.part is Part.TARGET or checkpoint.model.family != FAMILY.name):
+        raise UsageError(
+            f"{dialect.name} is a dialect of assistants; a target, and a drafter of another family, is converted to "
+            "mainline's form"
+        )
+    if checkpoint.model.family != FAMILY.name and target is None:
+        raise UsageError(
+            "this drafter's checkpoint has no tokenizer: it borrows its target's",
+            where=checkpoint.folder,
+            hint="name the target, a GGUF or a checkpoint: --target TARGET",
+        )
 
 
 @dataclass(frozen=True)

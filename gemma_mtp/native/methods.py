@@ -1,7 +1,7 @@
 """Ways of drafting that llama.cpp has, as a table: what each is called, what it needs, and what it is told.
 
 Names, fields and defaults are those of llama.cpp of October 2026: `common_params_speculative` in common/common.h, the
-options in common/arg.cpp. A further way is a row here; what its files look like is `sources/method_files.py`'s.
+options in common/arg.cpp. A further way is a row here; what its files look like is `sources/drafting.py`'s.
 """
 
 from __future__ import annotations

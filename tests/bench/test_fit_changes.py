@@ -14,6 +14,7 @@ from helpers.real_shapes import SHAPE_26B, SHAPE_31B, SHAPE_E2B, drafter_of, wri
 from gemma_mtp.bench.changes import RESERVE, Setup, changes, memory, quantized, slack
 from gemma_mtp.bench.fit import fit, parse_sizes
 from gemma_mtp.demo.pair import PAIR
+from gemma_mtp.errors import UsageError
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
 from gemma_mtp.quantize.catalogue import offers
 from gemma_mtp.sources.opening import open_model
@@ -68,9 +69,8 @@ def test_what_costs_least_comes_first(pairs, enough_for_31b, less, change):
 
 def test_the_order(pairs):
     with open_model(pairs["26B"][0], "target") as one, open_model(pairs["26B"][1], "assistant") as other:
-        found = [
-            " + ".join(setup.what) for setup in changes(Setup(one, other, LONG, ModelSettings(), "a"), several=False)
-        ]
+        asked = Setup(one, other, LONG, ModelSettings(), "a")
+        found = [" + ".join(setup.what) for setup in changes(asked, {"GPU": 1, "RAM": 1})]
     assert found[:6] == [
         "the drafter in Q8_0",
         "the drafter in Q4_0",
@@ -168,9 +168,11 @@ def test_the_caches_may_be_elsewhere(tmp_path):
     assistant = write_hollow(tmp_path / "mtp.gguf", drafter_of(shape), "Q8_0")
     model = ModelSettings(device="CUDA0,CUDA1")
     assert "here on GPU0" in fit(target, assistant, vram=(2**40, 2**40), context=LONG, model=model).note
-    found = fit(target, assistant, vram=(10**9, 2**40), context=LONG, model=model)
+    found = fit(target, assistant, vram=(2**30, 2**30), context=LONG, model=model)
     assert found.change is not None
     assert "the drafter on" not in found.change
+    with pytest.raises(UsageError, match="the drafter reads caches on GPU0, which it cannot use"):
+        fit(target, assistant, vram=(2**40, 2**40), context=LONG, model=replace(model, device_draft="CUDA1"))
 
 
 def test_several_gpus_in_json_and_in_sentences(target_gguf, assistant_gguf):

@@ -15,6 +15,8 @@ from gemma_mtp.bench.measure import Plan, measure
 from gemma_mtp.bench.results import OVERALL, PLAIN
 from gemma_mtp.bench.summary import rows
 from gemma_mtp.bench.ways import read_ways
+from gemma_mtp.convert import convert_model
+from gemma_mtp.demo.dflash import DRAFTER
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.quantize import Output, quantize_file
@@ -23,7 +25,7 @@ CONTEXT = ContextSettings(512, threads=1)
 TEXT = "def push(self, item):\n    self.items.append(item)\n\ndef pop(self):\n    return self.items.pop()\n\n"
 #: The second repeats itself, so that n-grams know something.
 PROMPTS = (("code", "class Stack:\n\n    def __init__(self):\n"), ("copying", TEXT * 2 + "def push(self"))
-BOTH = ("draft:{small}=4", "ngram-simple=6/3", "ngram-mod=8/4", "mtp:{assistant}=3+ngram-mod=8/4")
+BOTH = ("draft:{small}=4", "ngram-simple=6/3", "ngram-mod=8/4", "mtp:{assistant}=3+ngram-mod=8/4", "dflash:{blocks}=3")
 CPP_ALONE = ("ngram-map-k=6/3", "ngram-cache")
 
 
@@ -37,7 +39,10 @@ def small(target_gguf, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(target_gguf, assistant_gguf, small) -> Pair:
-    texts = [text.format(small=small, assistant=assistant_gguf("F32")) for text in (*BOTH, *CPP_ALONE)]
+    blocks = small.with_name("dflash-demo-F32.gguf")
+    convert_model(DRAFTER, blocks, types="F32", target=target_gguf("F32"))
+    files = {"small": small, "assistant": assistant_gguf("F32"), "blocks": blocks}
+    texts = [text.format(**files) for text in (*BOTH, *CPP_ALONE)]
     return Pair(target_gguf("F32"), None, 3, CONTEXT, ways=read_ways(texts, Path))
 
 
