@@ -104,17 +104,7 @@ def convert_opened(
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     check_outputs([output.path for output in outputs], force)
-    if dialect is not MAINLINE and (checkpoint.model.part is Part.TARGET or checkpoint.model.family != FAMILY.name):
-        raise UsageError(
-            f"{dialect.name} is a dialect of assistants; a target, and a drafter of another family, is converted to "
-            "mainline's form"
-        )
-    if checkpoint.model.family != FAMILY.name and target is None:
-        raise UsageError(
-            "this drafter's checkpoint has no tokenizer: it borrows its target's",
-            where=checkpoint.folder,
-            hint="name the target, a GGUF or a checkpoint: --target TARGET",
-        )
+    _require_convertible(checkpoint, dialect, target)
     here = origin_of(checkpoint.folder)
     origin = origin if origin.repo else replace(here, hashes={**here.hashes, **origin.hashes})
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
@@ -143,6 +133,21 @@ def convert_opened(
     sizes = {writer.path: writer.size for writer in writers}
     nonfinite = tuple(sorted(encoder.nonfinite))
     return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, nonfinite, tuple(plan.notes))
+
+
+def _require_convertible(checkpoint: Checkpoint, dialect: Dialect, target: OpenModel | None) -> None:
+    """Raises UsageError: no dialect for this model, or a tokenizer is missing."""
+    if dialect is not MAINLINE and (checkpoint.model.part is Part.TARGET or checkpoint.model.family != FAMILY.name):
+        raise UsageError(
+            f"{dialect.name} is a dialect of assistants; a target, and a drafter of another family, is converted to "
+            "mainline's form"
+        )
+    if checkpoint.model.family != FAMILY.name and target is None:
+        raise UsageError(
+            "this drafter's checkpoint has no tokenizer: it borrows its target's",
+            where=checkpoint.folder,
+            hint="name the target, a GGUF or a checkpoint: --target TARGET",
+        )
 
 
 @dataclass(frozen=True)

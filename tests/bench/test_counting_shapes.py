@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +17,11 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def counting():
-    sys.path.insert(0, str(FOLDER))
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
         import counting
 
         yield counting
-    finally:
-        sys.path.remove(str(FOLDER))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
