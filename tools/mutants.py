@@ -29,7 +29,8 @@ import numpy  # noqa: F401
 import pytest
 
 ROOT = Path(__file__).parents[1]
-#: Name -> the file that is changed, and the tests that concern it.
+WORDS = ("validate/test_check_words.py", "validate/test_pair_words.py", "validate/test_found_by_damage.py")
+#: Name -> the file that is changed, and the tests that concern it, the quickest first.
 TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dialects": ("model/dialects.py", ("convert/test_spellings.py", "convert/test_dialects.py")),
     "keys": (
@@ -38,7 +39,7 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "gguf_keys": (
         "model/gguf_keys.py",
-        ("model/test_gguf_keys.py", "validate/test_checks.py", "convert/test_dialects.py"),
+        ("model/test_held.py", "model/test_gguf_keys.py", "validate/test_checks.py"),
     ),
     "recipes": ("quantize/recipes.py", ("quantize/test_recipes.py", "quantize/test_catalogue.py")),
     "mixes": ("quantize/mixes.py", ("quantize/test_recipes.py", "reference/test_quantize_parity.py")),
@@ -48,14 +49,14 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "generate": ("mtp_runtime/generate.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_generate.py")),
     "model": ("sources/model.py", ("validate/test_found_by_damage.py", "validate/test_checks.py")),
     **{
-        name: (f"validate/checks/{name}.py", ("validate/test_checks.py", "validate/test_found_by_damage.py", *more))
+        name: (f"validate/checks/{name}.py", (*WORDS, "validate/test_checks.py", *more))
         for name, more in {
             "attachment": (),
             "header": (),
             "identity": ("validate/test_verify_file.py",),
             "provenance": ("validate/test_quantizer.py", "validate/test_provenance.py"),
             "rope": (),
-            "tensors": ("validate/test_verify_file.py",),
+            "tensors": ("validate/test_verify_file.py", "validate/test_foreign_types.py"),
             "vocabulary": (),
             "weights": ("validate/test_verify_file.py",),
         }.items()

@@ -104,7 +104,7 @@ def convert_opened(
     Raises CheckpointError, SafetensorsError, BadFileError (the source), UsageError (the outputs), EnvironmentProblem.
     """
     check_outputs([output.path for output in outputs], force)
-    _require_convertible(checkpoint, dialect, target)
+    _check_asked(checkpoint, dialect, target)
     here = origin_of(checkpoint.folder)
     origin = origin if origin.repo else replace(here, hashes={**here.hashes, **origin.hashes})
     provenance = Provenance(origin, checkpoint.folder, checkpoint.store.files)
@@ -135,8 +135,8 @@ def convert_opened(
     return Conversion(checkpoint.model.architecture, sizes, checkpoint.left_out, nonfinite, tuple(plan.notes))
 
 
-def _require_convertible(checkpoint: Checkpoint, dialect: Dialect, target: OpenModel | None) -> None:
-    """Raises UsageError: no dialect for this model, or a tokenizer is missing."""
+def _check_asked(checkpoint: Checkpoint, dialect: Dialect, target: OpenModel | None) -> None:
+    """Raises UsageError: another dialect, or no target, where the checkpoint's kind needs one."""
     if dialect is not MAINLINE and (checkpoint.model.part is Part.TARGET or checkpoint.model.family != FAMILY.name):
         raise UsageError(
             f"{dialect.name} is a dialect of assistants; a target, and a drafter of another family, is converted to "

@@ -9,23 +9,15 @@ import pytest
 from helpers.commands import command
 from helpers.real_shapes import SHAPE_12B, SHAPE_26B, SHAPE_31B, SHAPE_E2B, SHAPE_E4B, drafter_of
 
+from benchmarks import counting
 from gemma_mtp.model.config import parse_config
 
 SHAPES = {"26b": SHAPE_26B, "31b": SHAPE_31B, "12b": SHAPE_12B, "e4b": SHAPE_E4B, "e2b": SHAPE_E2B}
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def counting():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        import counting
-
-        yield counting
-
-
 @pytest.mark.parametrize("kind", SHAPES)
-def test_the_real_shape(counting, kind):
+def test_the_real_shape(kind):
     """As the hollow files have it, of which llama.cpp's plans are known (tests/validate/test_several_gpus.py)."""
     target, assistant = (parse_config(one, FOLDER) for one in counting.configs(kind, 1, counting.VOCABULARY))
     for found, wanted in ((target, SHAPES[kind]), (assistant, drafter_of(SHAPES[kind]))):
@@ -37,7 +29,7 @@ def test_the_real_shape(counting, kind):
 
 @pytest.mark.parametrize("shrink", [1, 2, 5, 100])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_a_smaller_one_keeps_its_donors(counting, kind, shrink):
+def test_a_smaller_one_keeps_its_donors(kind, shrink):
     """The last two layers, and the last two with a cache of their own, are sliding and full."""
     target = parse_config(counting.configs(kind, shrink, 4096)[0], FOLDER)
     own = target.layers - target.shared_kv_layers
@@ -45,7 +37,7 @@ def test_a_smaller_one_keeps_its_donors(counting, kind, shrink):
     assert bool(target.shared_kv_layers) is (kind in ("e4b", "e2b"))
 
 
-def test_per_layer_embeddings_count_too(counting, tmp_path):
+def test_per_layer_embeddings_count_too(tmp_path):
     pytest.importorskip("llama_cpp")
     from gemma_mtp.mtp_runtime import MtpEngine
     from gemma_mtp.native.settings import ContextSettings, ModelSettings

@@ -45,7 +45,7 @@ def test_the_type_that_a_file_says(keys: dict[str, gv.Value], name: str):
 @pytest.mark.usefixtures("hub")
 def test_make_names_a_folder_of_the_hubs_cache_after_its_repo():
     folder = fetch_checkpoint(CHECKPOINTS[Part.ASSISTANT]).folder
-    assert look_at(str(folder), lambda _: {}).name == "demo-assistant"
+    assert look_at(str(folder), lambda *_: {}).name == "demo-assistant"
 
 
 def test_a_part_of_a_split_model_is_named_as_the_whole():

@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -23,6 +23,7 @@ from helpers.servers import Served
 KEY = "a-key-for-tests"
 PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
 GREEDY = {"max_tokens": 40, "temperature": 0}
+Client = Callable[..., openai.OpenAI]
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -44,11 +45,19 @@ def served(pair: tuple[Path, Path]) -> Iterator[Served]:
         yield running
 
 
-def client(served: Served, key: str = KEY) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{served.address}/v1", api_key=key, max_retries=0, timeout=300)
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """`client(served)` is one of OpenAI's, which is closed in the end."""
+    with ExitStack() as stack:
+
+        def connect(served: Served, key: str = KEY) -> openai.OpenAI:
+            address = f"{served.address}/v1"
+            return stack.enter_context(openai.OpenAI(base_url=address, api_key=key, max_retries=0, timeout=300))
+
+        yield connect
 
 
-def test_chat(served: Served):
+def test_chat(client: Client, served: Served):
     answer = client(served).chat.completions.create(
         model="demo", messages=[{"role": "user", "content": "def main():"}], **GREEDY
     )
@@ -58,7 +67,7 @@ def test_chat(served: Served):
     assert answer.usage.completion_tokens == 40
 
 
-def test_streaming_says_the_same_in_pieces(served: Served):
+def test_streaming_says_the_same_in_pieces(client: Client, served: Served):
     asked = {"model": "demo", "messages": [{"role": "user", "content": "def main():"}], **GREEDY}
     whole = client(served).chat.completions.create(**asked).choices[0].message.content
     chunks = list(client(served).chat.completions.create(**asked, stream=True))
@@ -68,7 +77,7 @@ def test_streaming_says_the_same_in_pieces(served: Served):
     assert chunks[-1].model_extra["timings"]["draft_n"] > 0
 
 
-def test_drafts_are_made_accepted_and_counted(served: Served):
+def test_drafts_are_made_accepted_and_counted(client: Client, served: Served):
     answer = client(served).completions.create(model="demo", prompt=PROMPT, **GREEDY)
     timings = answer.model_extra["timings"]
     assert timings["draft_n"] >= timings["draft_n_accepted"] > 0
@@ -81,24 +90,24 @@ def urlopen_with_key(address: str):
     return urlopen(Request(address, headers={"Authorization": f"Bearer {KEY}"}), timeout=300)
 
 
-def test_the_text_is_that_of_run(served: Served, pair: tuple[Path, Path]):
+def test_the_text_is_that_of_run(client: Client, served: Served, pair: tuple[Path, Path]):
     answer = client(served).completions.create(model="demo", prompt=PROMPT, **GREEDY)
     done = commands.command("run", *pair, "-p", PROMPT, "-n", "40", "--json", "-t", "1")
     assert answer.choices[0].text == json.loads(done.stdout)["text"]
 
 
 @pytest.mark.parametrize("key", ["another", KEY[:-1], KEY + "x"])
-def test_a_wrong_key_is_refused(served: Served, key: str):
+def test_a_wrong_key_is_refused(client: Client, served: Served, key: str):
     with pytest.raises(openai.AuthenticationError):
         client(served, key).completions.create(model="demo", prompt=PROMPT, **GREEDY)
 
 
-def test_a_prompt_that_is_too_long_is_refused(served: Served):
+def test_a_prompt_that_is_too_long_is_refused(client: Client, served: Served):
     with pytest.raises(openai.BadRequestError, match="exceeds the available context"):
         client(served).completions.create(model="demo", prompt="x " * 600, **GREEDY)
 
 
-def test_the_model_is_listed(served: Served):
+def test_the_model_is_listed(client: Client, served: Served):
     assert [model.id for model in client(served).models.list()] == ["demo"]
 
 
@@ -116,7 +125,7 @@ def test_web_pages_of_others_may_not_use_a_server_without_a_key(served: Served, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_in_good_order(pair: tuple[Path, Path], number: int):
+def test_signals_end_it_in_good_order(client: Client, pair: tuple[Path, Path], number: int):
     """While it generates; the port is free again, nothing is left running, and it says what it did."""
     with serving(*pair, key=None) as served:
         asked = {"model": "any", "prompt": PROMPT, "max_tokens": 400, "temperature": 0}

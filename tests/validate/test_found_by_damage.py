@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.tiny_pairs import ASSISTANT, TARGET, WORDS, Model, model_tensors, weights
 
 from gemma_mtp.errors import GGUFError
 from gemma_mtp.files import gguf_values as gv
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.ggml import GGMLType, block_size, row_bytes
 from gemma_mtp.validate import verify_file
 
 HYPERS = {"target": TARGET, "assistant": ASSISTANT}
@@ -82,3 +83,13 @@ def test_no_warning_about_weights_that_are_no_numbers(kind: GGMLType, tmp_path: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(failed(path)) == ["target-finite"]
+
+
+def test_no_warning_about_scales_that_overflow(tmp_path: Path):
+    """The largest scale of MXFP4, 2^127, and its largest digits."""
+    words = (TARGET.vocabulary, TARGET.hidden // block_size(GGMLType.MXFP4) * row_bytes(GGMLType.MXFP4, 32))
+    stored = (GGMLType.MXFP4, np.full(words, 0xFE, np.uint8))
+    path = Model(TARGET, tensors={"token_embd.weight": stored}).write(tmp_path / "x.gguf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "target-zeros" not in failed(path)
