@@ -36,7 +36,7 @@ class WritingOptions:
 class TextOptions:
     """What the target is asked and recorded on."""
 
-    PANEL: ClassVar = TEXTS
+    PANEL: ClassVar[str] = TEXTS
 
     text: Annotated[
         list[Path] | None,
@@ -57,7 +57,7 @@ class TextOptions:
 class TrainingOptions:
     """How the drafter learns."""
 
-    PANEL: ClassVar = "Training"
+    PANEL: ClassVar[str] = "Training"
 
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes for writing answers and training.")] = 30.0
     train: Annotated[

@@ -46,7 +46,7 @@ class QuantizingOptions:
 class ComparisonOptions:
     """What is measured in the place of making files."""
 
-    PANEL: ClassVar = "Comparison"
+    PANEL: ClassVar[str] = "Comparison"
 
     compare: Annotated[
         str | None,

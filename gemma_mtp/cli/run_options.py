@@ -66,7 +66,7 @@ class TextOptions:
 class DraftingOptions:
     """How much is drafted."""
 
-    PANEL: ClassVar = "Drafting"
+    PANEL: ClassVar[str] = "Drafting"
 
     draft: Annotated[
         Literal["fixed", "auto", "off"],
@@ -109,7 +109,7 @@ class DraftingOptions:
 class SamplingOptions:
     """How a token is chosen."""
 
-    PANEL: ClassVar = "Sampling"
+    PANEL: ClassVar[str] = "Sampling"
 
     temp: Annotated[float, typer.Option(min=0, help="Temperature. 0: always the most probable token.")] = 0.0
     top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the best tokens. 0: all.")] = 40

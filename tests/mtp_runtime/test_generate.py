@@ -160,4 +160,4 @@ def test_memory_stays_flat_over_thousands_of_rounds(engine: MtpEngine):
     before, count = resident_bytes(), 0
     while count < 3_000:
         count += sum(rounds(**options) for options in kinds)
-    assert resident_bytes() - before < 700_000  # some two hundred bytes a round
+    assert resident_bytes() - before < 1_500_000  # five hundred bytes a round
