@@ -12,7 +12,7 @@ from gemma_mtp.model.roles import ASSISTANT_HEAD, LAYER
 #: Operations that a device sustains, a second, where nothing was measured: a laptop's processor core, a graphics card.
 CORE, CARD = 2e10, 2.5e13
 #: Rounds that are trained together, by device: what they leave for their gradients would be most of the memory.
-ROWS = {"cpu": 128, "cuda": 4096}
+ROWS = {"cpu": 64, "cuda": 4096}
 
 
 #: Candidates that the head is cut to on a CPU, where the vocabulary is larger than twice as many.
