@@ -81,6 +81,8 @@ MADE = {
 }
 #: Word of a line -> what is typed before it: `export` takes results of its own pair alone.
 BEFORE = {"--bench": "bench target.gguf mtp-target.gguf -o results.json"}
+#: What `export --bench` says of a measurement, as short as here, by which no draft length paid: exit 2, and right.
+NOT_WORTH_IT = "drafting does not pay here"
 REPOS = ("google/gemma-4-26B-A4B-it-assistant", "google/gemma-4-31B-it-assistant", "google/gemma-4-E2B-it-assistant")
 TOKEN = "hf_" + "w" * 34  # the local Hub's user who may write
 JOBS = '[[job]]\nsource = "google/gemma-4-31B-it-assistant"\noutput = "out"\ntype = ["BF16"]\n'
@@ -278,7 +280,9 @@ def judge(row: str, words: Sequence[str], done: subprocess.CompletedProcess[str]
     lacks = not extras or ("runtime" not in extras and any(word in words for word in NEED_RUNTIME))
     if "Traceback" in done.stderr:
         raise Trouble(f"{row}\n{done.stderr[-2000:]}")
-    if done.returncode == 3 and lacks and "pip install" in done.stderr:
+    if done.returncode == 2 and "--bench" in words and NOT_WORTH_IT in done.stderr:
+        say(f"  says that nothing pays  {row}")
+    elif done.returncode == 3 and lacks and "pip install" in done.stderr:
         say(f"  says what it needs  {row}")
     elif done.returncode:
         raise Trouble(f"{row}: exit code {done.returncode}\n{done.stderr[-2000:]}")
