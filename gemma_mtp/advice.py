@@ -21,12 +21,17 @@ def quoted(place: str | Path) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-def ours(command: str, *places: str | Path, options: Mapping[str, str | None] | None = None) -> str:
-    """`gemma-mtp COMMAND PLACES OPTIONS`, with the backticks. options: name -> value, None for a switch."""
+def bare(command: str, *places: str | Path, options: Mapping[str, str | None] | None = None) -> str:
+    """`gemma-mtp COMMAND PLACES OPTIONS`, without the backticks. options: name -> value, None for a switch."""
     words = ["gemma-mtp", command, *map(quoted, places)]
     for name, value in (options or {}).items():
         words += [name] if value is None else [name, quoted(value)]
-    return f"`{' '.join(words)}`"
+    return " ".join(words)
+
+
+def ours(command: str, *places: str | Path, options: Mapping[str, str | None] | None = None) -> str:
+    """The same with the backticks, as it stands in a sentence."""
+    return f"`{bare(command, *places, options=options)}`"
 
 
 def into_mainline(place: str | Path, dialect: str | None = None) -> str:

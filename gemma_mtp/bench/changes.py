@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gemma_mtp.advice import ours
+from gemma_mtp.advice import bare
 from gemma_mtp.files.gguf_reader import planned_header
-from gemma_mtp.ggml import GGMLType
+from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.model.family import DFLASH
 from gemma_mtp.model.file_name import ENDING, FileName
 from gemma_mtp.model.part import Part
@@ -28,7 +28,6 @@ from gemma_mtp.validate.devices import DRIVER, RAM, Spread, place, spread
 RESERVE = 0.05
 #: Types of the KV cache and of a float drafter to try.
 SMALLER_CACHES, SMALLER_DRAFTERS = ("q8_0", "q4_0"), ("Q8_0", "Q4_0")
-FLOATS = (GGMLType.F32, GGMLType.F16, GGMLType.BF16)
 #: Bytes that each device has; None: nobody knows, and it is not what it fails on. GPUs in llama.cpp's order.
 Room = Mapping[str, int | None]
 
@@ -140,8 +139,7 @@ def drafters_of(asked: Setup, room: Room) -> Iterator[Setup]:
     yield asked
     if side is None:
         return
-    matrices = [tensor.type for tensor in side.tensors.values() if len(tensor.shape) > 1]
-    if not all(kind in FLOATS for kind in matrices):
+    if any(tensor.type not in FLOAT_TYPES for tensor in side.tensors.values() if len(tensor.shape) > 1):
         return
     if side.family is DFLASH and not is_gguf(side, asked.drafter):  # it would be converted with its target's tokenizer
         return
@@ -167,10 +165,10 @@ def quantizing(side: OpenModel, named: str | Path | None, kind: str) -> tuple[st
     source = str(named)
     if not is_gguf(side, named):
         file = Path(str(FileName.of_checkpoint(Part.ASSISTANT, side.name, side.family).of_type(kind)))
-        return ours("convert", source, options={"--type": kind, "-o": str(file)}).strip("`"), file
+        return bare("convert", source, options={"--type": kind, "-o": str(file)}), file
     here = Path(source)
     file = default_output(here, kind) if here.is_file() else Path(default_output(Path(side.place), kind).name)
-    return ours("quantize", source, file, kind).strip("`"), file
+    return bare("quantize", source, file, kind), file
 
 
 def resplit(setup: Setup, room: Room, needs: Spread) -> Setup | None:

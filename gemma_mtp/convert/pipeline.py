@@ -38,7 +38,7 @@ from gemma_mtp.quantize.plan import Kind, file_metadata, find_kind, plan_types
 from gemma_mtp.quantize.rows import RowEncoder, Stored
 from gemma_mtp.quantize.types import FileType
 from gemma_mtp.quantize.writing import write_encoded
-from gemma_mtp.sources.borrowed import tokenizer_keys
+from gemma_mtp.sources.borrowed import tokenizer_keys, without_target
 from gemma_mtp.sources.checkpoint import Checkpoint, open_checkpoint, source_type, unquantized_type
 from gemma_mtp.sources.experts import SourceTensor
 from gemma_mtp.sources.metadata import general_metadata
@@ -143,11 +143,7 @@ def _check_asked(checkpoint: Checkpoint, dialect: Dialect, target: OpenModel | N
             "mainline's form"
         )
     if checkpoint.model.family != FAMILY.name and target is None:
-        raise UsageError(
-            "this drafter's checkpoint has no tokenizer: it borrows its target's",
-            where=checkpoint.folder,
-            hint="name the target, a GGUF or a checkpoint: --target TARGET",
-        )
+        raise without_target(checkpoint.folder)
 
 
 @dataclass(frozen=True)

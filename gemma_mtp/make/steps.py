@@ -21,6 +21,7 @@ from gemma_mtp.model.dialects import MAINLINE
 from gemma_mtp.model.file_name import FileName
 from gemma_mtp.model.part import Part
 from gemma_mtp.quantize import FileType, find_kind
+from gemma_mtp.sources.borrowed import without_target
 
 #: The order in which actions are taken. `push` has no step: it asks the Hub itself what is done.
 ACTIONS = ("convert", "quantize", "respell", "verify")
@@ -63,11 +64,7 @@ def plan_steps(job: Job, material: Material) -> list[Step]:
             hint="`gemma-mtp convert FILE --dialect NAME` writes a fork's",
         )
     if material.borrows and material.dialect is None and job.target is None:
-        raise UsageError(
-            "this drafter's checkpoint has no tokenizer: it borrows its target's",
-            where=str(material.place),
-            hint="name the target, a GGUF or a checkpoint: --target TARGET",
-        )
+        raise without_target(str(material.place))
     base = material.dialect or job.dialects[0]
     steps = list(_makers(job, material, base))
     made = {step.settings["type"]: step.file for step in steps}

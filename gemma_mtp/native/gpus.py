@@ -1,7 +1,7 @@
 """Which of several GPUs has which layer: llama.cpp's rule, with its own single precision.
 
 From src/llama.cpp (`llama_prepare_model_devices`: which devices a model uses) and src/llama-model.cpp (`load_tensors`:
-"calculate the split points", `get_layer_buft_list`) of the version in `advice.LIBRARY`.
+"calculate the split points", `get_layer_buft_list`) of the version that pyproject.toml pins.
 """
 
 from __future__ import annotations

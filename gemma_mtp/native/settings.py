@@ -82,9 +82,8 @@ class ModelSettings:
     def for_drafter(self) -> ModelSettings:
         """How the assistant is loaded beside a target that is loaded so."""
         own = self.gpu_layers if self.gpu_layers_draft is None else self.gpu_layers_draft
-        alone = (
-            self.device_draft is not None and "," not in self.device_draft
-        )  # common/speculative.cpp: split by layers
+        # On one device of its own it is split by layers, whatever the target is (common/speculative.cpp).
+        alone = self.device_draft is not None and "," not in self.device_draft
         return replace(
             self,
             gpu_layers=own,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gemma_mtp.errors import CheckpointError
+from gemma_mtp.errors import CheckpointError, UsageError
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import Value
 from gemma_mtp.model.config import Hyperparameters
@@ -17,6 +17,15 @@ from gemma_mtp.sources.model import TOKENS, OpenModel
 from gemma_mtp.sources.tokenizer import tokenizer_metadata
 
 PREFIX, MASK = "tokenizer.", "tokenizer.ggml.mask_token_id"
+
+
+def without_target(where: str | Path) -> UsageError:
+    """What is said of a drafter's checkpoint whose target nobody has named."""
+    return UsageError(
+        "this drafter's checkpoint has no tokenizer: it borrows its target's",
+        where=where,
+        hint="name the target, a GGUF or a checkpoint: --target TARGET",
+    )
 
 
 def tokenizer_keys(

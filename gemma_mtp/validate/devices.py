@@ -100,7 +100,7 @@ def told(device: str) -> str:
 @dataclass(frozen=True)
 class Placed:
     """A model as its settings spread it. of_layer: each layer's device, and the output's. shares: GPU -> its part of
-    what is split by rows. pipeline: whether batches are computed on several GPUs at once."""
+    what is split by rows. names: of all GPUs."""
 
     side: OpenModel
     model: ModelSettings

@@ -58,8 +58,8 @@ def parts(pair: Pair) -> Finding:
             "use the `...-it-assistant` model for this target, or llama.cpp's --spec-type draft-simple",
             *values,
         )
-    if unchecked(assistant):
-        return _unchecked(assistant)
+    if other := unchecked(assistant):
+        return _unchecked(assistant, *other)
     for side in (target, assistant):
         if side.actual_part is None:
             return error(_why_unknown(side), _remedy_unknown(side), *values)
@@ -68,8 +68,8 @@ def parts(pair: Pair) -> Finding:
 
 def alone(side: OpenModel) -> Finding:
     """What a file is meant as is what it is."""
-    if side.part is Part.ASSISTANT and unchecked(side):
-        return _unchecked(side)
+    if side.part is Part.ASSISTANT and (other := unchecked(side)):
+        return _unchecked(side, *other)
     if side.actual_part == side.part:
         return ok(**{side.part: _kind(side)})
     if side.actual_part is None:
@@ -78,9 +78,8 @@ def alone(side: OpenModel) -> Finding:
     return error(what, f"name the {side.part}'s file", **{side.part: _kind(side)})
 
 
-def _unchecked(side: OpenModel) -> Finding:
+def _unchecked(side: OpenModel, title: str, command: str) -> Finding:
     """A drafter of which nothing is known here but how to run it: that it is sound was not seen."""
-    title, command = unchecked(side) or ("", "")
     return error(
         f"this is {title}: checks are there for MTP assistants and DFlash drafters",
         f"{command} measures it, and says what llama.cpp refuses",
