@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from gemma_mtp import advice
+from gemma_mtp.errors import some
 from gemma_mtp.validate.findings import ORIGIN, Finding, Result, error, note, ok, skipped
 from gemma_mtp.validate.proof import Proof
 
@@ -25,14 +24,14 @@ def _of_bytes(proof: Proof) -> Finding:
     if proof.holds:
         words = f"{len(proof.tensors)} tensors have the bytes of {told}"
         if proof.unseen:
-            words += f" ({len(proof.unseen)} not compared: {_some(proof.unseen)})"
+            words += f" ({len(proof.unseen)} not compared: {some(proof.unseen, MOST_NAMED)})"
         return ok(words, words, words)
     faults = {
         f"{len(proof.different)} of {len(proof.tensors)} tensors have other bytes": proof.different,
         f"{len(proof.missing)} are missing": proof.missing,
         f"{len(proof.foreign)} are not in the source in this shape": proof.foreign,
     }
-    said = "; ".join(f"{what} ({_some(names)})" for what, names in faults.items() if names)
+    said = "; ".join(f"{what} ({some(names, MOST_NAMED)})" for what, names in faults.items() if names)
     return error(
         f"not {told}: {said or 'no tensor could be compared'}",
         "name the source that it was made of (that revision, the 16-bit file between, the importance matrix), or make "
@@ -48,10 +47,5 @@ def _command(proof: Proof) -> str:
 
 def _of_keys(proof: Proof) -> Finding:
     if not proof.keys:
-        return ok() if not proof.unseen else skipped(f"not compared: {_some(proof.unseen)}")
-    return note(f"{len(proof.keys)} keys differ from the source's: {_some(proof.keys)}")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+        return ok() if not proof.unseen else skipped(f"not compared: {some(proof.unseen, MOST_NAMED)}")
+    return note(f"{len(proof.keys)} keys differ from the source's: {some(proof.keys, MOST_NAMED)}")
