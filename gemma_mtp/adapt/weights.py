@@ -46,7 +46,7 @@ class Weights:
         return tensor, self.side.data(tensor)
 
     def whole(self, name: str) -> Array:
-        """A tensor as float32 of its shape. Raises BadFileError."""
+        """A tensor as float32 of its shape, all of them finite. Raises BadFileError."""
         tensor, raw = self.stored(name)
         return self._numbers(tensor, raw).reshape(tensor.shape)
 
@@ -71,7 +71,22 @@ class Weights:
             )
         kind = native(tensor.type)
         raw = np.frombuffer(raw.tobytes(), np.uint8).reshape(-1, row_bytes(kind, tensor.shape[-1]))
-        return np.asarray(dequantize(raw, kind), np.float32)
+        try:
+            with np.errstate(all="ignore"):  # a scale that is no number, or too large a one: told below, by its tensor
+                numbers = np.asarray(dequantize(raw, kind), np.float32)
+        except NotImplementedError:
+            raise BadFileError(
+                f"tensor {tensor.name} is in {kind.name}, which is not decoded here",
+                where=self.side.place,
+                hint="name the model in 16 bits, or in another type",
+            ) from None
+        if not np.isfinite(numbers).all():
+            raise BadFileError(
+                f"tensor {tensor.name} holds NaN or Inf",
+                where=self.side.place,
+                hint="the file is damaged: download or convert it again",
+            )
+        return numbers
 
 
 @contextmanager
