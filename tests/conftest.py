@@ -39,6 +39,7 @@ MARKED = {
         "reference/test_centroids_llama_cpp.py",
         "reference/test_drafting_transformers.py",
         "reference/test_drafting_xllamacpp.py",
+        "reference/test_mix_types.py",
         "reference/test_quantize_parity.py",
         "reference/test_sampling_llama_cpp.py",
         "serve",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from llama_cpp import llama_cpp as llama
@@ -13,11 +15,20 @@ from gemma_mtp.ggml import GGMLType
 from gemma_mtp.native.llama import LOG
 
 _log: list[str] = []
+#: What it says of a tensor that it would convert; of one that it keeps it names no new type.
+_PLANNED = re.compile(r"^\[ *\d+/ *\d+\] (\S+) .* type = +(\w+),.*?(?:\((\w+)\))?$", re.MULTILINE)
 
 
 @llama.llama_log_callback
 def _remember(_level: int, text: bytes, _data: int | None) -> None:
     _log.append(text.decode(errors="replace"))
+
+
+class Planned(NamedTuple):
+    """types: tensor -> the type that it would get. needs_importance: whether that takes an importance matrix."""
+
+    types: dict[str, GGMLType]
+    needs_importance: bool
 
 
 class Refused(Exception):
@@ -40,16 +51,8 @@ def llama_quantize(
 
     Raises Refused.
     """
-    params = llama.llama_model_quantize_default_params()
-    params.ftype, params.nthread = number, threads
+    params = _parameters(number, imatrix, threads)
     params.allow_requantize, params.pure = allow_requantize, pure
-    if imatrix:
-        entries = (llama.llama_model_imatrix_data * (len(imatrix) + 1))()
-        held = {name: np.ascontiguousarray(values, np.float32) for name, values in imatrix.items()}
-        for entry, (name, values) in zip(entries, held.items(), strict=False):
-            entry.name, entry.size = name.encode(), values.size
-            entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        params.imatrix = entries
     if keys:
         overrides = (llama.llama_model_kv_override * (len(keys) + 1))()
         for override, (key, value) in zip(overrides, keys.items(), strict=False):
@@ -64,6 +67,34 @@ def llama_quantize(
         for pattern, (text, kind) in zip(patterns, tensor_types.items(), strict=False):
             pattern.pattern, pattern.type = text.encode(), kind
         params.tt_overrides = patterns
+    _call(source, output, params)
+    return output
+
+
+def planned_types(source: Path, number: int, imatrix: Mapping[str, np.ndarray] | None = None) -> Planned:
+    """What a dry run says of a file of this type. Raises Refused."""
+    params = _parameters(number, imatrix, 1)
+    params.dry_run = True
+    _call(source, source.with_suffix(".none"), params)
+    said = "".join(_log)
+    types = {name: GGMLType[(given or now).upper()] for name, now, given in _PLANNED.findall(said)}
+    return Planned(types, "will require an imatrix" in said)
+
+
+def _parameters(number: int, imatrix: Mapping[str, np.ndarray] | None, threads: int):
+    params = llama.llama_model_quantize_default_params()
+    params.ftype, params.nthread = number, threads
+    if imatrix:
+        entries = (llama.llama_model_imatrix_data * (len(imatrix) + 1))()
+        held = {name: np.ascontiguousarray(values, np.float32) for name, values in imatrix.items()}
+        for entry, (name, values) in zip(entries, held.items(), strict=False):
+            entry.name, entry.size = name.encode(), values.size
+            entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        params.imatrix, params.held = entries, held  # the arrays must live as long
+    return params
+
+
+def _call(source: Path, output: Path, params) -> None:
     _log.clear()
     llama.llama_log_set(_remember, None)
     try:
@@ -71,4 +102,3 @@ def llama_quantize(
             raise Refused("".join(_log[-20:]))
     finally:
         llama.llama_log_set(LOG._callback, ctypes.c_void_p(0))  # the runtime's own log, which other tests read
-    return output

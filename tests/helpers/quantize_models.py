@@ -28,7 +28,7 @@ def sliding_pattern(layers: int, period: int = 6) -> tuple[bool, ...]:
     return tuple((layer + 1) % period != 0 and layer + 1 < layers for layer in range(layers))
 
 
-def _model(part: Part, layers: int, **changes: object) -> Hyperparameters:
+def model_of(part: Part, layers: int, **changes: object) -> Hyperparameters:
     drafts = part is Part.ASSISTANT
     basis = replace(
         TARGET,
@@ -54,48 +54,59 @@ def _model(part: Part, layers: int, **changes: object) -> Hyperparameters:
 MOE = {"experts": 128, "experts_used": 8, "expert_intermediate": 256}
 
 FAMILIES: dict[str, Hyperparameters] = {
-    "assistant": _model(Part.ASSISTANT, 4),
-    "assistant with one KV head": _model(Part.ASSISTANT, 4, kv_heads_sliding=1),
-    "assistant, width 320": _model(Part.ASSISTANT, 4, hidden=320, intermediate=192, backbone=160),
-    "assistant, width 100": _model(Part.ASSISTANT, 4, hidden=100, intermediate=72, backbone=52, head_dim_sliding=20),
-    "E2B": _model(
+    "assistant": model_of(Part.ASSISTANT, 4),
+    "assistant with one KV head": model_of(Part.ASSISTANT, 4, kv_heads_sliding=1),
+    "assistant, width 320": model_of(Part.ASSISTANT, 4, hidden=320, intermediate=192, backbone=160),
+    "assistant, width 100": model_of(Part.ASSISTANT, 4, hidden=100, intermediate=72, backbone=52, head_dim_sliding=20),
+    "E2B": model_of(
         Part.TARGET, 35, kv_heads_sliding=1, shared_kv_layers=20, per_layer_input=256, double_wide_mlp=True,
         sliding=sliding_pattern(35, 5),
     ),
-    "E4B": _model(
+    "E4B": model_of(
         Part.TARGET, 42, shared_kv_layers=18, per_layer_input=256, hidden=512, intermediate=1024,
     ),
-    "E2B, width 320": _model(Part.TARGET, 35, hidden=320, shared_kv_layers=20, per_layer_input=96),
-    "12B": _model(Part.TARGET, 48, kv_heads_full=1, values_are_keys=True),
-    "26B-A4B": _model(Part.TARGET, 30, kv_heads_full=1, values_are_keys=True, **MOE),
-    "26B-A4B, width 704": _model(Part.TARGET, 30, **{**MOE, "expert_intermediate": 704}),
-    "8 experts": _model(Part.TARGET, 18, **{**MOE, "experts": 8, "experts_used": 2}),
-    "31B": _model(Part.TARGET, 60, heads=8, kv_heads_full=2, values_are_keys=True),
-    "untied 12B": _model(Part.TARGET, 48),
+    "E2B, width 320": model_of(Part.TARGET, 35, hidden=320, shared_kv_layers=20, per_layer_input=96),
+    "12B": model_of(Part.TARGET, 48, kv_heads_full=1, values_are_keys=True),
+    "26B-A4B": model_of(Part.TARGET, 30, kv_heads_full=1, values_are_keys=True, **MOE),
+    "26B-A4B, width 704": model_of(Part.TARGET, 30, **{**MOE, "expert_intermediate": 704}),
+    "8 experts": model_of(Part.TARGET, 18, **{**MOE, "experts": 8, "experts_used": 2}),
+    "31B": model_of(Part.TARGET, 60, heads=8, kv_heads_full=2, values_are_keys=True),
+    "untied 12B": model_of(Part.TARGET, 48),
 }  # fmt: skip
 
 
 def tensor_plans(family: str, kind: GGMLType = GGMLType.BF16) -> list[TensorPlan]:
     """The family's tensors, of at most two rows; vectors, norms and scales in F32."""
-    model = FAMILIES[family]
+    plans = plans_of(FAMILIES[family], kind)
+    if family.startswith("untied"):
+        plans += untied(FAMILIES[family], kind)
+    return plans
+
+
+def plans_of(model: Hyperparameters, kind: GGMLType = GGMLType.BF16) -> list[TensorPlan]:
     plans = [TensorPlan("rope_freqs.weight", (model.head_dim_full // 2,), GGMLType.F32)]
     for slot in slots(model):
         shape = slot.shape(model)
         small = (*(EXPERTS_STORED,) * (len(shape) - 2), *(ROWS,) * (len(shape) > 1), shape[-1])
         plans.append(TensorPlan(slot.mainline_name, small, GGMLType.F32 if slot.role.plain else kind))
-    if family.startswith("untied"):
-        plans.append(TensorPlan("output.weight", (ROWS, model.hidden), kind))
-        plans.append(TensorPlan("blk.3.attn_qkv.weight", (ROWS, model.hidden), kind))
     return plans
 
 
+def untied(model: Hyperparameters, kind: GGMLType = GGMLType.BF16) -> list[TensorPlan]:
+    """An output matrix of its own, and a layer whose queries, keys and values are one matrix."""
+    return [TensorPlan(name, (ROWS, model.hidden), kind) for name in ("output.weight", "blk.3.attn_qkv.weight")]
+
+
 def metadata(family: str) -> dict[str, gv.Value]:
-    model = FAMILIES[family]
+    return {**keys_of(FAMILIES[family]), "general.name": gv.string(family)}
+
+
+def keys_of(model: Hyperparameters) -> dict[str, gv.Value]:
     architecture = MAINLINE.architecture if model.part is Part.ASSISTANT else TARGET_ARCHITECTURE
     return {
         "general.architecture": gv.string(architecture),
         "general.file_type": gv.u32(32),
-        "general.name": gv.string(family),
+        "general.name": gv.string("random"),
         "general.quantization_version": gv.u32(2),
         **written_keys(model),
         "tokenizer.ggml.model": gv.string("gemma4"),
@@ -116,8 +127,12 @@ def random_numbers(shape: tuple[int, ...], kind: GGMLType, generator: np.random.
 
 def write_model(path: Path, family: str, kind: GGMLType = GGMLType.BF16) -> Path:
     """A seeded file of that family; names in the order of the roles, not in llama.cpp's."""
-    generator = np.random.default_rng(sum(family.encode()))
-    with GGUFWriter(path, metadata(family), tensor_plans(family, kind)) as writer:
+    return write_plans(path, metadata(family), tensor_plans(family, kind), sum(family.encode()))
+
+
+def write_plans(path: Path, keys: dict[str, gv.Value], plans: list[TensorPlan], seed: int) -> Path:
+    generator = np.random.default_rng(seed)
+    with GGUFWriter(path, keys, plans) as writer:
         for tensor in writer.tensors:
             writer.write_next([random_numbers(tensor.shape, tensor.type, generator).tobytes()])
     return path
