@@ -22,5 +22,5 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """`make quick`: no other implementation, no minutes. For 3.10 there is no transformers: it goes without."""
     extras = "runtime,serve,plot" if session.python == "3.10" else "dev"
-    session.install("-e", f".[{extras}]", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
+    session.install("-e", f".[{extras}]", "pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema")
     session.run("python", "-m", "pytest", "-n", "auto", "-m", "not slow and not reference", *session.posargs)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import gemma_mtp
+
 HERE = Path(__file__).parent
 #: Collects the tests in a Python that has none of the optional packages.
 BARE = """
@@ -26,7 +28,8 @@ PACKAGES = "hypothesis,llama_cpp,matplotlib,openai,torch,transformers,vendor_lla
 FILES = sorted(HERE.rglob("*.py"))
 CODE = [
     *FILES,
-    *(path for folder in ("gemma_mtp", "tools", "benchmarks") for path in (HERE.parent / folder).rglob("*.py")),
+    *Path(gemma_mtp.__file__).parent.rglob("*.py"),
+    *(path for folder in ("tools", "benchmarks") for path in (HERE.parent / folder).rglob("*.py")),
 ]
 #: Lines of a function at most, its signature and docstring included.
 MOST_LINES = 60

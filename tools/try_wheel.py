@@ -4,11 +4,13 @@
     python tools/try_wheel.py --python python3.12        # tries with another
     python tools/try_wheel.py --wheel dist/X.whl         # tries one that is built
     python tools/try_wheel.py --suite tests/files        # and runs tests of the sdist against the wheel
+    python tools/try_wheel.py --extras dev --no-readme --suite "tests -m 'not slow'"
 
 Nothing of the repository is imported by what is tried: the files that README names are made by the wheel's program
 from the wheel's demo pair, and the repos that it names stand on a Hub on this machine (tests/helpers/local_hub).
-Commands are shortened (few tokens, one thread). Standard library alone; the package `build` if there is a wheel to be
-built.
+Commands are shortened (few tokens, one thread). The suite is the sdist's, unpacked elsewhere and without its package,
+so that what the tests and their children import can be the wheel's alone; with `--extras dev` nothing is skipped for
+want of a package. Standard library alone; the package `build` if there is a wheel to be built.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 16_000_000  # bytes
 EXTRAS = "serve,plot"
+#: What the tests import beside the package's own dependencies; more of them run with the extra `dev`.
+TESTERS = ("pytest", "pytest-timeout", "hypothesis", "jsonschema")
+PACKAGE = "gemma_mtp"
 #: What the wheel must hold beside the modules.
-PAIR = "gemma_mtp/demo/pair"
+PAIR = f"{PACKAGE}/demo/pair"
 CONTENT = (
     "gemma_mtp/py.typed",
     f"{PAIR}/SHA256SUMS",
@@ -98,7 +103,10 @@ def main() -> None:
     parser.add_argument("--wheel", type=Path, help="a wheel that is built already")
     parser.add_argument("--sdist", type=Path, help="its sdist, for --suite")
     parser.add_argument("--extras", default=EXTRAS, help=f"extras to install, empty for none (default: {EXTRAS})")
-    parser.add_argument("--suite", nargs="+", help="tests of the sdist to run against the wheel")
+    parser.add_argument(
+        "--suite", nargs="+", help="tests of the sdist to run against the wheel, options of pytest, too"
+    )
+    parser.add_argument("--no-readme", action="store_true", help="don't type README's commands")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gemma-mtp-wheel-") as folder:
         try:
@@ -112,17 +120,27 @@ def run(asked: argparse.Namespace, folder: Path) -> None:
     check_content(wheel, sdist)
     place = Environment.made(folder / "venv", asked.python, wheel.resolve(), asked.extras)
     say(f"{wheel.name}[{asked.extras}] under {place.output('python', '--version')}")
-    shelf = folder / "a folder elsewhere"
-    shelf.mkdir()
-    with hub(folder / "hub", place) as address:
-        prepare(place, shelf, bool(asked.extras))
-        type_readme(place, shelf, address, asked.extras)
-    if "serve" in asked.extras:
-        try_server(place, shelf)
+    if not asked.no_readme:
+        try_readme(place, folder, asked.extras)
     if asked.suite:
         if sdist is None:
             raise Trouble("--suite needs --sdist beside --wheel")
         run_suite(place, sdist, folder / "source", asked.suite)
+
+
+def try_readme(place: Environment, folder: Path, extras: str) -> None:
+    shelf = folder / "a folder elsewhere"
+    shelf.mkdir()
+    with hub(folder / "hub", place) as address:
+        prepare(place, shelf, bool(extras))
+        type_readme(place, shelf, address, extras)
+    if has(extras, "serve"):
+        try_server(place, shelf)
+
+
+def has(extras: str, name: str) -> bool:
+    """Whether an extra is among those that are installed. `dev` has all of them."""
+    return bool({name, "dev"} & set(extras.split(",")))
 
 
 def build(folder: Path) -> tuple[Path, Path]:
@@ -277,7 +295,7 @@ def typed(words: Sequence[str], shelf: Path) -> list[str]:
 
 def judge(row: str, words: Sequence[str], done: subprocess.CompletedProcess[str], extras: str) -> None:
     """Raises Trouble unless the line did what it is for, or said which extra it needs."""
-    lacks = not extras or ("runtime" not in extras and any(word in words for word in NEED_RUNTIME))
+    lacks = not extras or (not has(extras, "runtime") and any(word in words for word in NEED_RUNTIME))
     if "Traceback" in done.stderr:
         raise Trouble(f"{row}\n{done.stderr[-2000:]}")
     if done.returncode == 2 and "--bench" in words and NOT_WORTH_IT in done.stderr:
@@ -312,16 +330,34 @@ def try_server(place: Environment, shelf: Path) -> None:
 
 
 def run_suite(place: Environment, sdist: Path, folder: Path, tests: Sequence[str]) -> None:
-    """Tests of the sdist, from which the package is taken away: what they import is the wheel's."""
+    """Tests of the sdist, from which the package is taken away. Raises Trouble."""
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     root = next(folder.iterdir())
-    shutil.rmtree(root / "gemma_mtp")
-    place.call(["python", "-m", "pip", "install", "--quiet", "pytest", "pytest-timeout", "hypothesis"], root)
-    done = place.started(["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], root)
-    say(done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr)
+    shutil.rmtree(root / PACKAGE)
+    place.call(["python", "-m", "pip", "install", "--quiet", *TESTERS], root)
+    check_origin(place, root)
+    words = [word for one in tests for word in shlex.split(one)]
+    program = shutil.which("python", path=place.variables["PATH"])
+    done = subprocess.run(
+        [str(program), "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+        cwd=root,
+        env=dict(place.variables),
+        check=False,
+    )
     if done.returncode:
-        raise Trouble(done.stdout[-4000:] + done.stderr[-1000:])
+        raise Trouble(f"the suite: exit code {done.returncode}")
+
+
+def check_origin(place: Environment, root: Path) -> None:
+    """Raises Trouble unless what a test would import, and a child of it elsewhere, is the wheel's."""
+    for folder in (root, root.parent):
+        found = Path(
+            place.call(["python", "-c", f"import {PACKAGE}; print({PACKAGE}.__file__)"], folder).stdout.strip()
+        )
+        if not found.is_relative_to(place.folder):
+            raise Trouble(f"the tests would import {found}, which is not the wheel's")
+    say(f"tests of {root.name} import {found.parent}")
 
 
 def say(words: str) -> None:

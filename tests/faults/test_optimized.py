@@ -17,12 +17,13 @@ from helpers.forked import Forked
 from helpers.left_behind import assert_sound, contents, fresh
 from helpers.tiny_pairs import ASSISTANT, TARGET, Model, changed
 
+import gemma_mtp
 from gemma_mtp.cli.main import COMMANDS
 from gemma_mtp.files import gguf_values as gv
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing can be forked there")
 
-PACKAGE = Path(__file__).parents[2] / "gemma_mtp"
+PACKAGE = Path(gemma_mtp.__file__).parent
 #: Exit code -> calls that end with it. `cut` is a file that ends early, `keyless` lacks a key, `other` is another
 #: target's assistant, `odd` contradicts itself, `torn` is a checkpoint without one of its tensors.
 CALLS = {
