@@ -47,6 +47,7 @@ SHAPES = [
     pytest.param(replace(OPEN, temperature=0.6), id="cool"),
     pytest.param(replace(OPEN, temperature=1.7, top_k=5), id="hot-top-k"),
     pytest.param(replace(OPEN, top_p=0.8, min_p=0.1), id="top-p-min-p"),
+    pytest.param(replace(OPEN, top_k=2), id="two"),
 ]
 
 
@@ -132,6 +133,36 @@ def test_without_a_seed_every_generation_is_another():
     row, free = logits(1), replace(OPEN, seed=None)
     one, other = (make_sampler(free, [5]) for _ in range(2))
     assert [one.choose(row, index) for index in range(50)] != [other.choose(row, index) for index in range(50)]
+
+
+@pytest.mark.no_cover
+def test_rejecting_takes_a_drafter_that_is_certain():
+    """It knows one candidate, the target several: kept or not, what is chosen is distributed as the target's."""
+    p, sure = logits(1), np.zeros(12, np.float32)
+    sure[int(p.argsort()[-3])] = 100  # not the target's favourite
+    sampling, drawn = replace(OPEN, min_p=0.05), []
+    sampler = Rejecting(sampling, 5, (), None)
+    for index in range(DRAWS):
+        draft = sampler.propose(sure.copy(), index)
+        assert draft == int(sure.argmax())
+        drawn.append(sampler.choose(p, index, draft))
+    is_drawn_from(drawn, dense(sampling, p))
+
+
+@pytest.mark.parametrize("mode", ["match", "reject"])
+def test_what_a_mode_promises_of_drafts(mode: str):
+    """Matching: the text is the same, whatever was drafted. Rejecting keeps many a draft that would not be drawn."""
+    drafted, plain = (make_sampler(replace(OPEN, mode=mode), [5]) for _ in range(2))
+    drafts = [drafted.propose(logits(2), index) for index in range(300)]
+    text = [drafted.choose(logits(1), index, draft) for index, draft in enumerate(drafts)]
+    assert (text == [plain.choose(logits(1), index) for index in range(300)]) == (mode == "match")
+
+
+def test_penalties_count_from_the_prompt_on():
+    """A token that stands in the prompt already is less likely, and the next best wins."""
+    best = int(logits(1).argmax())
+    for sampling, same in ((Sampling(temperature=0), True), (Sampling(temperature=0, repeat_penalty=10.0), False)):
+        assert (make_sampler(sampling, [best]).choose(logits(1), 0) == best) == same
 
 
 @pytest.mark.parametrize("mode", ["match", "reject"])
