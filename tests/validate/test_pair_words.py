@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
-from helpers.tiny_pairs import WORDS
+from helpers.tiny_pairs import ASSISTANT, WORDS
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.ggml import GGMLType
 from gemma_mtp.validate import Report, Status
 
 MERGES, TYPES = "tokenizer.ggml.merges", "tokenizer.ggml.token_type"
+ROPE_FREQS_NAME, FACTORS = "rope_freqs.weight", np.array(ASSISTANT.rope_factors(), np.float32)
 OTHERS = ["a b", "b c", "ab c", "c a", "b a"]
 TURNED = [*WORDS[:270], WORDS[271], WORDS[270], *WORDS[272:]]
 
@@ -36,6 +39,13 @@ def keys(**values: gv.Value | None) -> dict[str, Any]:
 
 
 CASES = (
+    Said(
+        "rope-factors",
+        "rope_freqs differs between target and assistant: full layers would rotate queries and keys differently, and "
+        "the drafts be noise",
+        ("8 of 32 pairs rotated", "32 of 32 pairs rotated"),
+        assistant={"tensors": {ROPE_FREQS_NAME: (GGMLType.F32, np.ones_like(FACTORS))}},
+    ),
     Said(
         "merges",
         "1 of 3 merges differ, first 2: 'ab c' / none; the two models were made with different tokenizers",
