@@ -18,8 +18,8 @@ the length that is best there (of all pairs of lengths the one that is fastest o
 its evidence is there. Its worst stretch is the price of hearing of a turn no sooner.
 
 Last come recorded texts: what the demo pair does with the built-in prompts (`benchmarks/traces.py`). Each is there
-once, so that a length may be in step with its loops by chance, and is best there and nowhere else: beside the share of each
-text's own best stands what the one fixed length reaches that is best for all of these texts.
+once, so that a length may be in step with its loops by chance, and is best there and nowhere else: beside the share of
+each text's own best stands what the one fixed length reaches that is best for all of these texts.
 
 `--check` exits with 1 unless every cell gives PROMISE over the whole with known costs and FLOOR in the worst stretch.
 REACHED names the texts where less is reached; after a probe the promise is 0.94. (On the dense target a stretch of 64
