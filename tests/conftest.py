@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,8 @@ import pytest
 
 from gemma_mtp.demo.pair import PAIR
 
+#: Names and addresses of this machine, as they come to `socket.getaddrinfo`.
+HERE_ALONE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 GGUFFactory = Callable[[str], Path]
 
 HERE = Path(__file__).parent
@@ -125,7 +128,7 @@ def _is_installed(package: str) -> bool:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_home(tmp_path_factory: pytest.TempPathFactory):
-    """No test reads or writes the user's caches and tokens, nor the network."""
+    """No test reads or writes the user's caches and tokens."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "GEMMA_MTP_CACHE"):
@@ -134,6 +137,21 @@ def own_home(tmp_path_factory: pytest.TempPathFactory):
         patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         patch.delenv("HF_TOKEN", raising=False)
         yield home
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """No test asks for a host but this one: what is offline is tried again for minutes, and online it is not ours."""
+    asked = socket.getaddrinfo
+
+    def only_here(host, *rest, **options):
+        if host not in HERE_ALONE:
+            pytest.fail(f"a test asks the network for {host}")
+        return asked(host, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", only_here)
+        yield
 
 
 @pytest.fixture(autouse=True)
