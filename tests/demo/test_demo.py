@@ -5,7 +5,6 @@ from __future__ import annotations
 from helpers.commands import command
 from helpers.schemas import checked
 
-
 #: A user's demo takes a minute: three times everything, on a target that is eight times as heavy.
 SMALL = "from gemma_mtp.demo import demo; demo.REPEATS, demo.INERT_LAYERS = 1, 8"
 
