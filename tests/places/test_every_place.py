@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers.placed import FOLDERS, GGUFS, LONELY, PAIR_REPO, PLACES, Models
+from helpers.placed import FOLDERS, GGUFS, LONELY, PAIR_REPO, PLACES, SPLIT_FILES, Models
 from helpers.servers import serving
 from typer.testing import CliRunner, Result
 
