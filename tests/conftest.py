@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gemma_mtp.cores import available_cores
 from gemma_mtp.demo.pair import PAIR
 
 #: Names and addresses of this machine, as they come to `socket.getaddrinfo`.
@@ -88,6 +89,11 @@ def pytest_configure() -> None:
 
         settings.register_profile("no clock", deadline=None)
         settings.load_profile("no clock")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: a test that waits for a child process, or for a time to pass, needs none."""
+    return available_cores() + 1
 
 
 class File(pytest.Module):
