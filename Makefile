@@ -21,7 +21,7 @@ quality: $(VENV)/.dev  ## what CI asks of the code
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-PREPARED := benchmarks/counting.py benchmarks/gpu.py
+PREPARED := benchmarks/counting.py benchmarks/gpu.py benchmarks/traces.py
 bench: $(VENV)/.dev  ## ratios against upstream, each measured in one run
 	for script in $(filter-out $(PREPARED), $(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 	$(BIN)/python benchmarks/gpu.py --kind tiny --smoke  # as it is meant: on a GPU, without options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gemma_mtp.cores import available_cores
 from gemma_mtp.demo.pair import PAIR
 
+#: Names and addresses of this machine, as they come to `socket.getaddrinfo`.
+HERE_ALONE = {None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}
 GGUFFactory = Callable[[str], Path]
 
 HERE = Path(__file__).parent
@@ -88,6 +92,11 @@ def pytest_configure() -> None:
         settings.load_profile("no clock")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than processors: a test that waits for a child process, or for a time to pass, needs none."""
+    return available_cores() + 1
+
+
 class File(pytest.Module):
     """A test file that is skipped where a package that it imports is an optional one and not installed."""
 
@@ -126,7 +135,7 @@ def _is_installed(package: str) -> bool:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_home(tmp_path_factory: pytest.TempPathFactory):
-    """No test reads or writes the user's caches and tokens, nor the network."""
+    """No test reads or writes the user's caches and tokens."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for variable in ("HOME", "XDG_CACHE_HOME", "HF_HOME", "GEMMA_MTP_CACHE"):
@@ -135,6 +144,21 @@ def own_home(tmp_path_factory: pytest.TempPathFactory):
         patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         patch.delenv("HF_TOKEN", raising=False)
         yield home
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """No test asks for a host but this one: what is offline is tried again for minutes, and online it is not ours."""
+    asked = socket.getaddrinfo
+
+    def only_here(host, *rest, **options):
+        if host not in HERE_ALONE:
+            pytest.fail(f"a test asks the network for {host}")
+        return asked(host, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", only_here)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -83,7 +83,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The end of a recording. seconds: of writing and of recording. dropped: answers that looped. via: how."""
+    """The end of a recording. dropped: answers that looped. via: how."""
 
     tokens: int
     written: int
@@ -91,5 +91,4 @@ class Recorded:
     looping: dict[str, float]
     via: str
     build: str
-    writing_seconds: float
     recording_seconds: float

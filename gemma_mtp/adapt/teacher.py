@@ -33,9 +33,8 @@ def teach(lesson: Lesson) -> Iterator[Progress | Recorded]:
     """
     with Model(lesson.target, lesson.model) as model:
         planner = Planner(lesson, model)
-        start = perf_counter()
         yield from planner.prepare()
-        pieces, written = planner.pieces(), perf_counter()
+        pieces, start = planner.pieces(), perf_counter()
         with Recorder(model, lesson) as recorder:
             yield from _record(recorder, lesson, pieces)
             via = recorder.via
@@ -47,8 +46,7 @@ def teach(lesson: Lesson) -> Iterator[Progress | Recorded]:
         looping,
         via,
         build_info(),
-        written - start,
-        perf_counter() - written,
+        perf_counter() - start,
     )
     about = {"complete": True, "via": via, "llama.cpp": found.build, "dropped": found.dropped, "looping": looping}
     describe(lesson.folder, {**open_signals(lesson.folder).about, **about})

@@ -49,7 +49,7 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
     """
     plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
-    check_runnable(pair.target, pair.assistant)
+    _check_sizes(plan, check_runnable(pair.target, pair.assistant).context)
     _check_ways(plan)
     machine = _machine(plan.engines)
     laps = []
@@ -97,6 +97,18 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
         confidence=tuple(confidence),
         methods=tuple(_measured(way) for way in pair.all_ways),
     )
+
+
+def _check_sizes(plan: Plan, trained: int) -> None:
+    """Raises UsageError: a prompt is cut to more tokens than the target was trained for, beside those to generate."""
+    for category, size in plan.sizes.items():
+        if size + plan.tokens > trained:
+            raise UsageError(
+                f"{category}: {size:,} tokens and {plan.tokens:,} to generate are more than the {trained:,} that the "
+                "target was trained for (context_length)",
+                where=plan.pair.target,
+                hint=f"--context-sizes {trained - plan.tokens} is the most" if trained > plan.tokens else "take fewer",
+            )
 
 
 def _check_ways(plan: Plan) -> None:

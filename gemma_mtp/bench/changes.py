@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemma_mtp.advice import bare
+from gemma_mtp.bench.at_hand import AtHand, at_hand, is_gguf
 from gemma_mtp.files.gguf_reader import planned_header
 from gemma_mtp.ggml import FLOAT_TYPES
 from gemma_mtp.model.family import DFLASH
-from gemma_mtp.model.file_name import ENDING, FileName
-from gemma_mtp.model.part import Part
 from gemma_mtp.native import gpus
 from gemma_mtp.native.placement import belonging
 from gemma_mtp.native.settings import ContextSettings, ModelSettings
@@ -34,16 +33,14 @@ Room = Mapping[str, int | None]
 
 @dataclass(frozen=True)
 class Setup:
-    """What is run. what: in words, how it differs from what was asked. drafter: the assistant's file, as it is named.
-    prepare: the command that makes this file."""
+    """What is run. what: in words, how it differs from what was asked. drafter: the assistant's file."""
 
     target: OpenModel
     assistant: OpenModel | None
     context: ContextSettings
     model: ModelSettings
-    drafter: str | Path | None
+    drafter: AtHand | None
     what: tuple[str, ...] = ()
-    prepare: str | None = None
 
     def spread(self, room: Room) -> Spread:
         return spread(self.target, self.assistant, self.context, self.model, memory(room))
@@ -141,12 +138,11 @@ def drafters_of(asked: Setup, room: Room) -> Iterator[Setup]:
         return
     if any(tensor.type not in FLOAT_TYPES for tensor in side.tensors.values() if len(tensor.shape) > 1):
         return
-    if side.family is DFLASH and not is_gguf(side, asked.drafter):  # it would be converted with its target's tokenizer
+    if side.family is DFLASH and not is_gguf(side):  # it would be converted with its target's tokenizer
         return
     for kind in SMALLER_DRAFTERS:
-        command, file = quantizing(side, asked.drafter, kind)
         made = asked.but(f"the drafter in {kind}")
-        yield replace(made, assistant=quantized(side, kind), drafter=file, prepare=command)
+        yield replace(made, assistant=quantized(side, kind), drafter=made_of(side, asked.drafter, kind))
 
 
 def quantized(side: OpenModel, kind: str) -> OpenModel:
@@ -155,20 +151,14 @@ def quantized(side: OpenModel, kind: str) -> OpenModel:
     return replace(side, header=planned_header(side.metadata, plans, side.place))
 
 
-def is_gguf(side: OpenModel, named: str | Path | None) -> bool:
-    """Whether the model is a file already, here or on the Hub, or a checkpoint."""
-    return Path(str(named)).is_file() or side.place.endswith(ENDING)
-
-
-def quantizing(side: OpenModel, named: str | Path | None, kind: str) -> tuple[str, Path]:
-    """The command that makes it, and the file's name: beside a file that is here, in this folder for any other."""
-    source = str(named)
-    if not is_gguf(side, named):
-        file = Path(str(FileName.of_checkpoint(Part.ASSISTANT, side.name, side.family).of_type(kind)))
-        return bare("convert", source, options={"--type": kind, "-o": str(file)}), file
-    here = Path(source)
-    file = default_output(here, kind) if here.is_file() else Path(default_output(Path(side.place), kind).name)
-    return bare("quantize", source, file, kind), file
+def made_of(side: OpenModel, now: AtHand | None, kind: str) -> AtHand:
+    """The drafter in this type, beside a file that is here, in this folder of any other."""
+    source = str(side.source)
+    if not is_gguf(side):
+        return at_hand(side, source, kind)
+    here = now.file if now and not now.command else Path(Path(side.place).name)
+    file = default_output(here, kind)
+    return AtHand(file, bare("quantize", source, file, kind))
 
 
 def resplit(setup: Setup, room: Room, needs: Spread) -> Setup | None:

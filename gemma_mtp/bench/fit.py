@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gemma_mtp.bench.at_hand import AtHand, at_hand
 from gemma_mtp.bench.changes import Room, Setup, enough, first_that_fits, lender, out_of_reach
 from gemma_mtp.errors import UsageError
 from gemma_mtp.model.part import Part
 from gemma_mtp.native import gpus
 from gemma_mtp.native.server_line import llama_server
 from gemma_mtp.native.settings import NO_DRAFTS, ContextSettings, Drafting, ModelSettings
-from gemma_mtp.sources.drafting import of_file
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate.devices import RAM, Spread, device_names
 
@@ -103,7 +103,8 @@ def fit(
                 raise UsageError(f"what it takes cannot be told: {side.model}", where=side.place)
         context = replace(context, size=min(context.size, one.hyper.context))
         room = {**dict(zip(device_names(len(sizes)), sizes, strict=True)), RAM: ram}
-        asked = Setup(one, other, context, model, assistant)
+        files = at_hand(one, target), None if other is None or assistant is None else at_hand(other, assistant)
+        asked = Setup(one, other, context, model, files[1])
         if other is not None and (where := out_of_reach(asked, room)):
             raise UsageError(
                 f"the drafter reads caches on {where}, which it cannot use there: llama.cpp aborts",
@@ -121,8 +122,8 @@ def fit(
             context=chosen.context,
             model=chosen.model,
             change=" and ".join(chosen.what) or None,
-            prepare=chosen.prepare,
-            command=_command(target, assistant, chosen) if found else None,
+            prepare=_prepare(files[0], chosen.drafter) if found else None,
+            command=_command(files[0].file, chosen) if found else None,
             note=_note(chosen, room),
         )
 
@@ -134,13 +135,17 @@ def _note(chosen: Setup, room: Room) -> str:
     return RUNTIMES.format(more=f"{more / 1e9:.1f} GB") + (TORN.format(there=there) if there else "")
 
 
-def _command(target: str | Path, assistant: str | Path | None, chosen: Setup) -> str:
-    """For llama-server. The way of drafting is told by the file that was named: another one may not be there yet."""
-    drafter, model = None if chosen.drafter is None else Path(str(chosen.drafter)), chosen.model
-    drafting = NO_DRAFTS if drafter is None else Drafting(DRAFT)
-    if drafter is not None and Path(str(assistant)).is_file():  # what is on the Hub is taken for an assistant
-        drafting = of_file(drafting, Path(str(assistant)))
+def _prepare(*files: AtHand | None) -> str | None:
+    """What brings them here, one after the other."""
+    return " && ".join(file.command for file in files if file and file.command) or None
+
+
+def _command(target: Path, chosen: Setup) -> str:
+    """For llama-server."""
+    drafter, model, drafting = chosen.drafter, chosen.model, NO_DRAFTS
+    if chosen.assistant is not None:
+        drafting = Drafting(DRAFT, method=chosen.assistant.family.name)
     if chosen.assistant is not None and 0 <= model.gpu_layers <= chosen.assistant.hyper.layers:
         layers = model.gpu_layers if model.gpu_layers_draft is None else model.gpu_layers_draft
         model = replace(model, gpu_layers_draft=layers)  # llama-server's -ngl is about the target alone
-    return llama_server(Path(str(target)), drafter, drafting, chosen.context, model)
+    return llama_server(target, drafter.file if drafter else None, drafting, chosen.context, model)

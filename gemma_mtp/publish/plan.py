@@ -129,7 +129,9 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     bench = read_results(request.bench) if request.bench else None
     files = [read_assistant(path, progress=progress) for path in request.files]
     require_one_target(files)
-    reports = None if request.skip_verify else _reports(request, files)
+    reports, proven = None if request.skip_verify else _reports(request, files), dict[str, str]()
+    if reports and request.origin:
+        reports, proven = prove_files(files, reports, request.origin, request.imatrix, progress)
     listing = _find_repo(request.repo)
     require_no_preset(listing)
     if listing and request.private and not listing.private:
@@ -137,9 +139,6 @@ def plan_push(request: PushRequest, *, progress: Progress = silent) -> Plan:
     others = _other_assistants(listing, files)
     if bench:
         require_measured(bench, files, list(others))
-    proven: dict[str, str] = {}
-    if reports and request.origin:
-        reports, proven = prove_files(files, reports, request.origin, request.imatrix, progress)
     facts = Facts(request.repo, files, others, target, request.base_model, reports, bench, proven)
     card = write_card(facts, _existing_card(listing))
     content, types = card.encode(), sorted({*_types(files), *_types_of_names(others)})

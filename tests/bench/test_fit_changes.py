@@ -11,6 +11,7 @@ import pytest
 from helpers.commands import command
 from helpers.real_shapes import SHAPE_26B, SHAPE_31B, SHAPE_E2B, drafter_of, write_hollow
 
+from gemma_mtp.bench.at_hand import AtHand
 from gemma_mtp.bench.changes import RESERVE, Setup, changes, memory, quantized, slack
 from gemma_mtp.bench.fit import fit, parse_sizes
 from gemma_mtp.demo.pair import PAIR
@@ -69,7 +70,7 @@ def test_what_costs_least_comes_first(pairs, enough_for_31b, less, change):
 
 def test_the_order(pairs):
     with open_model(pairs["26B"][0], "target") as one, open_model(pairs["26B"][1], "assistant") as other:
-        asked = Setup(one, other, LONG, ModelSettings(), "a")
+        asked = Setup(one, other, LONG, ModelSettings(), AtHand(pairs["26B"][1]))
         found = [" + ".join(setup.what) for setup in changes(asked, {"GPU": 1, "RAM": 1})]
     assert found[:6] == [
         "the drafter in Q8_0",

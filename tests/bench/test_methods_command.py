@@ -86,3 +86,15 @@ def test_an_engine_that_cannot_says_which_can(target_gguf):
     done = bench(target_gguf("Q8_0"), "--method", "ngram-cache", "--engine", "python", *FEW)
     assert done.exit_code == 2
     assert "does not draft by ngram-cache" in done.output
+
+
+def test_a_prompt_longer_than_the_target_knows_is_refused_before_it_is_loaded(target_gguf, assistant_gguf):
+    """The demo's target was trained for 2,048 tokens; the most that is told is taken."""
+    pair = target_gguf("Q8_0"), assistant_gguf("Q8_0")
+    done = bench(*pair, "--context-sizes", "1k,2k", "-n", "4")
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 2
+    assert "context 2k: 2,048 tokens and 4 to generate are more than the 2,048 that the target was trained for" in said
+    assert "--context-sizes 2044 is the most" in said
+    few = ("--category", "code", "--draft-max", "1", "--p-min", "0", "-r", "1", "-n", "4", "-t", "2", "--no-auto")
+    assert bench(*pair, "--context-sizes", "2044", *few).exit_code == 0

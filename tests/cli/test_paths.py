@@ -147,9 +147,11 @@ def test_what_may_not_be_read(assistant_gguf: Callable[[str], Path], tmp_path: P
 
 def test_paths_of_a_jobs_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A path there can hold what no command line can."""
+    from gemma_mtp.demo.pair import PAIR
+
     monkeypatch.chdir(tmp_path)
     for line in ('output: "a\\0b"', "output: ~nosuchuser/x", 'imatrix: "\\0"', f"output: {'a' * 300}"):
-        (tmp_path / "jobs.yaml").write_text(f"job:\n - source: x/y\n   {line}\n")
+        (tmp_path / "jobs.yaml").write_text(f"job:\n - source: {PAIR / 'assistant'}\n   {line}\n")
         done = CliRunner().invoke(application(), ["make", "jobs.yaml"])
         assert isinstance(done.exception, SystemExit), done.exception
         assert done.exit_code in (1, 2, 3)

@@ -143,6 +143,7 @@ def test_a_missing_scale_is_added_and_nothing_else(drafter: Path, target_gguf, t
         pytest.param({"tokenizer.ggml.mask_token_id": None}, "mask-token", id="no mask token"),
         pytest.param({"dflash.block_size": gv.u32(1)}, "block-size", id="block"),
         pytest.param({"dflash.attention.sliding_window": gv.u32(2)}, "window", id="window"),
+        pytest.param({"dflash.attention.sliding_window": gv.u32(2**31 - 1)}, "assistant-keys", id="endless window"),
         pytest.param({SCALE: gv.scalar(ValueType.FLOAT32, 2.0)}, "embedding-scale", id="scale"),
     ],
 )

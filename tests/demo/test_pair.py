@@ -36,7 +36,7 @@ def test_training_script(tmp_path):
     """A few steps of the training script make a complete pair."""
     settings = {
         "megabytes": 0.3,
-        "target-steps": 2,
+        "target-steps": 1,
         "loop-steps": 1,
         "loop-batch": 2,
         "loop-length": 40,
@@ -44,7 +44,7 @@ def test_training_script(tmp_path):
         "target-batch": 2,
         "continuations": 2,
         "continuation-length": 40,
-        "assistant-steps": 2,
+        "assistant-steps": 1,
         "assistant-batch": 2,
         "measured-tokens": 4,
         "muon-steps": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +53,23 @@ class Models:
             return PAIR / part.value
         name = SPLIT_FILES[part] if form == "split" else f"{'mtp-' if part is Part.ASSISTANT else ''}demo-BF16.gguf"
         return self.folder / form / name
+
+
+#: Every way to name a GGUF: the models and the part -> the place.
+GGUFS: dict[str, Callable[[Models, Part], str]] = {
+    "local file": lambda models, part: str(models[part, "whole"]),
+    "split file": lambda models, part: str(models[part, "split"]),
+    "hf:// file": lambda models, part: f"hf://{PAIR_REPO}/{models[part, 'whole'].name}",
+    "split hf:// file": lambda _, part: f"hf://{SPLIT}/{SPLIT_FILES[part]}",
+    "repo": lambda _, part: PAIR_REPO if part is Part.TARGET else f"{PAIR_REPO}:BF16",
+    "repo with a type": lambda _, part: f"{PAIR_REPO}@main:bf16",
+    "address": lambda models, part: f"https://huggingface.co/{PAIR_REPO}/blob/main/{models[part, 'whole'].name}",
+}
+#: Every way to name a checkpoint.
+FOLDERS: dict[str, Callable[[Models, Part], str]] = {
+    "folder": lambda models, part: str(models[part, "folder"]),
+    "checkpoint's repo": lambda _, part: CHECKPOINTS[part],
+    "checkpoint at a revision": lambda _, part: f"{CHECKPOINTS[part]}@main",
+    "checkpoint's address": lambda _, part: f"https://huggingface.co/{CHECKPOINTS[part]}/tree/main",
+}
+PLACES = GGUFS | FOLDERS

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.placed import CHECKPOINTS, LONELY, PAIR_REPO, SPLIT, SPLIT_FILES, Models
+from helpers.placed import FOLDERS, GGUFS, LONELY, PAIR_REPO, PLACES, SPLIT_FILES, Models
 from helpers.servers import serving
 from typer.testing import CliRunner, Result
 
@@ -20,23 +19,6 @@ from gemma_mtp.sources.pairs import pair_files
 
 pytestmark = pytest.mark.usefixtures("hub")
 
-#: Every way to name a GGUF: the models and the part -> the place.
-GGUFS: dict[str, Callable[[Models, Part], str]] = {
-    "local file": lambda models, part: str(models[part, "whole"]),
-    "split file": lambda models, part: str(models[part, "split"]),
-    "hf:// file": lambda models, part: f"hf://{PAIR_REPO}/{models[part, 'whole'].name}",
-    "split hf:// file": lambda _, part: f"hf://{SPLIT}/{SPLIT_FILES[part]}",
-    "repo": lambda _, part: PAIR_REPO if part is Part.TARGET else f"{PAIR_REPO}:BF16",
-    "repo with a type": lambda _, part: f"{PAIR_REPO}@main:bf16",
-    "address": lambda models, part: f"https://huggingface.co/{PAIR_REPO}/blob/main/{models[part, 'whole'].name}",
-}
-#: Every way to name a checkpoint.
-FOLDERS: dict[str, Callable[[Models, Part], str]] = {
-    "folder": lambda models, part: str(models[part, "folder"]),
-    "checkpoint's repo": lambda _, part: CHECKPOINTS[part],
-    "checkpoint at a revision": lambda _, part: f"{CHECKPOINTS[part]}@main",
-    "checkpoint's address": lambda _, part: f"https://huggingface.co/{CHECKPOINTS[part]}/tree/main",
-}
 every_gguf = pytest.mark.parametrize("place", GGUFS)
 every_folder = pytest.mark.parametrize("place", FOLDERS)
 LITTLE = ("-p", "def", "-n", "3", "-t", "1", "-c", "128")
@@ -72,18 +54,18 @@ def refused(*words: str | Path) -> str:
 # ------------------------------------------------------------------ what only reads
 
 
-@pytest.mark.parametrize("place", [*GGUFS, *FOLDERS])
+@pytest.mark.parametrize("place", PLACES)
 def test_inspect(place: str, models: Models):
-    shown = json.loads(good("inspect", (GGUFS | FOLDERS)[place](models, Part.ASSISTANT), "--json"))
+    shown = json.loads(good("inspect", PLACES[place](models, Part.ASSISTANT), "--json"))
     with GGUFFile(models[Part.ASSISTANT, "whole"]) as file:
         assert {tensor["name"] for tensor in shown["tensors"]} == file.tensors.keys()
     architecture = next(entry for entry in shown["metadata"] if entry["key"] == "general.architecture")
     assert architecture["value"] == "gemma4-assistant"
 
 
-@pytest.mark.parametrize("place", [*GGUFS, *FOLDERS])
+@pytest.mark.parametrize("place", PLACES)
 def test_verify(place: str, models: Models):
-    named = (GGUFS | FOLDERS)[place]
+    named = PLACES[place]
     report = json.loads(good("verify", named(models, Part.TARGET), named(models, Part.ASSISTANT), "--json"))
     assert report["verdict"]
 
@@ -139,9 +121,9 @@ def test_what_is_made_of_a_file_on_the_hub_lies_here(place: str, models: Models,
     assert {path.name for path in elsewhere.iterdir()} == {"mtp-demo-F16.gguf", "mtp-demo-draft-q8.gguf"}
 
 
-@pytest.mark.parametrize("place", [*GGUFS, *FOLDERS])
+@pytest.mark.parametrize("place", PLACES)
 def test_make(place: str, models: Models, elsewhere: Path):
-    named = (GGUFS | FOLDERS)[place](models, Part.ASSISTANT)
+    named = PLACES[place](models, Part.ASSISTANT)
     if "00001-of" in named:
         assert "llama-gguf-split --merge" in refused("make", named, "--dialect", "ik")
         return
@@ -151,19 +133,19 @@ def test_make(place: str, models: Models, elsewhere: Path):
     assert all(name.startswith("mtp-assistant" if place == "folder" else "mtp-demo") for name in made)
 
 
-@pytest.mark.parametrize("place", [*GGUFS, *FOLDERS])
+@pytest.mark.parametrize("place", PLACES)
 def test_push_target(place: str, models: Models):
-    named = (GGUFS | FOLDERS)[place](models, Part.TARGET)
+    named = PLACES[place](models, Part.TARGET)
     file = models[Part.ASSISTANT, "whole"]
     plan = json.loads(good("push", file, "--repo", "alice/drafters", "--target", named, "--dry-run", "--json"))
     assert plan["files"]
 
 
-@pytest.mark.parametrize("place", [*GGUFS, *FOLDERS])
+@pytest.mark.parametrize("place", PLACES)
 def test_push_sends_whole_files_of_this_machine(place: str, models: Models):
     if place == "local file":
         return
-    said = refused("push", (GGUFS | FOLDERS)[place](models, Part.ASSISTANT), "--repo", "alice/drafters", "--dry-run")
+    said = refused("push", PLACES[place](models, Part.ASSISTANT), "--repo", "alice/drafters", "--dry-run")
     what = "this is a checkpoint" if place == "folder" else "this is a part of" if place == "split file" else "already"
     assert what in said
     assert "hint:" in said

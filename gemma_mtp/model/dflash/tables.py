@@ -22,8 +22,8 @@ from gemma_mtp.model.keys import (
     NUMBER,
     PER_LAYER,
     REAL,
-    SIZE,
     TEXT,
+    WINDOW,
     Form,
     Key,
 )
@@ -136,7 +136,7 @@ KEYS = (
     ),
     Key(
         "attention.sliding_window",
-        SIZE,
+        WINDOW,
         lambda model: model.sliding_window if _parameters(model).windowed else None,
         ASSISTANT,
         needed=False,
