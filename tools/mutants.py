@@ -25,28 +25,45 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf  # noqa: F401  # heavy modules that every copy has from its birth
+import llama_cpp  # noqa: F401
 import numpy  # noqa: F401
 import pytest
 
 ROOT = Path(__file__).parents[1]
+#: Of the loop's tests those that end quickly.
+LOOP = (
+    "mtp_runtime/test_rounds.py",
+    "mtp_runtime/test_cache.py",
+    *(
+        f"mtp_runtime/test_generate.py::test_{name}"
+        for name in (
+            "tokens_tell_their_origin_and_the_statistics_add_up",
+            "stopping_early_leaves_the_kv_cache_clean",
+            "a_new_generation_ends_the_one_before",
+            "a_full_context_ends_the_generation",
+            "an_end_token_ends_it",
+            "wrong_use_is_told",
+        )
+    ),
+)
 WORDS = ("validate/test_check_words.py", "validate/test_pair_words.py", "validate/test_found_by_damage.py")
 #: Name -> the file that is changed, and the tests that concern it, the quickest first.
 TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dialects": ("model/dialects.py", ("convert/test_spellings.py", "convert/test_dialects.py")),
     "keys": (
         "model/keys.py",
-        ("model/test_gguf_keys.py", "validate/test_checks.py", "validate/test_keys_llama_cpp.py"),
+        ("model/test_key_names.py", "model/test_held.py", "model/test_gguf_keys.py", "validate/test_checks.py"),
     ),
     "gguf_keys": (
         "model/gguf_keys.py",
         ("model/test_held.py", "model/test_gguf_keys.py", "validate/test_checks.py"),
     ),
     "recipes": ("quantize/recipes.py", ("quantize/test_recipes.py", "quantize/test_catalogue.py")),
-    "mixes": ("quantize/mixes.py", ("quantize/test_recipes.py", "reference/test_quantize_parity.py")),
+    "mixes": ("quantize/mixes.py", ("quantize/test_recipes.py", "reference/test_mix_types.py")),
     "control": ("mtp_runtime/control.py", ("mtp_runtime/test_control_figures.py", "mtp_runtime/test_control.py")),
     "sampler": ("mtp_runtime/sampler.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_sampler.py")),
-    "verifier": ("mtp_runtime/verifier.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_generate.py")),
-    "generate": ("mtp_runtime/generate.py", ("mtp_runtime/test_rounds.py", "mtp_runtime/test_generate.py")),
+    "verifier": ("mtp_runtime/verifier.py", LOOP),
+    "generate": ("mtp_runtime/generate.py", LOOP),
     "model": ("sources/model.py", ("validate/test_found_by_damage.py", "validate/test_checks.py")),
     **{
         name: (f"validate/checks/{name}.py", (*WORDS, "validate/test_checks.py", *more))
@@ -58,7 +75,7 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
             "rope": (),
             "tensors": ("validate/test_verify_file.py", "validate/test_foreign_types.py"),
             "vocabulary": (),
-            "weights": ("validate/test_verify_file.py",),
+            "weights": ("validate/test_vital_tensors.py", "validate/test_verify_file.py"),
         }.items()
     },
 }
@@ -165,7 +182,7 @@ def survives(file: str, tree: ast.Module, tests: tuple[str, ...], seconds: int) 
     """Whether the tests pass with the changed file, in a copy of this process."""
     child = os.fork()
     if not child:
-        os.setsid()
+        os.setpgrp()  # no session of its own: it would be served as one more user of a shared machine
         signal.alarm(seconds)
         name = "gemma_mtp." + file.removesuffix(".py").replace("/", ".")
         sys.meta_path.insert(0, Changed(name, ast.fix_missing_locations(tree), ROOT / "gemma_mtp" / file))
@@ -176,6 +193,8 @@ def survives(file: str, tree: ast.Module, tests: tuple[str, ...], seconds: int) 
             "no:cacheprovider",
             "-p",
             "no:xdist",
+            "-p",
+            "no:hypothesispytest",  # a second for each change, where no test asks for it
             "--no-header",
             *(f"tests/{one}" for one in tests),
         ]
