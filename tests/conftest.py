@@ -92,6 +92,7 @@ def pytest_configure() -> None:
         settings.load_profile("no clock")
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist need not be there
 def pytest_xdist_auto_num_workers() -> int:
     """One more than processors: a test that waits for a child process, or for a time to pass, needs none."""
     return available_cores() + 1
