@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemma_mtp.native.causes import CAUSES
-from gemma_mtp.validate.checks import CHECKS, DFLASH_CHECKS
+from gemma_mtp.validate.checks import CHECKS, DFLASH_CHECKS, EAGLE3_CHECKS
 from gemma_mtp.validate.checks.known import KNOWN
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -34,6 +34,16 @@ def block_drafters() -> Iterator[str]:
             yield f"| `{check.id}` | {check.description} |"
 
 
+def heads() -> Iterator[str]:
+    """What is checked of an EAGLE3 head in another way than of a DFlash drafter, or beside it."""
+    shared = {id(check) for check in DFLASH_CHECKS}
+    yield "| id | what must hold |"
+    yield "| --- | --- |"
+    for check in EAGLE3_CHECKS:
+        if id(check) not in shared:
+            yield f"| `{check.id}` | {check.description} |"
+
+
 def hosts() -> Iterator[str]:
     yield "| id | runtime | versions | checked | status | what happens | what to do |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
@@ -50,7 +60,7 @@ def causes() -> Iterator[str]:
 
 
 DOCUMENTS = {
-    DOCS / "verify.md": {"checks": checks, "dflash": block_drafters, "hosts": hosts},
+    DOCS / "verify.md": {"checks": checks, "dflash": block_drafters, "eagle3": heads, "hosts": hosts},
     DOCS / "troubleshooting.md": {"causes": causes},
 }
 

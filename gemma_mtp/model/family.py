@@ -13,7 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from gemma_mtp.model import eagle3
 from gemma_mtp.model.config import ARCHITECTURES, Hyperparameters, parse_config, read_config
+from gemma_mtp.model.dflash import dspark
 from gemma_mtp.model.dflash import parameters as dflash
 from gemma_mtp.model.dflash import tables as dflash_tables
 from gemma_mtp.model.dflash.layouts import refuse_other_drafters
@@ -142,9 +144,36 @@ DFLASH = replace(
 #: In the order in which a drafter is looked for.
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (FAMILY, DFLASH)})
 
+DSPARK = replace(
+    DFLASH,
+    name="dspark",
+    prefix="dspark-",
+    spec_type="draft-dspark",
+    classes=MappingProxyType({}),
+    dialects=MappingProxyType({dflash_tables.MAINLINE.name: dflash_tables.MAINLINE}),
+    roles=MappingProxyType({Part.TARGET: ROLES[Part.TARGET], Part.ASSISTANT: dspark.ROLES}),
+    keys=dspark.KEYS,
+    of_keys=dspark.of_keys,
+)
+EAGLE3 = replace(
+    DFLASH,
+    name="eagle3",
+    prefix="eagle3-",
+    spec_type="draft-eagle3",
+    classes=MappingProxyType({}),
+    architectures=MappingProxyType({Part.TARGET: TARGET_ARCHITECTURE, Part.ASSISTANT: eagle3.MAINLINE.architecture}),
+    dialects=MappingProxyType({eagle3.MAINLINE.name: eagle3.MAINLINE}),
+    roles=MappingProxyType({Part.TARGET: ROLES[Part.TARGET], Part.ASSISTANT: eagle3.ROLES}),
+    keys=eagle3.KEYS,
+    of_keys=eagle3.of_keys,
+)
+#: Drafters whose files are checked and measured, and that nothing here converts, quantizes, publishes or drafts with.
+FOREIGN: Mapping[str, Family] = MappingProxyType({family.name: family for family in (DSPARK, EAGLE3)})
+
 
 def family_named(name: str) -> Family:
-    return FAMILIES[name]
+    """Of any family, `FOREIGN` ones included."""
+    return {**FAMILIES, **FOREIGN}[name]
 
 
 def family_of(architecture: str) -> Family:
@@ -178,7 +207,7 @@ def read_model(folder: Path) -> Hyperparameters:
 
 def slots(model: Hyperparameters) -> list[Slot]:
     """All places for tensors that a model of this kind has or may have, in the order of the roles, layer by layer."""
-    roles = FAMILIES[model.family].roles[model.part]
+    roles = family_named(model.family).roles[model.part]
     single = [Slot(role, None) for role in roles if not role.layered]
     layered = [Slot(role, layer) for layer in range(model.layers) for role in roles if role.layered]
     return [slot for slot in (*single, *layered) if slot.allowed(model)]

@@ -70,11 +70,14 @@ class ModelKeys:
     family: Family = FAMILY
 
 
-def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: Part) -> ModelKeys:
-    """The keys of the model. Those of its tokenizer and of the file: `common_faults`."""
+def read_keys(metadata: Mapping[str, Value], dialect: Dialect, part: Part, family: Family | None = None) -> ModelKeys:
+    """The keys of the model. Those of its tokenizer and of the file: `common_faults`.
+
+    family: whose they are; None: that of the dialect's architecture.
+    """
     values: dict[str, Any] = {}
     faults: list[str] = []
-    family = family_of(dialect.architecture)
+    family = family or family_of(dialect.architecture)
     for key in family.keys:
         name = spelled(dialect, key.name)
         if part not in key.parts or name is None:

@@ -200,9 +200,9 @@ class Slot:
 
     @property
     def mainline_name(self) -> str:
-        """The tensor's name in mainline's dialect. Scales and integers are named as they are, all else in `.weight`."""
+        """The tensor's name in mainline's dialect. Scales, biases and integers are named as they are."""
         prefix = "" if self.layer is None else f"blk.{self.layer}."
-        bare = self.role.integers or self.role.name.endswith(".scale")
+        bare = self.role.integers or self.role.name.endswith((".scale", ".bias"))
         return prefix + (self.role.name if bare else f"{self.role.name}.weight")
 
     def shape(self, model: Hyperparameters) -> tuple[int, ...]:

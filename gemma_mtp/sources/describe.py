@@ -14,7 +14,7 @@ from gemma_mtp.errors import UsageError, meant
 from gemma_mtp.files.gguf_reader import GGUFHeader, TensorInfo
 from gemma_mtp.files.gguf_values import Value, ValueType
 from gemma_mtp.ggml import bits_per_weight
-from gemma_mtp.sources.drafting import unchecked
+from gemma_mtp.sources.drafting import foreign
 from gemma_mtp.sources.opening import Place, open_model
 
 #: Items of an array and characters of a string that are shown.
@@ -115,7 +115,7 @@ def inspect_model(place: Place) -> Description:
     Raises GGUFError, CheckpointError, UsageError (no place or no file), EnvironmentProblem (the Hub cannot be reached).
     """
     with open_model(place) as model:
-        other = unchecked(model)
+        other = foreign(model)
         told = f"{other[0]}; {other[1]} measures it" if other else ""
         return replace(describe_header(model.header, model.place), note="; ".join(filter(None, (model.note, told))))
 

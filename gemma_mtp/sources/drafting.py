@@ -18,8 +18,9 @@ from gemma_mtp.errors import BadFileError
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.metadata import Metadata
 from gemma_mtp.model.config import Hyperparameters
+from gemma_mtp.model.dflash.dspark import MARKOV
 from gemma_mtp.model.dialects import DIALECTS
-from gemma_mtp.model.family import FAMILIES
+from gemma_mtp.model.family import FAMILIES, FOREIGN
 from gemma_mtp.native.methods import DRAFT, METHODS, MTP
 from gemma_mtp.native.settings import Drafting
 from gemma_mtp.sources.model import TOKENS, OpenModel
@@ -45,8 +46,6 @@ MOST_DIFFERENCE, FIRST_COMPARED = 128, 5
 HEADS = {"eagle3": "eagle3", "dflash": "dflash"} | {one.architecture: MTP for one in DIALECTS.values()}
 #: The engine that has every way of drafting.
 CPP = "cpp"
-#: What tells a DSpark drafter from a DFlash one of the same architecture (llama.cpp's own sign).
-MARKOV = "markov_w1.weight"
 
 
 @dataclass(frozen=True)
@@ -134,10 +133,16 @@ def kind_of(drafter: OpenModel) -> str:
     return "dspark" if found == "dflash" and MARKOV in drafter.tensors else found
 
 
-def unchecked(file: OpenModel) -> tuple[str, str] | None:
-    """Of a drafter that can be measured and not checked here: what it is, and the command. None for all other files."""
+def known(file: OpenModel) -> OpenModel:
+    """The same, read as what it is if it is of a family that is only checked and measured."""
+    family = FOREIGN.get(kind_of(file))
+    return file if family is None else replace(file, read_as=family)
+
+
+def foreign(file: OpenModel) -> tuple[str, str] | None:
+    """Of a drafter that is checked and measured, and nothing else: what it is, and the command that measures it."""
     kind = kind_of(file)
-    if kind == DRAFT or kind in FAMILIES:
+    if kind not in FOREIGN:
         return None
     return METHODS[kind].title, ours("bench", TARGET, options={"--method": f"{kind}:{file.place}", "--engine": CPP})
 

@@ -50,6 +50,7 @@ class OpenModel:
     note: what there is to say about how it was read. files: those on this machine that hold its weights.
     source: what the user named. name: the model's. origin: its place on the Hub. checkpoint: if it is one that is here.
     spans: of a GGUF that is here: a tensor's name -> its bytes, in whichever part of a split one they are.
+    read_as: one of `family.FOREIGN`, for whoever can do something with such a drafter; None: what the file says.
     """
 
     place: str
@@ -63,6 +64,7 @@ class OpenModel:
     origin: Origin = NOWHERE
     checkpoint: Checkpoint | None = None
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
+    read_as: Family | None = None
 
     def __repr__(self) -> str:
         """Without the header, which may hold 262,144 tokens."""
@@ -114,12 +116,14 @@ class OpenModel:
         """The dialect of an assistant, `TARGET_DIALECT` for a target, None for anything else."""
         if self.architecture == TARGET_ARCHITECTURE and TQ3_KEY not in self.metadata:
             return TARGET_DIALECT
+        if self.read_as is not None:
+            return self.read_as.mainline
         return dialect_of(self.architecture)
 
     @property
     def family(self) -> Family:
         """The family of a drafter; of a target, and of what is unknown, the one of Google's assistants."""
-        return family_of(self.architecture)
+        return self.read_as or family_of(self.architecture)
 
     @property
     def actual_part(self) -> Part | None:
@@ -132,7 +136,7 @@ class OpenModel:
     def keys(self) -> ModelKeys:
         if self.dialect is None:
             return ModelKeys({}, ())
-        return read_keys(self.metadata, self.dialect, self.part)
+        return read_keys(self.metadata, self.dialect, self.part, self.read_as)
 
     @cached_property
     def common_faults(self) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from gemma_mtp.model.family import DFLASH, FAMILY, Family
+from gemma_mtp.model.family import DFLASH, DSPARK, EAGLE3, FAMILY, Family
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.checks import (
     attachment,
     content,
     dflash,
+    foreign,
     header,
     hosts,
     identity,
@@ -192,6 +193,29 @@ DFLASH_CHECKS: tuple[Check, ...] = (
     PairCheck("embedding-scale", "Scale of borrowed embeddings", dflash.embedding_scale, (*KEYS, "width")),
 )
 
-BY_FAMILY: dict[str, tuple[Check, ...]] = {FAMILY.name: CHECKS, DFLASH.name: DFLASH_CHECKS}
+_DRAFT_TOKENS = _drafter("draft-tokens", "Tokens that it can draft", side(foreign.draft_tokens), ("assistant-shapes",))
+
+#: Its block has no place for the newest token, and the key of its size must be there.
+DSPARK_CHECKS: tuple[Check, ...] = (*(check for check in DFLASH_CHECKS if check.id != "block-size"), _DRAFT_TOKENS)
+
+#: What is about blocks, and what an EAGLE3 head has in a way of its own.
+DFLASH_ALONE = frozenset(
+    {"block-size", "layer-order", "mask-token", "width", "target-layers", "window", "embedding-scale"}
+)
+
+EAGLE3_CHECKS: tuple[Check, ...] = (
+    *(check for check in DFLASH_CHECKS if check.id not in DFLASH_ALONE),
+    PairCheck("width", "Hidden width", foreign.target_width, KEYS),
+    PairCheck("borrowed", "Borrowed embeddings and head", foreign.borrowed, KEYS),
+    PairCheck("target-layers", "Target layers are inside the target", foreign.layers_read, KEYS),
+    _DRAFT_TOKENS,
+)
+
+BY_FAMILY: dict[str, tuple[Check, ...]] = {
+    FAMILY.name: CHECKS,
+    DFLASH.name: DFLASH_CHECKS,
+    DSPARK.name: DSPARK_CHECKS,
+    EAGLE3.name: EAGLE3_CHECKS,
+}
 #: Those of a target's chat template alone.
 TEMPLATE_CHECKS = tuple(check for check in of_file(Part.TARGET) if check.id in TEMPLATE or check.needs == TEMPLATE)

@@ -82,12 +82,13 @@ def features(side: OpenModel) -> Finding:
     model, tensor = drafter(side), side.tensors.get(side_name(side))
     if tensor is None:
         return skipped("there is no such tensor")
-    value = f"{len(model.target_layers)} x {model.hidden} = {model.features}"
+    read = model.features // len(model.target_layers)
+    value = f"{len(model.target_layers)} x {read} = {model.features}"
     if tensor.shape == (model.hidden, model.features):
         return ok("", value)
     return error(
         f"{tensor.name} takes {tensor.shape[-1]:,} numbers; {len(model.target_layers)} target layers of width "
-        f"{model.hidden} have {model.features:,}: target_layers is wrong, or the tensor",
+        f"{read} have {model.features:,}: target_layers is wrong, or the tensor",
         AGAIN,
         "",
         value,

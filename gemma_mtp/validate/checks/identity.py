@@ -5,7 +5,7 @@ from __future__ import annotations
 from gemma_mtp import advice
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
-from gemma_mtp.sources.drafting import unchecked
+from gemma_mtp.sources.drafting import foreign
 from gemma_mtp.sources.model import TQ3_KEY, OpenModel
 from gemma_mtp.validate.findings import Finding, error, ok
 from gemma_mtp.validate.pair import Pair
@@ -58,8 +58,8 @@ def parts(pair: Pair) -> Finding:
             "use the `...-it-assistant` model for this target, or llama.cpp's --spec-type draft-simple",
             *values,
         )
-    if other := unchecked(assistant):
-        return _unchecked(assistant, *other)
+    if assistant.read_as is None and (other := foreign(assistant)):
+        return _foreign(assistant, *other)
     for side in (target, assistant):
         if side.actual_part is None:
             return error(_why_unknown(side), _remedy_unknown(side), *values)
@@ -68,8 +68,8 @@ def parts(pair: Pair) -> Finding:
 
 def alone(side: OpenModel) -> Finding:
     """What a file is meant as is what it is."""
-    if side.part is Part.ASSISTANT and (other := unchecked(side)):
-        return _unchecked(side, *other)
+    if side.part is Part.ASSISTANT and side.read_as is None and (other := foreign(side)):
+        return _foreign(side, *other)
     if side.actual_part == side.part:
         return ok(**{side.part: _kind(side)})
     if side.actual_part is None:
@@ -78,11 +78,11 @@ def alone(side: OpenModel) -> Finding:
     return error(what, f"name the {side.part}'s file", **{side.part: _kind(side)})
 
 
-def _unchecked(side: OpenModel, title: str, command: str) -> Finding:
-    """A drafter of which nothing is known here but how to run it: that it is sound was not seen."""
+def _foreign(side: OpenModel, title: str, command: str) -> Finding:
+    """Asked by somebody who would do more with it than check it."""
     return error(
-        f"this is {title}: checks are there for MTP assistants and DFlash drafters",
-        f"{command} measures it, and says what llama.cpp refuses",
+        f"this is {title}, which is only checked and measured here",
+        f"{advice.ours('verify', advice.TARGET, side.place)} checks it, {command} measures it",
         **{Part.ASSISTANT: _kind(side)},
     )
 

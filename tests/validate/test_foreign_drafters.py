@@ -1,0 +1,124 @@
+"""EAGLE3 heads and DSpark drafters: what verify says of random ones is what llama.cpp's loader does, and they draft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.demo_files import remade
+from helpers.followed_advice import advised, run
+from helpers.foreign_drafters import dspark, eagle3
+
+from gemma_mtp.files import gguf_values as gv
+from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.ggml import GGMLType
+from gemma_mtp.model.part import Part
+from gemma_mtp.sources.describe import inspect_model
+from gemma_mtp.sources.opening import open_model
+from gemma_mtp.validate import verify_file, verify_pair
+from gemma_mtp.validate.verify import check_file
+
+MAKE: dict[str, Callable[..., Path]] = {"eagle3": eagle3, "dspark": dspark}
+TITLES = {"eagle3": "an EAGLE3 head", "dspark": "a DSpark block drafter"}
+ARCHITECTURE = {"eagle3": "eagle3", "dspark": "dflash"}
+F32 = GGMLType.F32
+
+
+def layers(*numbers: int) -> gv.Value:
+    return gv.array(ValueType.INT32, numbers)
+
+
+#: Drafter, keys and tensors that are changed (None: left out), the check that tells it, and whether llama.cpp loads the
+#: file all the same: what it then has of a target, or drafts, is another thing.
+DAMAGES = [
+    pytest.param("eagle3", {"target_layers": None}, {}, "assistant-keys", False, id="no target layers"),
+    pytest.param("eagle3", {"target_layers": layers(0, 2)}, {}, "assistant-keys", False, id="two target layers"),
+    pytest.param("eagle3", {"target_layers": layers(0, 2, 99)}, {}, "target-layers", True, id="a layer beyond"),
+    pytest.param("eagle3", {"target_hidden_size": None}, {}, "assistant-keys", False, id="no width of the target"),
+    pytest.param("eagle3", {"target_hidden_size": gv.u32(32)}, {}, "width", False, id="another target's width"),
+    pytest.param("eagle3", {"block_count": gv.u32(2)}, {}, "assistant-keys", False, id="two layers"),
+    pytest.param("eagle3", {"attention.layer_norm_rms_epsilon": None}, {}, "assistant-keys", False, id="no epsilon"),
+    pytest.param("eagle3", {"norm_before_fc": gv.boolean(True)}, {}, "assistant-tensors", False, id="a norm too few"),
+    pytest.param("eagle3", {}, {"fc.weight": None}, "assistant-tensors", False, id="no fc"),
+    pytest.param("eagle3", {}, {"blk.0.attn_norm_2.weight": None}, "assistant-tensors", False, id="no second norm"),
+    pytest.param("eagle3", {}, {"blk.0.attn_q.weight": (F32, (64, 64))}, "assistant-shapes", False, id="half of q"),
+    pytest.param("eagle3", {}, {"output.weight": (F32, (99, 64))}, "assistant-shapes", False, id="a row too few"),
+    pytest.param("eagle3", {}, {"token_embd.weight": None}, "borrowed", True, id="embeddings of another width"),
+    pytest.param("eagle3", {}, {"blk.0.odd.weight": (F32, (4,))}, "assistant-extra", False, id="a tensor too many"),
+    pytest.param("dspark", {"block_size": None}, {}, "assistant-keys", True, id="no block size"),
+    pytest.param("dspark", {"target_layers": layers(1, 99)}, {}, "target-layers", True, id="a layer beyond "),
+    pytest.param("dspark", {}, {"markov_w2.weight": None}, "assistant-tensors", False, id="half a Markov head"),
+    pytest.param("dspark", {}, {"markov_w2.weight": (F32, (99, 8))}, "assistant-shapes", False, id="rows too few"),
+    pytest.param("dspark", {}, {"conf_proj.weight": (F32, (1, 8))}, "assistant-shapes", False, id="confidence"),
+    pytest.param("dspark", {}, {"enc.output_norm.weight": None}, "assistant-tensors", False, id="no norm"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(target_gguf, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Path]:
+    """By drafter, and whether it has what it may have of its own."""
+    folder = tmp_path_factory.mktemp("foreign")
+    return {
+        (kind, own): make(target_gguf("BF16"), folder / f"{kind}-{own}.gguf", own=own)
+        for kind, make in MAKE.items()
+        for own in (True, False)
+    }
+
+
+def loads(path: Path) -> bool:
+    pytest.importorskip("llama_cpp")
+    from helpers.load_many import MODEL, judged
+
+    from gemma_mtp.native.llama import LOG, Model
+
+    LOG.echo = None
+    return judged([str(path)], lambda name: Model(Path(name), MODEL).close())[0]
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("kind", MAKE)
+def test_sound_ones_are_sound_and_load(files, target_gguf, kind: str, own: bool):
+    report = verify_pair(target_gguf("BF16"), files[kind, own], strict=True)
+    assert report.ok, [result.finding.message for result in (*report.errors, *report.warnings)]
+    assert report.memory is None  # what they take was not measured
+    assert verify_file(files[kind, own]).ok
+    assert loads(files[kind, own])
+
+
+@pytest.mark.parametrize(("kind", "keys", "tensors", "check", "loaded"), DAMAGES)
+def test_each_fault_is_told_by_its_check(
+    files, target_gguf, tmp_path, kind: str, keys: dict[str, Any], tensors: dict[str, Any], check: str, loaded: bool
+):
+    named = {f"{ARCHITECTURE[kind]}.{name}": value for name, value in keys.items()}
+    odd = remade(files[kind, True], tmp_path / "odd.gguf", named, tensors)
+    assert check in {result.id for result in verify_pair(target_gguf("BF16"), odd).errors}
+    assert loads(odd) is loaded
+
+
+@pytest.mark.parametrize(("ids", "said"), [([5, 99_999], "names token 99999"), ([5, 5], "has a token twice")])
+def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int], said: str):
+    odd = eagle3(target_gguf("BF16"), tmp_path / "odd.gguf", ids=[*ids, *range(10, 108)])
+    (found,) = verify_pair(target_gguf("BF16"), odd).errors
+    assert found.id == "draft-tokens"
+    assert said in found.finding.message
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_whoever_would_do_more_is_told_what_can_be_done(files, target_gguf, tmp_path, kind: str):
+    """Both commands that are named work: random weights guess nothing, and the text is the target's."""
+    pytest.importorskip("xllamacpp")
+    path = files[kind, True]
+    with open_model(path, Part.ASSISTANT) as side:
+        (error,) = check_file(side).errors
+    assert TITLES[kind] in error.finding.message
+    assert TITLES[kind] in inspect_model(path).note
+    (tmp_path / "TARGET.gguf").symlink_to(target_gguf("BF16"))
+    verify, bench = advised(error.finding.remedy)
+    assert run(verify, tmp_path).code == 0
+    few = ("--category", "code", "-n", "8", "-r", "1", "-t", "1", "--ctx", "512", "--json")
+    done = run([*bench, *few], tmp_path)
+    rows = [row for row in done.json["rows"] if row["draft"]]
+    assert {row["method"] for row in rows} == {kind}
+    assert all(row["drafted"] > 0 and row["identical"] for row in rows)
