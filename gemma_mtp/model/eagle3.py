@@ -7,7 +7,7 @@ src/models/eagle3.cpp, common/speculative.cpp and conversion/llama.py (b11549).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gemma_mtp.files.gguf_values import ValueType
@@ -53,9 +53,8 @@ def of_keys(key: Mapping[str, Any], vocabulary: int) -> Eagle3Parameters | str:
     read = key["target_layers"]
     if len(read) != LAYERS_READ:
         return f"target_layers names {len(read)} layers: a head reads {LAYERS_READ}"
-    values = {one.name: getattr(found, one.name) for one in fields(found)}
     return Eagle3Parameters(
-        **{**values, "target_layers": read},
+        **{**parameters.values_of(found), "target_layers": read},
         target_hidden=key["target_hidden_size"],
         normed=key.get("norm_before_fc", False),
     )

@@ -7,7 +7,7 @@ src/models/dflash.cpp and conversion/qwen.py, `DSparkModel`, and conversion/gemm
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from gemma_mtp.files.gguf_reader import TensorInfo
@@ -39,11 +39,7 @@ class DSparkParameters(DFlashParameters):
 def of_keys(key: Mapping[str, Any], vocabulary: int) -> DSparkParameters | str:
     """The drafter that a GGUF's keys describe, or why they describe none. vocabulary: the number of tokens."""
     found = parameters.of_keys(key, vocabulary)
-    return found if isinstance(found, str) else DSparkParameters(**_values(found))
-
-
-def _values(model: Hyperparameters) -> dict[str, Any]:
-    return {one.name: getattr(model, one.name) for one in fields(model)}
+    return found if isinstance(found, str) else DSparkParameters(**parameters.values_of(found))
 
 
 def _rank(model: Hyperparameters) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,6 +140,11 @@ def of_keys(key: Mapping[str, Any], vocabulary: int) -> DFlashParameters | str:
             rope_base=key["rope.freq_base"],
         ),
     )
+
+
+def values_of(model: DFlashParameters) -> dict[str, Any]:
+    """By field, for drafters that have more of them."""
+    return {one.name: getattr(model, one.name) for one in fields(model)}
 
 
 def _one(value: int | tuple[int, ...]) -> int | None:

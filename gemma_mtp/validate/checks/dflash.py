@@ -82,7 +82,7 @@ def features(side: OpenModel) -> Finding:
     model, tensor = drafter(side), side.tensors.get(side_name(side))
     if tensor is None:
         return skipped("there is no such tensor")
-    read = model.features // len(model.target_layers)
+    read = model.features // max(len(model.target_layers), 1)
     value = f"{len(model.target_layers)} x {read} = {model.features}"
     if tensor.shape == (model.hidden, model.features):
         return ok("", value)
