@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,25 @@ def test_each_fault_is_told_by_its_check(
     odd = remade(files[kind, True], tmp_path / "odd.gguf", named, tensors)
     assert check in {result.id for result in verify_pair(target_gguf("BF16"), odd).errors}
     assert loads(odd) is loaded
+
+
+#: Keys, and values of which most are none of theirs.
+KEYS = (
+    *("target_layers", "block_count", "embedding_length", "attention.head_count", "attention.head_count_kv"),
+    *("attention.key_length", "feed_forward_length", "target_hidden_size", "norm_before_fc", "block_size"),
+)
+VALUES = (
+    *(gv.u32(number) for number in (0, 1, 2**32 - 1)),
+    *(layers(*numbers) for numbers in ((), (1, 2, 3), (-1, 0, 2**31 - 1))),
+    *(None, gv.string("x"), gv.f32(float("nan")), gv.boolean(True), gv.array(ValueType.FLOAT32, [1.0])),
+)
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_any_value_gets_a_verdict(files, target_gguf, tmp_path, kind: str):
+    for key, value in product(KEYS, VALUES):
+        odd = remade(files[kind, True], tmp_path / "odd.gguf", {f"{ARCHITECTURE[kind]}.{key}": value})
+        assert verify_pair(target_gguf("BF16"), odd).verdict
 
 
 @pytest.mark.parametrize(("ids", "said"), [([5, 99_999], "names token 99999"), ([5, 5], "has a token twice")])
