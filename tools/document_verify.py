@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemma_mtp.native.causes import CAUSES
-from gemma_mtp.validate.checks import CHECKS, DFLASH_CHECKS, EAGLE3_CHECKS
+from gemma_mtp.validate.checks import CHECKS, DFLASH_CHECKS, DSPARK_CHECKS, EAGLE3_CHECKS
 from gemma_mtp.validate.checks.known import KNOWN
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -35,13 +35,14 @@ def block_drafters() -> Iterator[str]:
 
 
 def heads() -> Iterator[str]:
-    """What is checked of an EAGLE3 head in another way than of a DFlash drafter, or beside it."""
+    """What is checked of DSpark drafters and EAGLE3 heads in another way than of a DFlash drafter, or beside it."""
     shared = {id(check) for check in DFLASH_CHECKS}
-    yield "| id | what must hold |"
-    yield "| --- | --- |"
-    for check in EAGLE3_CHECKS:
-        if id(check) not in shared:
-            yield f"| `{check.id}` | {check.description} |"
+    yield "| of | id | what must hold |"
+    yield "| --- | --- | --- |"
+    for kind, checks in (("DSpark", DSPARK_CHECKS), ("EAGLE3", EAGLE3_CHECKS)):
+        for check in checks:
+            if id(check) not in shared:
+                yield f"| {kind} | `{check.id}` | {check.description} |"
 
 
 def hosts() -> Iterator[str]:
@@ -60,7 +61,7 @@ def causes() -> Iterator[str]:
 
 
 DOCUMENTS = {
-    DOCS / "verify.md": {"checks": checks, "dflash": block_drafters, "eagle3": heads, "hosts": hosts},
+    DOCS / "verify.md": {"checks": checks, "dflash": block_drafters, "foreign": heads, "hosts": hosts},
     DOCS / "troubleshooting.md": {"causes": causes},
 }
 

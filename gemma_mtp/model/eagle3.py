@@ -83,7 +83,7 @@ ROLES = (
     Role("attn_k", "", lambda h, layer: _two_rows(h.kv_heads(layer) * h.head_dim(layer), h)),
     Role("attn_v", "", lambda h, layer: _two_rows(h.kv_heads(layer) * h.head_dim(layer), h)),
     *(role for role in tables.ROLES if role.name in ("attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")),
-    Role("rope_freqs", "", lambda h, _: (h.head_dim_full // 2,), needed=never, allowed=always, plain=True),
+    Role("rope_freqs", "", lambda h, _: (h.head_dim_full // 2,), False, needed=never, allowed=always, plain=True),
 )
 
 #: DFlash's, as far as they are about layers.

@@ -62,7 +62,7 @@ def dspark(target: Path, path: Path, *, own: bool = True) -> Path:
         "dflash.target_layers": gv.array(ValueType.INT32, [1, 2]),
         "dflash.embedding_scale": gv.f32(width**0.5),
         "dflash.sample_from_anchor": gv.boolean(True),
-        "tokenizer.ggml.mask_token_id": gv.u32(4),
+        "dflash.has_confidence_head": gv.boolean(own),
     }
     return _write(path, {**keys, **tokenizer, "tokenizer.ggml.mask_token_id": gv.u32(4)}, shapes)
 

@@ -13,12 +13,14 @@ from helpers.followed_advice import advised, run
 from helpers.foreign_drafters import dspark, eagle3
 
 from gemma_mtp.files import gguf_values as gv
+from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.part import Part
 from gemma_mtp.sources.describe import inspect_model
 from gemma_mtp.sources.opening import open_model
 from gemma_mtp.validate import verify_file, verify_pair
+from gemma_mtp.validate.findings import Status
 from gemma_mtp.validate.verify import check_file
 
 MAKE: dict[str, Callable[..., Path]] = {"eagle3": eagle3, "dspark": dspark}
@@ -53,8 +55,37 @@ DAMAGES = [
     pytest.param("dspark", {}, {"markov_w2.weight": None}, "assistant-tensors", False, id="half a Markov head"),
     pytest.param("dspark", {}, {"markov_w2.weight": (F32, (99, 8))}, "assistant-shapes", False, id="rows too few"),
     pytest.param("dspark", {}, {"conf_proj.weight": (F32, (1, 8))}, "assistant-shapes", False, id="confidence"),
+    pytest.param("eagle3", {}, {"blk.0.rope_freqs.weight": (F32, (16,))}, "assistant-extra", False, id="odd factors"),
+    pytest.param("eagle3", {}, {"rope_freqs.weight": (F32, (15,))}, "assistant-shapes", False, id="factors too few"),
+    pytest.param("eagle3", {}, {"output.weight": None}, "assistant-tensors", True, id="no head for its tokens"),
+    pytest.param(
+        *("dspark", {"block_size": gv.u32(1), "sample_from_anchor": gv.boolean(False)}, {}, "block-size", True),
+        id="no room in a block",
+    ),
+    pytest.param("dspark", {"hidden_activation": gv.string("relu")}, {}, "assistant-keys", False, id="activation"),
+    pytest.param("dspark", {"tokenizer.ggml.mask_token_id": None}, {}, "mask-token", True, id="no mask"),
     pytest.param("dspark", {}, {"enc.output_norm.weight": None}, "assistant-tensors", False, id="no norm"),
 ]
+
+
+#: The same of files that are sound.
+VARIANTS = [
+    pytest.param("eagle3", {}, {"rope_freqs.weight": (F32, (16,))}, id="rope factors"),
+    pytest.param("eagle3", {"norm_before_fc": gv.boolean(True)}, {"enc.output_norm.weight": (F32, (1536,))}, id="norm"),
+    pytest.param("eagle3", {"attention.key_length": None, "attention.value_length": None}, {}, id="usual widths"),
+    pytest.param("eagle3", {"rope.freq_base": None}, {}, id="usual rope"),
+    pytest.param("dspark", {"sample_from_anchor": gv.boolean(False)}, {}, id="not from the anchor"),
+    pytest.param("dspark", {"sample_from_anchor": None, "has_confidence_head": None}, {}, id="usual heads"),
+    pytest.param("dspark", {"hidden_activation": gv.string("gelu_pytorch_tanh")}, {}, id="a Gemma's activation"),
+    pytest.param("dspark", {"block_size": gv.u32(1)}, {}, id="one draft"),
+    pytest.param("dspark", {}, {"blk.0.attn_sinks.weight": (F32, (2,)), "rope_freqs.weight": (F32, (16,))}, id="sinks"),
+]
+
+
+def in_full(kind: str, keys: dict[str, Any]) -> dict[str, Any]:
+    """The names of keys with their architecture, if they are no tokenizer's."""
+    prefix = {name: "" if name.startswith("tokenizer.") else f"{ARCHITECTURE[kind]}." for name in keys}
+    return {prefix[name] + name: value for name, value in keys.items()}
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +100,17 @@ def files(target_gguf, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[s
 
 
 def loads(path: Path) -> bool:
+    return load(path)[0]
+
+
+def load(*paths: Path) -> list[bool]:
     pytest.importorskip("llama_cpp")
     from helpers.load_many import MODEL, judged
 
     from gemma_mtp.native.llama import LOG, Model
 
     LOG.echo = None
-    return judged([str(path)], lambda name: Model(Path(name), MODEL).close())[0]
+    return judged([str(path) for path in paths], lambda name: Model(Path(name), MODEL).close())
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -92,10 +127,60 @@ def test_sound_ones_are_sound_and_load(files, target_gguf, kind: str, own: bool)
 def test_each_fault_is_told_by_its_check(
     files, target_gguf, tmp_path, kind: str, keys: dict[str, Any], tensors: dict[str, Any], check: str, loaded: bool
 ):
-    named = {f"{ARCHITECTURE[kind]}.{name}": value for name, value in keys.items()}
+    named = in_full(kind, keys)
     odd = remade(files[kind, True], tmp_path / "odd.gguf", named, tensors)
     assert check in {result.id for result in verify_pair(target_gguf("BF16"), odd).errors}
     assert loads(odd) is loaded
+
+
+@pytest.mark.parametrize(("kind", "keys", "tensors"), VARIANTS)
+def test_what_may_be_is_sound_and_loads(files, target_gguf, tmp_path, kind: str, keys: dict, tensors: dict):
+    other = remade(files[kind, True], tmp_path / "other.gguf", in_full(kind, keys), tensors)
+    report = verify_pair(target_gguf("BF16"), other, strict=True)
+    assert report.ok, [result.finding.message for result in (*report.errors, *report.warnings)]
+    assert loads(other)
+
+
+#: Tensors without which llama.cpp loads a file and takes the target's, and a table of which it reads what it needs.
+LOADED = {("eagle3", "token_embd.weight", "gone"), ("eagle3", "output.weight", "gone"),
+          ("eagle3", "token_embd.weight", "longer")}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_of_every_tensor_verify_says_what_the_loader_says(files, target_gguf, tmp_path, kind: str):
+    """Each left out, and each with a row too many."""
+    with GGUFFile(files[kind, True]) as file:
+        shapes = {name: one.shape for name, one in file.tensors.items() if one.type is F32}
+    changes = {(kind, name, "gone"): {name: None} for name in shapes}
+    changes |= {(kind, name, "longer"): {name: (F32, (rows + 1, *rest))} for name, (rows, *rest) in shapes.items()}
+    odd = [
+        remade(files[kind, True], tmp_path / f"{number}.gguf", {}, change)
+        for number, change in enumerate(changes.values())
+    ]
+    said = [verify_pair(target_gguf("BF16"), path).ok for path in odd]
+    found = load(*odd)
+    assert {change for change, one, other in zip(changes, said, found, strict=True) if one is not other} == {
+        change for change in LOADED if change[0] == kind
+    }
+    assert not any(one and not other for one, other in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("says", "has", "status", "word"),
+    [
+        (None, True, Status.OK, ""),
+        (False, True, Status.NOTE, "llama.cpp stops"),
+        (False, False, Status.NOTE, "llama.cpp stops"),
+        (None, False, Status.WARNING, "no confidence"),
+    ],
+)
+def test_what_judges_drafts(files, tmp_path, says: bool | None, has: bool, status: Status, word: str):
+    said = None if says is None else gv.boolean(says)
+    gone = {} if has else {"conf_proj.weight": None, "conf_proj.bias": None}
+    odd = remade(files["dspark", True], tmp_path / "odd.gguf", {"dflash.has_confidence_head": said}, gone)
+    (found,) = (result.finding for result in verify_file(odd).results if result.id == "confidence")
+    assert found.status is status
+    assert word in found.message
 
 
 #: Keys, and values of which most are none of theirs.

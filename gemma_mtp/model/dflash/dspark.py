@@ -19,15 +19,27 @@ from gemma_mtp.model.roles import Role, always, never, of_hidden
 
 #: What tells it from a DFlash drafter, whose architecture it has (llama.cpp's own sign).
 MARKOV = "markov_w1.weight"
+#: Another sign: what judges its drafts, which it need not have.
+CONFIDENCE = "conf_proj.weight"
+#: Keys; llama.cpp takes true for both where nothing is said.
+ANCHORED, CONFIDENT = "sample_from_anchor", "has_confidence_head"
 
 
 @dataclass(frozen=True)
 class DSparkParameters(DFlashParameters):
-    """rank: of the Markov head."""
+    """rank: of the Markov head. anchored: whether the newest token's own place drafts, too. confident: whether the file
+    says that it has a confidence head, by which llama.cpp cuts drafts.
+    """
 
     family: ClassVar[str] = "dspark"
 
     rank: int = 0
+    anchored: bool = True
+    confident: bool = True
+
+    @property
+    def most_drafts(self) -> int:
+        return self.block if self.anchored else super().most_drafts
 
     def told_by(self, tensors: Mapping[str, TensorInfo]) -> DFlashParameters:
         """No key says what the rank is."""
@@ -39,7 +51,13 @@ class DSparkParameters(DFlashParameters):
 def of_keys(key: Mapping[str, Any], vocabulary: int) -> DSparkParameters | str:
     """The drafter that a GGUF's keys describe, or why they describe none. vocabulary: the number of tokens."""
     found = parameters.of_keys(key, vocabulary)
-    return found if isinstance(found, str) else DSparkParameters(**parameters.values_of(found))
+    if isinstance(found, str):
+        return found
+    return DSparkParameters(
+        **parameters.values_of(found),
+        anchored=key.get(ANCHORED, True),
+        confident=key.get(CONFIDENT, True),
+    )
 
 
 def _rank(model: Hyperparameters) -> int:
@@ -73,5 +91,5 @@ ROLES = (
 #: The graph stops without a block size.
 KEYS = (
     *(replace(key, assumed=None) if key.name == "block_size" else key for key in tables.KEYS),
-    *(Key(name, FLAG, parts=ASSISTANT, needed=False) for name in ("sample_from_anchor", "has_confidence_head")),
+    *(Key(name, FLAG, parts=ASSISTANT, needed=False) for name in (ANCHORED, CONFIDENT)),
 )

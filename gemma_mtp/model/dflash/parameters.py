@@ -56,6 +56,11 @@ class DFlashParameters(Hyperparameters):
         return self if ids is None else replace(self, draft_vocabulary=sum(ids.shape[:1]))
 
     @property
+    def most_drafts(self) -> int:
+        """How many tokens a block can draft: all but its first, the newest token."""
+        return self.block - 1
+
+    @property
     def features(self) -> int:
         """How many numbers of a token it reads: those of all its target layers, side by side."""
         return len(self.target_layers) * self.hidden

@@ -22,7 +22,6 @@ from gemma_mtp.model.keys import (
     NUMBER,
     PER_LAYER,
     REAL,
-    TEXT,
     WINDOW,
     Form,
     Key,
@@ -108,6 +107,11 @@ LAYER_NUMBERS = Form(
     high=MAX_LAYERS,
 )
 
+#: llama.cpp knows silu, which it takes where nothing is said, and gelu.
+ACTIVATION = Form(
+    "one of silu, gelu, gelu_pytorch_tanh", ValueType.STRING, choices=("silu", "gelu", "gelu_pytorch_tanh")
+)
+
 
 def _key(name: str, form: Form, attribute: str = "", **more: Any) -> Key:
     return Key(name, form, lambda model: getattr(model, attribute) if attribute else None, ASSISTANT, **more)
@@ -153,5 +157,5 @@ KEYS = (
     _key("attention.scale", NUMBER, needed=False),
     _key("attention.value_scale", NUMBER, needed=False),
     _key("logit_scale", NUMBER, needed=False),
-    _key("hidden_act", TEXT, needed=False),
+    _key("hidden_activation", ACTIVATION, needed=False),
 )

@@ -187,28 +187,26 @@ DFLASH_CHECKS: tuple[Check, ...] = (
     _drafter("layer-order", "Target layers ascend", side(dflash.distinct_layers), ASSISTANT_KEYS),
     _drafter("mask-token", "Mask token", side(dflash.mask_token), ASSISTANT_KEYS),
     _drafter("embeddings", "Embeddings and head", side(dflash.own_embeddings), ASSISTANT_KEYS),
+    _drafter("draft-tokens", "Tokens that it can draft", side(dflash.draft_tokens), ("assistant-shapes",)),
     PairCheck("width", "Hidden width", dflash.width, KEYS),
     PairCheck("target-layers", "Target layers are inside the target", dflash.target_layers, KEYS),
     PairCheck("window", "Sliding window", dflash.window, KEYS),
     PairCheck("embedding-scale", "Scale of borrowed embeddings", dflash.embedding_scale, (*KEYS, "width")),
 )
 
-_DRAFT_TOKENS = _drafter("draft-tokens", "Tokens that it can draft", side(foreign.draft_tokens), ("assistant-shapes",))
-
-#: Its block has no place for the newest token, and the key of its size must be there.
-DSPARK_CHECKS: tuple[Check, ...] = (*(check for check in DFLASH_CHECKS if check.id != "block-size"), _DRAFT_TOKENS)
+DSPARK_CHECKS: tuple[Check, ...] = (
+    *DFLASH_CHECKS,
+    _drafter("confidence", "Confidence head", side(foreign.confidence), ASSISTANT_KEYS),
+)
 
 #: What is about blocks, and what an EAGLE3 head has in a way of its own.
-DFLASH_ALONE = frozenset(
-    {"block-size", "layer-order", "mask-token", "width", "target-layers", "window", "embedding-scale"}
-)
+DFLASH_ALONE = frozenset({"block-size", "mask-token", "width", "target-layers", "window", "embedding-scale"})
 
 EAGLE3_CHECKS: tuple[Check, ...] = (
     *(check for check in DFLASH_CHECKS if check.id not in DFLASH_ALONE),
     PairCheck("width", "Hidden width", foreign.target_width, KEYS),
     PairCheck("borrowed", "Borrowed embeddings and head", foreign.borrowed, KEYS),
     PairCheck("target-layers", "Target layers are inside the target", foreign.layers_read, KEYS),
-    _DRAFT_TOKENS,
 )
 
 BY_FAMILY: dict[str, tuple[Check, ...]] = {

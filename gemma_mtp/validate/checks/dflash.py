@@ -7,9 +7,12 @@ from __future__ import annotations
 from math import isclose
 from pathlib import Path
 
+import numpy as np
+
 from gemma_mtp import advice
+from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dflash.attachment import missing_layers
-from gemma_mtp.model.dflash.parameters import DFlashParameters, scale_of
+from gemma_mtp.model.dflash.parameters import TOKEN_IDS, DFlashParameters, scale_of
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, error, note, ok, skipped, warning
 from gemma_mtp.validate.pair import Pair, Single
@@ -126,10 +129,10 @@ def mask_token(side: OpenModel) -> Finding:
 
 
 def block_size(side: OpenModel) -> Finding:
-    """A block has room for a draft beside the newest token."""
-    block = drafter(side).block
-    if block > 1:
-        return ok("", f"{block}: up to {block - 1} drafts a round")
+    """A block has room for a draft."""
+    block, drafts = drafter(side).block, drafter(side).most_drafts
+    if drafts > 0:
+        return ok("", f"{block}: up to {drafts} drafts a round")
     return error(f"block_size is {block}: there is no room for a draft", AGAIN, "", block)
 
 
@@ -155,6 +158,23 @@ def own_embeddings(side: OpenModel) -> Finding:
     some = drafter(side).draft_vocabulary
     knows = f", for {some:,} tokens" if some else ""
     return ok("", f"its own {' and '.join(own)}{knows}" if own else "the target's")
+
+
+def draft_tokens(side: OpenModel) -> Finding:
+    """Each row of a head of its own stands for another token of the vocabulary."""
+    tensor, vocabulary = side.tensors.get(TOKEN_IDS), drafter(side).vocabulary
+    if tensor is None:
+        return skipped("it drafts all tokens")
+    if tensor.type is not GGMLType.I64 or side.read is None:
+        return skipped(f"{TOKEN_IDS} is not at hand")
+    ids = side.data(tensor).view("<i8")
+    outside = ids[(ids < 0) | (ids >= vocabulary)]
+    if outside.size:
+        fault = f"names token {outside[0]}, the vocabulary ends at {vocabulary - 1:,}: llama.cpp would draft beyond it"
+        return error(f"{TOKEN_IDS} {fault}", AGAIN, "", int(outside[0]))
+    if np.unique(ids).size != ids.size:
+        return error(f"{TOKEN_IDS} has a token twice: one of its rows is another token's", AGAIN, "", f"{ids.size:,}")
+    return ok("", f"{ids.size:,} of {vocabulary:,}")
 
 
 def embedding_scale(pair: Pair) -> Finding:

@@ -4,14 +4,11 @@ src/models/eagle3.cpp, src/models/dflash.cpp and common/speculative.cpp (b11549)
 
 from __future__ import annotations
 
-import numpy as np
-
-from gemma_mtp.ggml import GGMLType
-from gemma_mtp.model.dflash.parameters import TOKEN_IDS
+from gemma_mtp.model.dflash.dspark import CONFIDENCE, CONFIDENT, DSparkParameters
 from gemma_mtp.model.eagle3 import Eagle3Parameters
 from gemma_mtp.sources.model import OpenModel
-from gemma_mtp.validate.checks.dflash import AGAIN, OTHER_DRAFTER, drafter
-from gemma_mtp.validate.findings import Finding, error, ok, skipped
+from gemma_mtp.validate.checks.dflash import AGAIN, OTHER_DRAFTER
+from gemma_mtp.validate.findings import Finding, error, note, ok, warning
 from gemma_mtp.validate.pair import Pair
 
 
@@ -68,18 +65,20 @@ def layers_read(pair: Pair) -> Finding:
     )
 
 
-def draft_tokens(side: OpenModel) -> Finding:
-    """Each row of a head of its own stands for another token of the vocabulary."""
-    tensor, vocabulary = side.tensors.get(TOKEN_IDS), drafter(side).vocabulary
-    if tensor is None:
-        return skipped("it drafts all tokens")
-    if tensor.type is not GGMLType.I64 or side.read is None:
-        return skipped(f"{TOKEN_IDS} is not at hand")
-    ids = side.data(tensor).view("<i8")
-    outside = ids[(ids < 0) | (ids >= vocabulary)]
-    if outside.size:
-        fault = f"names token {outside[0]}, the vocabulary ends at {vocabulary - 1:,}: llama.cpp would draft beyond it"
-        return error(f"{TOKEN_IDS} {fault}", AGAIN, "", int(outside[0]))
-    if np.unique(ids).size != ids.size:
-        return error(f"{TOKEN_IDS} has a token twice: one of its rows is another token's", AGAIN, "", f"{ids.size:,}")
-    return ok("", f"{ids.size:,} of {vocabulary:,}")
+def confidence(side: OpenModel) -> Finding:
+    """The drafter has the head that judges its drafts if it says so: llama.cpp cuts drafts by it."""
+    model = side.hyper
+    assert isinstance(model, DSparkParameters)
+    has, key = CONFIDENCE in side.tensors, side.spelled(CONFIDENT)
+    if not model.confident:
+        stops = "llama.cpp stops at it where --spec-draft-p-min is above 0"
+        return note(f"{key} says that there is no confidence head: {stops}", "", "none")
+    if has:
+        return ok("", "its own")
+    return warning(
+        f"there is no {CONFIDENCE}, and {key} does not say so: where --spec-draft-p-min is above 0, llama.cpp cuts "
+        "drafts by numbers that are no confidence",
+        f"draft with --spec-draft-p-min 0, or {AGAIN}",
+        "",
+        "none",
+    )

@@ -24,6 +24,8 @@ NO_WEIGHTS = frozenset(
 #: Names that mainline's loader declares without dimensions, so that a file that HAS them fails to load.
 MASKED_EMBEDDINGS = ("masked_embd_centroids.weight", "masked_embd_ordering")
 LAYER_SCALE, TOKEN_ORDERING = "layer_output_scale", "token_ordering"
+#: The head of a drafter that knows some of the tokens alone (a list of them is there), and what happens without it.
+OUTPUT, NO_OUTPUT = "output", "loads it with the target's, whose rows are all tokens, and aborts at the first draft"
 #: Beginnings of the names of vision and audio tensors, which belong into a file of their own (mmproj).
 OTHER_SENSES = ("v.", "a.", "mm.")
 #: The key of files that leave out what the target has as well.
@@ -57,8 +59,10 @@ def present(side: OpenModel) -> Finding:
             f"use the self-contained file of the same repo, or {RECONVERT}",
             **values,
         )
+    stops_at = next((name for name in missing if wanted[name].role.name != OUTPUT), None)
     return error(
-        f"the {side.part} lacks {some(missing)}; llama.cpp stops with `missing tensor '{missing[0]}'`",
+        f"the {side.part} lacks {some(missing)}; llama.cpp "
+        + (f"stops with `missing tensor '{stops_at}'`" if stops_at else NO_OUTPUT),
         RECONVERT,
         **values,
     )
