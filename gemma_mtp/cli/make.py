@@ -62,7 +62,11 @@ def make(
     ] = None,
     every: Annotated[
         str | None,
-        typer.Option("--all", metavar="OWNER", help="All assistants of OWNER, OWNER/PATTERN or a collection's slug."),
+        typer.Option(
+            "--all",
+            metavar="OWNER",
+            help="All assistants of OWNER, OWNER/PATTERN or a collection's slug; with --target DFlash drafters, too.",
+        ),
     ] = None,
     *,
     job: JobOptions,

@@ -88,7 +88,7 @@ class Family:
     @property
     def drafter_names(self) -> str:
         """A pattern of the names of drafters' checkpoints, in lower case."""
-        return f"*{self.checkpoint.partition('{')[0].rstrip('-')}*{self.ending}"
+        return f"*{self.checkpoint.partition('{')[0].rstrip('-')}*{self.ending}".lower()
 
 
 FAMILY = Family(

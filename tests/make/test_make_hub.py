@@ -13,8 +13,9 @@ from huggingface_hub import ModelCard
 from typer.testing import CliRunner, Result
 
 from gemma_mtp.cli.main import application
+from gemma_mtp.demo.dflash import DRAFTER
 from gemma_mtp.errors import EnvironmentProblem, UsageError
-from gemma_mtp.make import find_assistants, jobs_of, read_jobs
+from gemma_mtp.make import Entry, find_assistants, jobs_of, read_jobs
 
 REPO = f"alice/{NAME}-GGUF"
 FILE = "mtp-tiny-gemma-4-it-Q8_0.gguf"
@@ -187,6 +188,45 @@ def test_all_assistants_of_an_owner_a_pattern_or_a_collection(stub: HubStub, own
     for repo in ("google/gemma-4-E2B-it-assistant", "google/gemma-4-31B-it-assistant-GGUF"):
         hub().add_collection_item(slug, repo, "model")
     assert find_assistants(slug) == ["google/gemma-4-E2B-it-assistant"]
+
+
+def test_dflash_drafters_are_among_them_where_they_can_be_made(stub: HubStub, owner: str, logged_in: str):
+    for repo, files in {"google/gemma-4-31B-it-DFlash": DRAFTER, "google/Qwen3-8B-DFlash": DRAFTER}.items():
+        stub.make_repo(repo)
+        for path in (files / "config.json", files / "model.safetensors"):
+            stub.add_file(repo, path.name, path.read_bytes())
+    assistants = [f"google/gemma-4-{size}-it-assistant" for size in ("31B", "E2B", "E4B")]
+    blocks = "google/gemma-4-31B-it-DFlash"
+
+    def found(selection: str = "google", **options: object) -> list[str]:
+        return [job.source for job in jobs_of([Entry(None, selection, options)])]
+
+    assert found() == assistants
+    assert found(target="x.gguf") == sorted([blocks, *assistants])
+    assert found(target="x.gguf", dialects=("mainline",)) == sorted([blocks, *assistants])
+    assert found(target="x.gguf", dialects=("mainline", "ik")) == assistants
+    assert found("google/*-31B-it-*", target="x.gguf") == [blocks, assistants[0]]
+
+    from gemma_mtp.hub.client import hub
+
+    slug = hub().create_collection("Drafters", namespace="alice").slug
+    for repo in (blocks, "google/Qwen3-8B-DFlash", assistants[1]):
+        hub().add_collection_item(slug, repo, "model")
+    assert found(slug) == [assistants[1]]
+    assert found(slug, target="x.gguf") == [blocks, assistants[1]]
+
+
+def test_all_of_them_are_made_with_the_tokenizer_of_the_target(stub: HubStub, target_gguf, tmp_path: Path):
+    add_checkpoint(stub, "google/gemma-4-E2B-it-assistant")
+    stub.make_repo("google/gemma-4-E2B-it-DFlash")
+    for path in (DRAFTER / "config.json", DRAFTER / "model.safetensors"):
+        stub.add_file("google/gemma-4-E2B-it-DFlash", path.name, path.read_bytes())
+    (tmp_path / "gemma-4-E2B-it.gguf").symlink_to(target_gguf("BF16"))
+    run("--all", "google", "--target", f"{tmp_path}/{{target}}.gguf")
+    assert {path.name for path in Path().glob("*.gguf")} == {
+        "mtp-gemma-4-E2B-it-Q8_0.gguf",
+        "dflash-gemma-4-E2B-it-Q8_0.gguf",
+    }
 
 
 def test_making_all_of_them(stub: HubStub, owner: str, logged_in: str):
