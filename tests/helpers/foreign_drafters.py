@@ -67,6 +67,24 @@ def dspark(target: Path, path: Path, *, own: bool = True) -> Path:
     return _write(path, {**keys, **tokenizer, "tokenizer.ggml.mask_token_id": gv.u32(4)}, shapes)
 
 
+def dflash2(target: Path, path: Path) -> Path:
+    """A DFlash drafter's successor: convolutions in each layer, and a selector among the best tokens of each place."""
+    with GGUFFile(dspark(target, path, own=False)) as file:
+        keys = {key: value for key, value in file.metadata.items() if not key.endswith(("_anchor", "_head"))}
+        shapes = {name: one.shape for name, one in file.tensors.items() if not name.startswith("markov")}
+    kernel, group, best = 2, 16, 4
+    settings = {"conv_kernel_size": kernel, "conv_group_size": group, "selector_rank": RANK, "selector_top_k": best}
+    keys |= {f"dflash.{name}": gv.u32(number) for name, number in settings.items()}
+    width, vocabulary = shapes["fc.weight"][0], keys["tokenizer.ggml.tokens"].count
+    shapes |= {f"selector_{name}.weight": (vocabulary, RANK) for name in ("predecessor", "successor")}
+    shapes["selector_hidden.weight"] = (RANK, width)
+    for place in (f"blk.{layer}.{part}" for layer in range(2) for part in ("attn", "ffn")):
+        shapes[f"{place}_conv_base"] = (2, kernel, width)
+        shapes[f"{place}_conv_proj.weight"] = (2 * kernel * width // group, width)
+    path.unlink()
+    return _write(path, keys, shapes)
+
+
 def _of_target(target: Path) -> tuple[int, int, dict[str, Value]]:
     """Its width, the number of its tokens, and the keys of its tokenizer."""
     with GGUFFile(target) as file:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers.demo_files import remade
 from helpers.followed_advice import advised, run
-from helpers.foreign_drafters import dspark, eagle3
+from helpers.foreign_drafters import dflash2, dspark, eagle3
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_reader import GGUFFile
@@ -210,6 +210,11 @@ def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int
     assert said in found.finding.message
 
 
+def drafted_rows(bench: list[str], folder: Path) -> list[dict[str, Any]]:
+    few = ("--category", "code", "-n", "8", "-r", "1", "-t", "1", "--ctx", "512", "--json")
+    return [row for row in run([*bench, *few], folder).json["rows"] if row["draft"]]
+
+
 @pytest.mark.parametrize("kind", MAKE)
 def test_whoever_would_do_more_is_told_what_can_be_done(files, target_gguf, tmp_path, kind: str):
     """Both commands that are named work: random weights guess nothing, and the text is the target's."""
@@ -222,8 +227,20 @@ def test_whoever_would_do_more_is_told_what_can_be_done(files, target_gguf, tmp_
     (tmp_path / "TARGET.gguf").symlink_to(target_gguf("BF16"))
     verify, bench = advised(error.finding.remedy)
     assert run(verify, tmp_path).code == 0
-    few = ("--category", "code", "-n", "8", "-r", "1", "-t", "1", "--ctx", "512", "--json")
-    done = run([*bench, *few], tmp_path)
-    rows = [row for row in done.json["rows"] if row["draft"]]
+    rows = drafted_rows(bench, tmp_path)
     assert {row["method"] for row in rows} == {kind}
+    assert all(row["drafted"] > 0 and row["identical"] for row in rows)
+
+
+def test_a_successor_is_told_by_its_name_and_measured(target_gguf, tmp_path):
+    """llama.cpp loads it and drafts with it, which the remedy's command shows."""
+    path = dflash2(target_gguf("BF16"), tmp_path / "dflash2.gguf")
+    assert loads(path)
+    pytest.importorskip("xllamacpp")
+    (error,) = verify_pair(target_gguf("BF16"), path).errors
+    assert "DFlash2" in error.finding.message
+    (tmp_path / "TARGET.gguf").symlink_to(target_gguf("BF16"))
+    (bench,) = advised(error.finding.remedy)
+    rows = drafted_rows(bench, tmp_path)
+    assert rows
     assert all(row["drafted"] > 0 and row["identical"] for row in rows)

@@ -216,5 +216,6 @@ ELSEWHERE = {
     "test_dflash.test_the_advised_command_writes_a_forks_file_for_mainline": "dflash._anew",
     "test_pairing.test_what_this_llama_cpp_cannot_load_is_a_finding_of_the_run": "run.answers",
     "test_remedies_run.test_other_drafts_than_transformers": "reference.with_reference",
+    "test_foreign_drafters.test_a_successor_is_told_by_its_name_and_measured": "dflash.dialect",
     "test_foreign_drafters.test_whoever_would_do_more_is_told_what_can_be_done": "identity._foreign",
 }

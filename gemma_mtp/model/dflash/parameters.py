@@ -22,6 +22,8 @@ from gemma_mtp.model.part import Part
 CLASSES = {"DFlashDraftModel": Part.ASSISTANT, "DFlashSpeculator": Part.ASSISTANT}
 #: Settings of DFlash's successor, for which a file of this family has tensors that are not known here.
 SUCCESSOR = ("conv_kernel_size", "conv_group_size", "selector_rank", "selector_top_k")
+#: What tells a GGUF of it, which has the same architecture (llama.cpp's own sign).
+SELECTOR = "selector_hidden.weight"
 #: A tensor's name: the ids of the tokens that a head of its own knows.
 TOKEN_IDS = "d2t"
 #: How many target layers a drafter reads at most: more than any has.

@@ -12,7 +12,7 @@ import numpy as np
 from gemma_mtp import advice
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dflash.attachment import missing_layers
-from gemma_mtp.model.dflash.parameters import TOKEN_IDS, DFlashParameters, scale_of
+from gemma_mtp.model.dflash.parameters import SELECTOR, TOKEN_IDS, DFlashParameters, scale_of
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, error, note, ok, skipped, warning
 from gemma_mtp.validate.pair import Pair, Single
@@ -41,6 +41,14 @@ def dialect(one: Single) -> Finding:
     found = one.side.dialect
     assert found is not None
     value = f"{found.architecture} ({found.name})"
+    if SELECTOR in one.side.tensors:
+        measure = {"--method": f"dflash:{one.side.place}", "--engine": "cpp"}
+        return error(
+            "this is a DFlash2 drafter: llama.cpp knows its selector and its convolutions, the checks here do not",
+            f"{advice.ours('bench', advice.TARGET, options=measure)} tells whether llama.cpp drafts with it",
+            "",
+            value,
+        )
     if found is one.side.family.mainline:
         return ok("", value, f"loads in {found.runtimes}")
     return error(
