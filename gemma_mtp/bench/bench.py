@@ -49,7 +49,7 @@ def run_bench(plan: Plan, *, progress: Progress = silent) -> BenchResults:
     """
     plan = replace(plan, pair=replace(plan.pair, context=plan.pair.context.with_threads()))
     pair, context = plan.pair, plan.pair.context
-    _check_sizes(plan, check_runnable(pair.target, pair.assistant).context)
+    _check_sizes(plan, check_runnable(pair.target, pair.assistant, pair.model).context)
     _check_ways(plan)
     machine = _machine(plan.engines)
     laps = []

@@ -99,7 +99,7 @@ class MtpEngine:
             raise UsageError(f"the Python loop does not draft by {method}", hint=f"it knows {', '.join(DRAFTERS)}")
         target, assistant = Path(target), None if assistant is None else Path(assistant)
         method = of_file(Drafting(method=method), assistant).method
-        check_drafting(target, assistant, method)
+        check_drafting(target, assistant, method, model)
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
 

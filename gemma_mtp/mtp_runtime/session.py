@@ -134,7 +134,7 @@ def _cpp(request: Request) -> Iterator[Answer]:
 
     drafting, model = of_file(request.drafting, request.assistant), request.model or ModelSettings()
     loading = Loading(request.target, request.assistant, drafting, request.context, model)
-    trained = check_runnable(request.target, loading.drafter).context
+    trained = check_runnable(request.target, loading.drafter, model).context
     fields = sampling_fields(request.sampling) | {"stop": list(request.stop)}
     talk = Talk(template_of(request.target), request.chat) if request.chat else None
 

@@ -117,14 +117,19 @@ def overrides(n_cpu_moe: int, override_tensor: Iterable[str]) -> list[tuple[str,
     return given + [(rf"blk\.{layer}{EXPERTS}", CPU) for layer in range(n_cpu_moe)]
 
 
-def stands_wrong(device: str | None, device_draft: str | None, split_mode: str, main_gpu: int) -> str | None:
+def stands_wrong(
+    device: str | None, device_draft: str | None, split_mode: str, main_gpu: int, *, at_the_end: bool
+) -> str | None:
     """Where the drafter has to be, if it is said to be elsewhere; None if it is right, or not known.
 
-    It reads the KV cache of the target's last two layers, and llama.cpp cannot from another device. The last layers are
-    on the last device that is named; with the split mode none on the main one.
+    It reads the KV cache of the target's last two layers with one of their own, and llama.cpp cannot from another
+    device. at_the_end: these are the last layers of all, which are on the last device that is named; of other targets,
+    and as long as nobody has seen the target, they may be on any. With the split mode none all are on the main one.
     """
     if device is None or device_draft is None:
         return None
     named = device.split(",")
-    where = named[min(main_gpu, len(named) - 1)] if split_mode == NONE else named[-1]
-    return None if where in device_draft.split(",") else where
+    if split_mode == NONE:
+        named = [named[min(main_gpu, len(named) - 1)]]
+    possible = named[-1:] if at_the_end else named
+    return None if {*possible} & {*device_draft.split(",")} else possible[-1]

@@ -68,7 +68,15 @@ class ModelSettings:
             raise UsageError("--tensor-split: shares of at least 0 are needed, one above it")
         for pattern, device in self.overrides:
             _check_override(pattern, device)
-        if where := stands_wrong(self.device, self.device_draft, self.split_mode, self.main_gpu):
+        self.require_drafter_near(at_the_end=False)
+
+    def require_drafter_near(self, *, at_the_end: bool) -> None:
+        """Raises UsageError: the drafter is on another device than the caches that it reads.
+
+        at_the_end: these are of the target's last layers of all (see `placement.stands_wrong`).
+        """
+        where = stands_wrong(self.device, self.device_draft, self.split_mode, self.main_gpu, at_the_end=at_the_end)
+        if where:
             raise UsageError(
                 f"the drafter is on {self.device_draft}, the target's last layers, whose cache it reads, on {where}",
                 hint=f"leave --device-draft out, or name {where} there",

@@ -94,7 +94,7 @@ def serve(
     Raises BadFileError, LlamaError (it does not start, or has ended by itself), NativeCrash.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    check_runnable(loading.target, loading.drafter)
+    check_runnable(loading.target, loading.drafter, loading.model)
     process = None
     try:
         with scratch_folder() as folder:  # what is in there is read while it starts

@@ -263,7 +263,7 @@ def serve(loading: cpp.Loading, listening: cpp.Listening) -> Generator[tuple[str
     Only that ends it: a SIGTERM for the whole process group is the parent's to answer.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    check_runnable(loading.target, loading.drafter)
+    check_runnable(loading.target, loading.drafter, loading.model)
     loading = replace(loading, drafting=of_file(loading.drafting, loading.drafter))
     server = cpp.start_server(loading, listening)
     try:

@@ -22,7 +22,7 @@ from gemma_mtp.model.dflash.dspark import MARKOV
 from gemma_mtp.model.dialects import DIALECTS
 from gemma_mtp.model.family import FAMILIES, FOREIGN
 from gemma_mtp.native.methods import DRAFT, METHODS, MTP
-from gemma_mtp.native.settings import Drafting
+from gemma_mtp.native.settings import Drafting, ModelSettings
 from gemma_mtp.sources.model import TOKENS, OpenModel
 from gemma_mtp.sources.opening import Want, open_model
 from gemma_mtp.sources.pairing import check_runnable
@@ -111,15 +111,20 @@ def differences(target: Vocabulary, drafter: Vocabulary) -> Iterator[str]:
 
 
 def check_drafting(
-    target: str | PathLike[str], drafter: str | PathLike[str] | None = None, method: str = MTP
+    target: str | PathLike[str],
+    drafter: str | PathLike[str] | None = None,
+    method: str = MTP,
+    model: ModelSettings | None = None,
 ) -> Hyperparameters:
     """The target's hyper-parameters, once the two GGUFs are seen to be what `method` needs.
+
+    model: where they are to be.
 
     Raises GGUFError, BadFileError (another model, a vocabulary that llama.cpp refuses), UsageError (a checkpoint).
     """
     if drafter is None:
         return check_runnable(target)
-    owner = check_runnable(target, drafter if method in FAMILIES else None)
+    owner = check_runnable(target, drafter if method in FAMILIES else None, model)
     with ExitStack() as stack:
         target_file = stack.enter_context(open_model(Path(target), want=Want.FILE))
         drafter_file = stack.enter_context(open_model(Path(drafter), want=Want.FILE))

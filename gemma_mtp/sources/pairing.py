@@ -18,15 +18,19 @@ from gemma_mtp.model.dflash.attachment import misfits
 from gemma_mtp.model.dflash.parameters import DFlashParameters
 from gemma_mtp.model.family import FAMILY
 from gemma_mtp.model.part import Part
+from gemma_mtp.native.settings import ModelSettings
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.sources.opening import Want, open_model
 
 
-def check_runnable(target: str | PathLike[str], assistant: str | PathLike[str] | None = None) -> Hyperparameters:
+def check_runnable(
+    target: str | PathLike[str], assistant: str | PathLike[str] | None = None, model: ModelSettings | None = None
+) -> Hyperparameters:
     """The target's hyper-parameters, once both GGUFs on this machine are seen to be what they are named as, and to fit.
 
+    model: where they are to be, for an assistant must be able to read its target's caches there.
     Raises GGUFError (no GGUF file), BadFileError (another model, or a pair on which llama.cpp would abort or draft from
-    keys and values of another shape), UsageError (a checkpoint).
+    keys and values of another shape), UsageError (a checkpoint; an assistant where it cannot read them).
     """
     with ExitStack() as stack:
         target_file = stack.enter_context(open_model(Path(target), Part.TARGET, want=Want.FILE))
@@ -36,6 +40,8 @@ def check_runnable(target: str | PathLike[str], assistant: str | PathLike[str] |
             assistant_file = stack.enter_context(open_model(Path(assistant), Part.ASSISTANT, want=Want.FILE))
             _check_assistant(assistant_file)
             _check_pair(target_file, owner, assistant_file, _understood(assistant_file))
+            if model is not None and assistant_file.family is FAMILY:
+                model.require_drafter_near(at_the_end=not owner.shared_kv_layers)
         return owner
 
 

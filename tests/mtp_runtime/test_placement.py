@@ -8,16 +8,20 @@ import re
 import subprocess
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from helpers.commands import command
+from helpers.tiny_pairs import ASSISTANT, TARGET, Model
 
 from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime import MtpEngine
 from gemma_mtp.native.placement import OPTIONS, belonging, read, server_words
 from gemma_mtp.native.server_line import llama_server
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings
+from gemma_mtp.sources.pairing import check_runnable
 
 #: A value of each field that is not the default.
 OTHERS = {
@@ -72,7 +76,7 @@ def test_the_table_is_whole_and_its_names_are_llama_cpp_s():
         ({"tensor_split": (0.0, 0.0)}, "--tensor-split: shares"),
         ({"override_tensor": ("exps",)}, "is no PATTERN=DEVICE"),
         ({"override_tensor": ("(=CPU",)}, "cannot be read"),
-        ({"device": "CUDA0,CUDA1", "device_draft": "CUDA0"}, "whose cache it reads, on CUDA1"),
+        ({"device": "CUDA0,CUDA1", "device_draft": "CUDA2"}, "whose cache it reads, on CUDA1"),
         ({"device": "CUDA0,CUDA1", "device_draft": "CUDA1", "split_mode": "none"}, "whose cache it reads, on CUDA0"),
         ({"device": "none", "device_draft": "CUDA0"}, "whose cache it reads, on none"),
     ],
@@ -80,6 +84,23 @@ def test_the_table_is_whole_and_its_names_are_llama_cpp_s():
 def test_wrong_placements_are_told(settings, words):
     with pytest.raises(UsageError, match=re.escape(words)):
         ModelSettings(**settings)
+
+
+@pytest.mark.parametrize(("shared", "refused"), [(0, True), (2, False)])
+def test_the_drafter_must_be_where_the_caches_are(tmp_path, shared: int, refused: bool):
+    """A target whose last layers read the caches of earlier ones may have these on any device."""
+    target, assistant = tmp_path / "target.gguf", tmp_path / "assistant.gguf"
+    Model(replace(TARGET, shared_kv_layers=shared)).write(target)
+    Model(ASSISTANT).write(assistant)
+    for device in ("CUDA1", "CUDA0,CUDA1", None):
+        check_runnable(target, assistant, ModelSettings(device="CUDA0,CUDA1", device_draft=device))
+    apart = ModelSettings(device="CUDA0,CUDA1", device_draft="CUDA0")
+    if not refused:
+        check_runnable(target, assistant, apart)
+        return
+    for begin in (check_runnable, partial(MtpEngine, draft_max=2)):
+        with pytest.raises(UsageError, match="whose cache it reads, on CUDA1"):
+            begin(target, assistant, model=apart)
 
 
 def test_the_drafter_goes_where_the_target_is_unless_it_is_said_otherwise():

@@ -244,7 +244,8 @@ KNOWN: tuple[Known, ...] = (
         Status.NOTE,
         LLAMA,
         either(option("--spec-draft-device"), option("--tensor-split")),
-        "the drafter must be on the device that holds the target's last two layers, whose KV cache it reads; otherwise "
+        "the drafter must be on the device that holds the target's last two layers with a KV cache of their own, which "
+        "it reads; otherwise "
         "`pre-allocated tensor ... cannot run the operation`",
         versions="all since b9553",
     ),
