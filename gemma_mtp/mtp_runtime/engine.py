@@ -12,7 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from gemma_mtp.errors import UsageError
+from gemma_mtp.errors import BadFileError, UsageError
 from gemma_mtp.model.family import DFLASH, FAMILIES
 from gemma_mtp.mtp_runtime.blocks import USUAL_BLOCK, BlockDrafter
 from gemma_mtp.mtp_runtime.control import Auto, Control, Fixed
@@ -42,6 +42,12 @@ def _ordinary(stack: ExitStack, loaded: Model, context: ContextSettings, target:
 
 
 def _block(stack: ExitStack, loaded: Model, context: ContextSettings, target: Context) -> Drafter:
+    if loaded.text_value("dflash.selector_rank"):
+        raise BadFileError(
+            "this is a DFlash2 drafter, whose selector the Python loop does not have",
+            where=loaded.path,
+            hint="llama.cpp's C++ engine drafts with it (--engine cpp)",
+        )
     block = int(loaded.text_value("dflash.block_size") or USUAL_BLOCK)
     settings = replace(context, outputs=block)
     return BlockDrafter(stack.enter_context(BlockContext(loaded, settings, target)), target)

@@ -244,3 +244,7 @@ def test_a_successor_is_told_by_its_name_and_measured(target_gguf, tmp_path):
     rows = drafted_rows(bench, tmp_path)
     assert rows
     assert all(row["drafted"] > 0 and row["identical"] for row in rows)
+    few = ("-p", "def", "-n", "4", "-c", "256", "-t", "1")
+    python, cpp = (run(["run", "TARGET.gguf", str(path), *few, "--engine", one], tmp_path) for one in ("python", "cpp"))
+    assert "DFlash2" in python.err
+    assert (python.code, cpp.code) == (1, 0), python.err + cpp.err
