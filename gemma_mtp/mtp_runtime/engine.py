@@ -46,7 +46,7 @@ def _block(stack: ExitStack, loaded: Model, context: ContextSettings, target: Co
         raise BadFileError(
             "this is a DFlash2 drafter, whose selector the Python loop does not have",
             where=loaded.path,
-            hint="llama.cpp's C++ engine drafts with it (--engine cpp)",
+            hint="llama.cpp's C++ engine drafts with it",
         )
     block = int(loaded.text_value("dflash.block_size") or USUAL_BLOCK)
     settings = replace(context, outputs=block)
