@@ -254,8 +254,8 @@ def cell(machine: Machine, text: str, seeds: Sequence[int], tokens: int) -> dict
     def total(make: Callable[[int], Control]) -> np.ndarray:
         return np.sum([worlds[seed].play(make(seed), seed) for seed in seeds], axis=0)
 
-    fixed = [total(lambda _, length=length: Fixed(length)) for length in range(LONGEST + 1)]
-    best = min(range(LONGEST + 1), key=lambda length: fixed[length][-1])
+    fixed = [total(lambda _, length=length: Fixed(length)) for length in FIXED]
+    best = min(FIXED, key=lambda length: fixed[length][-1])
     found: dict[str, float] = {"best": best}
     for name, known in KNOWLEDGE.items():
         auto = total(lambda seed, known=known: Auto(LONGEST, known=known(machine, seed)))

@@ -7,7 +7,7 @@ src/models/eagle3.cpp, common/speculative.cpp and conversion/llama.py (b11549).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from gemma_mtp.files.gguf_values import ValueType
@@ -16,7 +16,7 @@ from gemma_mtp.model.dflash import parameters, tables
 from gemma_mtp.model.dflash.parameters import DFlashParameters
 from gemma_mtp.model.dialects import Dialect
 from gemma_mtp.model.keys import ASSISTANT, COUNT, FLAG, ITEMS, MAX_LAYERS, Form, Key
-from gemma_mtp.model.roles import Role, always, never, of_hidden
+from gemma_mtp.model.roles import ROPE_FREQS, Role, always, never, of_hidden
 
 MAINLINE = Dialect(name="mainline", architecture="eagle3", runtimes="llama.cpp since 2026 and what is built on it")
 #: Of how many layers it reads the rows: no more and no fewer.
@@ -26,17 +26,13 @@ LAYERS_READ = 3
 @dataclass(frozen=True)
 class Eagle3Parameters(DFlashParameters):
     """target_layers: numbers as llama.cpp counts them, of the layers whose input it reads; one more than the last is
-    what comes out of that. target_hidden: the target's width. normed: the rows are normed before they are put together.
+    what comes out of that. backbone: the target's width, which need not be its own. normed: the rows are normed before
+    they are put together.
     """
 
     family: ClassVar[str] = "eagle3"
 
-    target_hidden: int = 0
     normed: bool = False
-
-    @property
-    def features(self) -> int:
-        return len(self.target_layers) * self.target_hidden
 
 
 def of_keys(key: Mapping[str, Any], vocabulary: int) -> Eagle3Parameters | str:
@@ -54,8 +50,7 @@ def of_keys(key: Mapping[str, Any], vocabulary: int) -> Eagle3Parameters | str:
     if len(read) != LAYERS_READ:
         return f"target_layers names {len(read)} layers: a head reads {LAYERS_READ}"
     return Eagle3Parameters(
-        **{**parameters.values_of(found), "target_layers": read},
-        target_hidden=key["target_hidden_size"],
+        **{**parameters.values_of(found), "target_layers": read, "backbone": key["target_hidden_size"]},
         normed=key.get("norm_before_fc", False),
     )
 
@@ -83,11 +78,9 @@ ROLES = (
     Role("attn_k", "", lambda h, layer: _two_rows(h.kv_heads(layer) * h.head_dim(layer), h)),
     Role("attn_v", "", lambda h, layer: _two_rows(h.kv_heads(layer) * h.head_dim(layer), h)),
     *(role for role in tables.ROLES if role.name in ("attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")),
-    Role("rope_freqs", "", lambda h, _: (h.head_dim_full // 2,), False, needed=never, allowed=always, plain=True),
+    replace(ROPE_FREQS, needed=never, allowed=always),
 )
 
-#: DFlash's, as far as they are about layers.
-SHARED = frozenset(key.name for key in tables.KEYS[:8])
 READ = Form(
     f"an array of INT32 from 0 to {MAX_LAYERS}",
     None,
@@ -96,7 +89,7 @@ READ = Form(
     high=MAX_LAYERS,
 )
 KEYS = (
-    *(key for key in tables.KEYS if key.name in SHARED),
+    *tables.LAYER_KEYS,
     Key("target_layers", READ, parts=ASSISTANT),
     Key("target_hidden_size", COUNT, parts=ASSISTANT),
     *(Key(name, COUNT, parts=ASSISTANT, needed=False) for name in ("attention.key_length", "attention.value_length")),

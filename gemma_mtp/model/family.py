@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from gemma_mtp.model import eagle3
@@ -144,36 +144,32 @@ DFLASH = replace(
 #: In the order in which a drafter is looked for.
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (FAMILY, DFLASH)})
 
-DSPARK = replace(
-    DFLASH,
-    name="dspark",
-    prefix="dspark-",
-    spec_type="draft-dspark",
-    classes=MappingProxyType({}),
-    dialects=MappingProxyType({dflash_tables.MAINLINE.name: dflash_tables.MAINLINE}),
-    roles=MappingProxyType({Part.TARGET: ROLES[Part.TARGET], Part.ASSISTANT: dspark.ROLES}),
-    keys=dspark.KEYS,
-    of_keys=dspark.of_keys,
-)
-EAGLE3 = replace(
-    DFLASH,
-    name="eagle3",
-    prefix="eagle3-",
-    spec_type="draft-eagle3",
-    classes=MappingProxyType({}),
-    architectures=MappingProxyType({Part.TARGET: TARGET_ARCHITECTURE, Part.ASSISTANT: eagle3.MAINLINE.architecture}),
-    dialects=MappingProxyType({eagle3.MAINLINE.name: eagle3.MAINLINE}),
-    roles=MappingProxyType({Part.TARGET: ROLES[Part.TARGET], Part.ASSISTANT: eagle3.ROLES}),
-    keys=eagle3.KEYS,
-    of_keys=eagle3.of_keys,
-)
+
+def _only_read(name: str, dialect: Dialect, tables: ModuleType) -> Family:
+    """tables: the module with its roles, keys and `of_keys`."""
+    return replace(
+        DFLASH,
+        name=name,
+        prefix=f"{name}-",
+        spec_type=f"draft-{name}",
+        classes=MappingProxyType({}),
+        architectures=MappingProxyType({Part.TARGET: TARGET_ARCHITECTURE, Part.ASSISTANT: dialect.architecture}),
+        dialects=MappingProxyType({dialect.name: dialect}),
+        roles=MappingProxyType({Part.TARGET: ROLES[Part.TARGET], Part.ASSISTANT: tables.ROLES}),
+        keys=tables.KEYS,
+        of_keys=tables.of_keys,
+    )
+
+
+DSPARK = _only_read("dspark", dflash_tables.MAINLINE, dspark)
+EAGLE3 = _only_read("eagle3", eagle3.MAINLINE, eagle3)
 #: Drafters whose files are checked and measured, and that nothing here converts, quantizes, publishes or drafts with.
 FOREIGN: Mapping[str, Family] = MappingProxyType({family.name: family for family in (DSPARK, EAGLE3)})
 
 
 def family_named(name: str) -> Family:
     """Of any family, `FOREIGN` ones included."""
-    return {**FAMILIES, **FOREIGN}[name]
+    return FAMILIES.get(name) or FOREIGN[name]
 
 
 def family_of(architecture: str) -> Family:

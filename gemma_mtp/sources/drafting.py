@@ -145,9 +145,12 @@ def known(file: OpenModel) -> OpenModel:
 
 
 def foreign(file: OpenModel) -> tuple[str, str] | None:
-    """Of a drafter that is checked and measured, and nothing else: what it is, and the command that measures it."""
+    """Of a drafter that is checked and measured, and nothing else: what it is, and the command that measures it.
+
+    None for all others, and where it is read as what it is.
+    """
     kind = kind_of(file)
-    if kind not in FOREIGN:
+    if file.read_as is not None or kind not in FOREIGN:
         return None
     return METHODS[kind].title, ours("bench", TARGET, options={"--method": f"{kind}:{file.place}", "--engine": CPP})
 

@@ -15,7 +15,7 @@ from gemma_mtp.model.config import Hyperparameters
 from gemma_mtp.model.dflash import parameters, tables
 from gemma_mtp.model.dflash.parameters import DFlashParameters
 from gemma_mtp.model.keys import ASSISTANT, FLAG, Key
-from gemma_mtp.model.roles import Role, always, never, of_hidden
+from gemma_mtp.model.roles import ROPE_FREQS, Role, always, never, of_hidden
 
 #: What tells it from a DFlash drafter, whose architecture it has (llama.cpp's own sign).
 MARKOV = "markov_w1.weight"
@@ -60,14 +60,9 @@ def of_keys(key: Mapping[str, Any], vocabulary: int) -> DSparkParameters | str:
     )
 
 
-def _rank(model: Hyperparameters) -> int:
+def _spark(model: Hyperparameters) -> DSparkParameters:
     assert isinstance(model, DSparkParameters)
-    return model.rank
-
-
-def _known_tokens(model: Hyperparameters) -> int:
-    assert isinstance(model, DSparkParameters)
-    return model.draft_vocabulary or model.vocabulary
+    return model
 
 
 def _optional(name: str, shape: Any, layered: bool = True) -> Role:
@@ -77,15 +72,15 @@ def _optional(name: str, shape: Any, layered: bool = True) -> Role:
 ROLES = (
     # A Gemma's layers may have no values of their own.
     *(replace(role, needed=never, allowed=always) if role.name == "attn_v" else role for role in tables.ROLES),
-    Role("markov_w1", "", lambda h, _: (h.vocabulary, _rank(h)), layered=False),
-    Role("markov_w2", "", lambda h, _: (_known_tokens(h), _rank(h)), layered=False),
-    _optional("conf_proj", lambda h, _: (1, h.hidden + _rank(h)), layered=False),
+    Role("markov_w1", "", lambda h, _: (h.vocabulary, _spark(h).rank), layered=False),
+    Role("markov_w2", "", lambda h, _: (_spark(h).known_tokens, _spark(h).rank), layered=False),
+    _optional("conf_proj", lambda h, _: (1, h.hidden + _spark(h).rank), layered=False),
     _optional("conf_proj.bias", lambda h, _: (1,), layered=False),
     _optional("post_attention_norm", of_hidden),
     _optional("post_ffw_norm", of_hidden),
     _optional("layer_output_scale", lambda h, _: (1,)),
     _optional("attn_sinks", lambda h, _: (h.heads,)),
-    _optional("rope_freqs", lambda h, _: (h.head_dim_full // 2,), layered=False),
+    replace(ROPE_FREQS, needed=never, allowed=always),
 )
 
 #: The graph stops without a block size.

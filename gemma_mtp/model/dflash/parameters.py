@@ -65,7 +65,12 @@ class DFlashParameters(Hyperparameters):
     @property
     def features(self) -> int:
         """How many numbers of a token it reads: those of all its target layers, side by side."""
-        return len(self.target_layers) * self.hidden
+        return len(self.target_layers) * self.backbone
+
+    @property
+    def known_tokens(self) -> int:
+        """How many tokens its head knows, its own one or the target's."""
+        return self.draft_vocabulary or self.vocabulary
 
 
 def parse_config(config: Mapping[str, Any], path: Path) -> DFlashParameters:

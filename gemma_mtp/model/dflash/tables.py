@@ -62,7 +62,7 @@ def _table(model: Hyperparameters, _: int) -> tuple[int, ...]:
 
 
 def _own_head(model: Hyperparameters, _: int) -> tuple[int, ...]:
-    return (_parameters(model).draft_vocabulary or model.vocabulary, model.hidden)
+    return (_parameters(model).known_tokens, model.hidden)
 
 
 def _chooses_tokens(model: Hyperparameters, _: int) -> bool:
@@ -117,8 +117,8 @@ def _key(name: str, form: Form, attribute: str = "", **more: Any) -> Key:
     return Key(name, form, lambda model: getattr(model, attribute) if attribute else None, ASSISTANT, **more)
 
 
-#: In the order of upstream's converter.
-KEYS = (
+#: Of every drafter's layers, in the order of upstream's converter; and all of a DFlash drafter's.
+LAYER_KEYS = (
     _key("block_count", DEPTH, "layers"),
     _key("context_length", COUNT, "context"),
     _key("embedding_length", COUNT, "hidden"),
@@ -127,6 +127,9 @@ KEYS = (
     _key("attention.head_count_kv", PER_LAYER, "kv_heads_sliding", assumed="attention.head_count"),
     _key("rope.freq_base", REAL, "rope_base_full", assumed=10_000.0),
     _key("attention.layer_norm_rms_epsilon", REAL, "norm_epsilon"),
+)
+KEYS = (
+    *LAYER_KEYS,
     _key("attention.key_length", COUNT, "head_dim_full"),
     _key("attention.value_length", COUNT, "head_dim_full"),
     _key("block_size", COUNT, "block", assumed=16),

@@ -93,13 +93,12 @@ def features(side: OpenModel) -> Finding:
     model, tensor = drafter(side), side.tensors.get(side_name(side))
     if tensor is None:
         return skipped("there is no such tensor")
-    read = model.features // max(len(model.target_layers), 1)
-    value = f"{len(model.target_layers)} x {read} = {model.features}"
+    value = f"{len(model.target_layers)} x {model.backbone} = {model.features}"
     if tensor.shape == (model.hidden, model.features):
         return ok("", value)
     return error(
         f"{tensor.name} takes {tensor.shape[-1]:,} numbers; {len(model.target_layers)} target layers of width "
-        f"{read} have {model.features:,}: target_layers is wrong, or the tensor",
+        f"{model.backbone} have {model.features:,}: target_layers is wrong, or the tensor",
         AGAIN,
         "",
         value,

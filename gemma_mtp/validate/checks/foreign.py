@@ -21,7 +21,7 @@ def head(side: OpenModel) -> Eagle3Parameters:
 
 def target_width(pair: Pair) -> Finding:
     """The head was made for rows as wide as the target's."""
-    has, wants = pair.target.hyper.hidden, head(pair.assistant).target_hidden
+    has, wants = pair.target.hyper.hidden, head(pair.assistant).backbone
     if has == wants:
         return ok(has, wants)
     return error(

@@ -58,7 +58,7 @@ def parts(pair: Pair) -> Finding:
             "use the `...-it-assistant` model for this target, or llama.cpp's --spec-type draft-simple",
             *values,
         )
-    if assistant.read_as is None and (other := foreign(assistant)):
+    if other := foreign(assistant):
         return _foreign(assistant, *other)
     for side in (target, assistant):
         if side.actual_part is None:
@@ -68,7 +68,7 @@ def parts(pair: Pair) -> Finding:
 
 def alone(side: OpenModel) -> Finding:
     """What a file is meant as is what it is."""
-    if side.part is Part.ASSISTANT and side.read_as is None and (other := foreign(side)):
+    if side.part is Part.ASSISTANT and (other := foreign(side)):
         return _foreign(side, *other)
     if side.actual_part == side.part:
         return ok(**{side.part: _kind(side)})
