@@ -56,7 +56,7 @@ class Choice:
 CHECK = dict.fromkeys(("id", "title", "status", "message", "remedy", "target", "assistant"), str)
 MEMORY = {"weights": int, "cache": int, "compute": int, "total": int}
 SHARE = {"weights": int, "cache": int, "compute": int, "drafter": int, "total": int}
-TOKEN = {"token": int, "logit": float, "second": int, "second_logit": float}
+TOKEN = {"token": int, "logit": float, "second": int, "second_logit": float, "other_logit": Maybe(float)}
 RUN = {
     "kind": str,
     "tokens": int,

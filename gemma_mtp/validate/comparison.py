@@ -50,16 +50,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Choice:
-    """A token that the target chose, and its logit, and the next best."""
+    """A token that the target chose, and its logit, and the next best.
+
+    other_logit: of the token that was chosen in this place with the other way of decoding; None: it was far behind.
+    """
 
     token: int
     logit: float
     second: int
     second_logit: float
+    other_logit: float | None
 
     @property
-    def gap(self) -> float:
-        return self.logit - self.second_logit
+    def ahead(self) -> float | None:
+        """By how much it was chosen before the other way's token."""
+        return None if self.other_logit is None else self.logit - self.other_logit
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,22 @@ from gemma_mtp.mtp_runtime.sampler import Greedy
 from gemma_mtp.native.stats import Statistics
 from gemma_mtp.validate.comparison import Choice, Comparison, Job
 
+#: Best tokens of each choice that are written down: where several are alike, the runner-up is not who wins elsewhere.
+WRITTEN = 8
+
 
 class RecordingGreedy(Greedy):
-    """Greedy, with the two best logits of every choice written down."""
+    """Greedy, with the best logits of every choice written down: place -> token -> logit, the chosen one first."""
 
     def __init__(self, banned: list[int]):
         super().__init__(banned)
-        self.choices: dict[int, Choice] = {}
+        self.choices: dict[int, dict[int, float]] = {}
 
     def choose(self, logits: np.ndarray[Any, Any], index: int, draft: int | None = None) -> int:
         token = super().choose(logits, index, draft)
-        rest = logits.copy()
-        rest[token] = -np.inf
-        second = int(rest.argmax())
-        self.choices[index] = Choice(token, float(logits[token]), second, float(logits[second]))
+        best = np.argpartition(logits, -WRITTEN)[-WRITTEN:]
+        others = sorted((int(one) for one in best if one != token), key=lambda one: -logits[one])
+        self.choices[index] = {one: float(logits[one]) for one in (token, *others)}
         return token
 
 
@@ -53,7 +55,7 @@ def comparisons(job: Job) -> Iterator[Comparison]:
 @dataclass(frozen=True)
 class _Run:
     tokens: list[int]
-    choices: dict[int, Choice]
+    choices: dict[int, dict[int, float]]
     statistics: Statistics
     seconds: float
 
@@ -83,4 +85,11 @@ def _compared(kind: str, plain: _Run, drafted: _Run) -> Comparison:
     place = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
     if place is None:
         return result
-    return replace(result, different_at=place, plain=plain.choices[place], drafted=drafted.choices[place])
+    one, other = plain.choices[place], drafted.choices[place]
+    return replace(result, different_at=place, plain=_choice(one, other), drafted=_choice(other, one))
+
+
+def _choice(best: dict[int, float], elsewhere: dict[int, float]) -> Choice:
+    """What was chosen here, beside what was chosen with the other way of decoding."""
+    (token, logit), (second, second_logit) = list(best.items())[:2]
+    return Choice(token, logit, second, second_logit, best.get(next(iter(elsewhere))))

@@ -143,7 +143,7 @@ def judged(one: Comparison) -> Finding:
             assistant,
         )
     where = f"from token {one.different_at + 1} of {one.kind} on the output differs with drafting: "
-    how = f"{_told(one.plain)} without, {_told(one.drafted)} with"
+    how = f"{_told(one.plain, one.drafted)} without, {_told(one.drafted, one.plain)} with"
     if is_tie(one.plain, one.drafted):
         return note(f"{where}{how}. This is a rounding near-tie, not a fault of the pair", target, assistant)
     return error(
@@ -155,9 +155,8 @@ def judged(one: Comparison) -> Finding:
 
 
 def is_tie(plain: Choice, drafted: Choice) -> bool:
-    """Whether the two choices are each other's runner-up, by a hair."""
-    swapped = plain.token == drafted.second and plain.second == drafted.token
-    return swapped and max(plain.gap, drafted.gap) <= TIE
+    """Whether each choice was before the other one's by a hair, whoever else was there."""
+    return all(ahead is not None and ahead <= TIE for ahead in (plain.ahead, drafted.ahead))
 
 
 def acceptance(done: list[Comparison], target: str = TARGET, assistant: str = ASSISTANT) -> Finding:
@@ -211,8 +210,10 @@ def _failure(failure: LlamaError, options: RunOptions, done: int) -> Finding:
     return error(f"{failure.what} ({where}){said}", remedy)
 
 
-def _told(choice: Choice) -> str:
-    return f"token {choice.token} ({choice.logit:.3f}) before {choice.second} ({choice.second_logit:.3f})"
+def _told(choice: Choice, other: Choice) -> str:
+    behind = (other.token, choice.other_logit)
+    token, logit = (choice.second, choice.second_logit) if choice.other_logit is None else behind
+    return f"token {choice.token} ({choice.logit:.3f}) before {token} ({logit:.3f})"
 
 
 def _shares(done: list[Comparison]) -> str:

@@ -49,7 +49,7 @@ def slower(job: Job) -> Iterator[Comparison]:
 
 def another_text(job: Job) -> Iterator[Comparison]:
     """In the child: what a broken kernel gives."""
-    yield replace(SAME, different_at=3, plain=Choice(7, 9.0, 9, 1.0), drafted=Choice(8, 9.0, 9, 1.0))
+    yield replace(SAME, different_at=3, plain=Choice(7, 9.0, 9, 1.0, None), drafted=Choice(8, 9.0, 9, 1.0, None))
 
 
 def death(job: Job) -> Iterator[Comparison]:

@@ -7,6 +7,7 @@ import signal
 from contextlib import nullcontext
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from gemma_mtp.demo.heavy import make_heavier
@@ -189,23 +190,43 @@ def test_unknown_words_keep_the_log():
 
 
 SAME = Comparison("code", 96, 10.0, 15.0, (30, 30), (20, 10))
-PLAIN = Choice(7, 5.30, 9, 5.25)
 
 
 @pytest.mark.parametrize(
-    ("drafted", "status", "says"),
+    ("plain", "drafted", "status", "says"),
     [
-        (Choice(9, 5.28, 7, 5.27), Status.NOTE, "near-tie"),
-        (Choice(9, 6.00, 7, 5.00), Status.ERROR, "no near-tie"),
-        (Choice(8, 5.31, 7, 5.30), Status.ERROR, "no near-tie"),
+        (Choice(7, 5.30, 9, 5.25, 5.25), Choice(9, 5.28, 7, 5.27, 5.27), Status.NOTE, "near-tie"),
+        (Choice(7, 5.30, 9, 5.25, 5.25), Choice(9, 6.00, 7, 5.00, 5.00), Status.ERROR, "no near-tie"),
+        # Three tokens are alike: who is second is chance, too.
+        (Choice(7, 5.30, 9, 5.29, 5.28), Choice(8, 5.31, 9, 5.30, 5.26), Status.NOTE, "near-tie"),
+        (Choice(7, 5.30, 9, 5.29, None), Choice(8, 5.31, 9, 5.30, 5.26), Status.ERROR, "no near-tie"),
+        (Choice(7, 5.30, 9, 5.29, 5.28), Choice(8, 5.31, 9, 5.30, None), Status.ERROR, "no near-tie"),
     ],
 )
-def test_differing_output(drafted, status, says):
-    finding = judged(replace(SAME, different_at=11, plain=PLAIN, drafted=drafted))
+def test_differing_output(plain, drafted, status, says):
+    finding = judged(replace(SAME, different_at=11, plain=plain, drafted=drafted))
     assert finding.status is status
     assert says in finding.message
     assert "from token 12 of code on" in finding.message
-    assert f"token {drafted.token} ({drafted.logit:.3f})" in finding.message
+    behind = (drafted.second, drafted.second_logit)
+    if drafted.other_logit is not None:
+        behind = (plain.token, drafted.other_logit)
+    assert f"token {drafted.token} ({drafted.logit:.3f}) before {behind[0]} ({behind[1]:.3f}) with" in finding.message
+
+
+def test_the_logit_of_what_was_chosen_elsewhere_is_found_among_the_best():
+    pytest.importorskip("llama_cpp")
+    from gemma_mtp.validate.decoding import RecordingGreedy, _choice
+
+    logits = np.array([3.0, 5.0, 4.9, 4.8, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0], np.float32)
+    plain, drafted = RecordingGreedy([]), RecordingGreedy([])
+    assert plain.choose(logits, 0) == 1
+    assert drafted.choose(logits + np.array([0, -1, -0.5, 0, 0, 0, 0, 0, 0, 0], np.float32), 0) == 3
+    one, other = _choice(plain.choices[0], drafted.choices[0]), _choice(drafted.choices[0], plain.choices[0])
+    assert (one.token, one.second, other.token, other.second) == (1, 2, 3, 2)
+    assert one.ahead == pytest.approx(0.2)
+    assert other.ahead == pytest.approx(0.8)
+    assert _choice(plain.choices[0], {9: 7.0}).ahead is None
 
 
 @pytest.mark.parametrize(
