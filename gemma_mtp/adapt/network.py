@@ -85,7 +85,7 @@ class Network:
         queries = queries.reshape(texts, heads, group * count, width)
         mask = mask.repeat(1, 1, group, 1)
         read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=1.0)
-        read = read.view(texts, heads * group, count, width)
+        read = read.reshape(texts, heads * group, count, width)  # CUDA returns it with its axes turned
         return self._times(at + "attn_output.weight", read.transpose(1, 2).reshape(texts, count, -1))
 
     def _times(self, name: str, x: Tensor) -> Tensor:
