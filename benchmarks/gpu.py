@@ -12,6 +12,7 @@ table was measured in one run; its ratios are what counts. A part that would beg
 - sampled: the same at temperature 1, top-k 64, top-p 0.95.
 - half: the experts (or the layers) of half the layers in RAM.
 - long: contexts of 4 K, 16 K, 64 K with a cache of q8_0.
+- memory: what the GPU has less of when a pair is loaded and has drafted, beside what `gemma-mtp fit` reckons.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ from gemma_mtp.extras import installed
 from gemma_mtp.native.backend import settings_for_this_machine
 from gemma_mtp.native.child import in_child
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
+from gemma_mtp.validate import parse_host
+from gemma_mtp.validate.host import context_for, model_for
 
-PARTS = ("engines", "sampled", "half", "long")
+PARTS = ("engines", "sampled", "half", "long", "memory")
 SAMPLED = Sampling(temperature=1.0, top_k=64, top_p=0.95, min_p=0.0, seed=1)
 #: The first token of a prompt: what follows is counted up from there.
 FIRST = 1000
 GOALS = {"greedy": 0.02, "sampled": 0.04}
+#: What memory is measured with, as llama-server is told it. NGL: half of the layers.
+SETTINGS = ("-c 8192", "-c 32768 -ctk q8_0 -ctv q8_0", "-c 65536", "-c 8192 -ub 128", "-c 8192 -ngl NGL")
+WITH_EXPERTS = ("-c 8192 -ncmoe NGL", "-c 8192 -ot exps=CPU")
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,29 @@ def cpp_laps(work: Work) -> Iterator[dict[str, Any]]:
         yield {"length": length, "rate": rate, "accepted": said.accepted, "drafted": said.drafted}
 
 
+def memory_laps(work: Work) -> Iterator[dict[str, Any]]:
+    """Runs in a child: bytes of all GPUs before a pair is loaded, after it has drafted, and as they are reckoned."""
+    from gemma_mtp.mtp_runtime import MtpEngine
+    from gemma_mtp.native.llama import devices
+    from gemma_mtp.sources.opening import open_model
+    from gemma_mtp.validate.devices import spread
+
+    def taken() -> int:
+        return sum(one.memory_total - one.memory_free for one in devices() if "GPU" in one.kind)
+
+    before, longest = taken(), max(length or 0 for length in work.lengths)
+    prompt, drafting = list(range(FIRST, FIRST + work.prompt)), Drafting(longest)
+    options = {"context": work.context, "model": work.model, "draft_max": longest}
+    with MtpEngine(work.target, work.assistant, **options) as engine:
+        for _ in engine.generate(prompt, max_tokens=work.tokens, drafting=drafting, ignore_end=True):
+            pass
+        after = taken()
+    with open_model(work.target, "target") as target, open_model(work.assistant, "assistant") as assistant:
+        context = replace(work.context, outputs=longest + 1)
+        told = spread(target, assistant, context, work.model).gpu.to_dict()
+    yield {"before": before, "taken": after - before, "told": told}
+
+
 def works(asked: argparse.Namespace, pair: tuple[Path, Path]) -> Iterator[tuple[str, str, str, Work]]:
     """(part, its title, entrance of the child, work), in order."""
     model = replace(settings_for_this_machine(), gpu_layers=asked.gpu_layers)
@@ -123,6 +152,12 @@ def works(asked: argparse.Namespace, pair: tuple[Path, Path]) -> Iterator[tuple[
         long = replace(context, size=size, cache_k="q8_0", cache_v="q8_0", flash_attention="on")
         work = replace(usual, lengths=(0, 2), prompt=size - asked.tokens - 8, context=long)
         yield "long", f"a context of {size:,}, cache of q8_0", "python_laps", work
+    for words in (*SETTINGS, *(WITH_EXPERTS if KINDS[asked.kind]["enable_moe_block"] else ())):
+        words = words.replace("NGL", str(layers // 2))
+        host = parse_host(None, words)
+        given = replace(model_for(host), extra_buffers=model.extra_buffers)
+        work = replace(usual, lengths=(3,), context=context_for(host), model=given, tokens=16)
+        yield "memory", words, "memory_laps", work
 
 
 def measured(asked: argparse.Namespace, pair: tuple[Path, Path], end: float) -> list[dict[str, Any]]:
@@ -134,28 +169,39 @@ def measured(asked: argparse.Namespace, pair: tuple[Path, Path], end: float) -> 
         if time.monotonic() > end:
             print(f"{title}: left out, the time is over", flush=True)
             continue
-        laps = list(in_child(f"gpu:{entrance}", work, files=(work.target, work.assistant)))
-        tables.append({"part": part, "title": title, "sampled": work.sampling is not None, "laps": laps})
-        if not asked.json:
-            show(tables[-1])
+        table: dict[str, Any] = {"part": part, "title": title, "sampled": work.sampling is not None, "laps": []}
+        tables.append(table)
+        if not asked.json and part != "memory":
+            print(f"\n{title}", flush=True)
+        for lap in in_child(f"gpu:{entrance}", work, files=(work.target, work.assistant)):
+            table["laps"].append(lap)
+            if not asked.json:
+                print(memory_words(title, lap) if part == "memory" else lap_words(lap, table["laps"]), flush=True)
     return tables
 
 
-def show(table: dict[str, Any]) -> None:
-    print(f"\n{table['title']}")
-    plain = next((lap["rate"] for lap in table["laps"] if lap["length"] == 0), None)
-    for lap in table["laps"]:
-        name = "auto" if lap["length"] is None else str(lap["length"] or "none")
-        words = f"{name:>5} {lap['rate']:9.1f} tokens/s"
-        words += f" {lap['rate'] / plain:5.2f}x" if plain else ""
-        words += f"  accepted {lap['accepted']:4d} of {lap['drafted']:4d}"
-        if "round_ms" in lap:
-            words += (
-                f"  a round {lap['round_ms']:7.2f} ms: draft {lap['draft_ms']:6.2f}, verify {lap['verify_ms']:7.2f}, "
-                f"outside of llama_decode {lap['outside_ms']:.3f} ms ({lap['outside']:.1%}), "
-                f"sampling {lap['sampling_ms']:.3f}; prompt {lap['prompt_rate']:.0f}/s"
-            )
-        print(words, flush=True)
+def lap_words(lap: dict[str, Any], laps: Sequence[dict[str, Any]]) -> str:
+    """laps: those of the same table so far."""
+    plain = next((one["rate"] for one in laps if one["length"] == 0), None)
+    name = "auto" if lap["length"] is None else str(lap["length"] or "none")
+    words = f"{name:>5} {lap['rate']:9.1f} tokens/s"
+    words += f" {lap['rate'] / plain:5.2f}x" if plain else ""
+    words += f"  accepted {lap['accepted']:4d} of {lap['drafted']:4d}"
+    if "round_ms" in lap:
+        words += (
+            f"  a round {lap['round_ms']:7.2f} ms: draft {lap['draft_ms']:6.2f}, verify {lap['verify_ms']:7.2f}, "
+            f"outside of llama_decode {lap['outside_ms']:.3f} ms ({lap['outside']:.1%}), "
+            f"sampling {lap['sampling_ms']:.3f}; prompt {lap['prompt_rate']:.0f}/s"
+        )
+    return words
+
+
+def memory_words(title: str, lap: dict[str, Any]) -> str:
+    told, taken = lap["told"], lap["taken"]
+    words = ", ".join(f"{kind} {told[kind] / 1e6:,.0f}" for kind in ("weights", "cache", "compute"))
+    ratio = f"{told['total'] / taken:.3f} of" if taken else "of"
+    before = f"before it were {lap['before'] / 1e6:,.0f}"
+    return f"memory, {title}: {words} MB, {ratio} {taken / 1e6:,.0f} MB that it took; {before}"
 
 
 def goals(tables: Sequence[dict[str, Any]]) -> Iterator[str]:

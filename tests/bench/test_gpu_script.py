@@ -25,8 +25,10 @@ def tables() -> dict[str, dict]:
 
 
 def test_every_part_is_measured(tables):
-    assert {table["part"] for table in tables.values()} == {"engines", "sampled", "half", "long"}
+    assert {table["part"] for table in tables.values()} == {"engines", "sampled", "half", "long", "memory"}
     for table in tables.values():
+        if table["part"] == "memory":
+            continue
         assert all(lap["rate"] > 0 for lap in table["laps"])
         assert table["laps"][0]["length"] == 0
 
@@ -37,3 +39,11 @@ def test_the_pair_counts_and_its_drafts_hold_mostly(tables):
     assert [lap["length"] for lap in laps] == [0, 1, 3, None]
     one = next(lap for lap in laps if lap["length"] == 1)
     assert 0.3 < one["accepted"] / one["drafted"] < 1
+
+
+def test_memory_is_told_beside_what_it_took(tables):
+    """Without a GPU nothing is taken of one; with half of the layers on it, less is reckoned."""
+    laps = {title: table["laps"][0] for title, table in tables.items() if table["part"] == "memory"}
+    assert len(laps) == 7
+    assert laps["-c 8192 -ngl 3"]["told"]["weights"] < laps["-c 8192"]["told"]["weights"]
+    assert laps["-c 32768 -ctk q8_0 -ctv q8_0"]["told"]["cache"] > laps["-c 8192"]["told"]["cache"] > 0
