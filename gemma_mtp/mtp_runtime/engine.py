@@ -25,7 +25,7 @@ from gemma_mtp.mtp_runtime.sampler import Sampler, Timed, make_sampler
 from gemma_mtp.mtp_runtime.text import TextStream
 from gemma_mtp.mtp_runtime.verifier import Verifier
 from gemma_mtp.native.blocks import BlockContext
-from gemma_mtp.native.llama import Context, Model
+from gemma_mtp.native.llama import Context, Model, gpu_names
 from gemma_mtp.native.methods import DRAFT, MTP, Use
 from gemma_mtp.native.settings import ContextSettings, Drafting, ModelSettings, Sampling
 from gemma_mtp.native.stats import Statistics, peak_memory
@@ -105,7 +105,9 @@ class MtpEngine:
             raise UsageError(f"the Python loop does not draft by {method}", hint=f"it knows {', '.join(DRAFTERS)}")
         target, assistant = Path(target), None if assistant is None else Path(assistant)
         method = of_file(Drafting(method=method), assistant).method
-        check_drafting(target, assistant, method, model)
+        owner = check_drafting(target, assistant, method, model)
+        if model is not None and model.device_draft is not None and method == MTP:
+            model.require_drafter_near(at_the_end=not owner.shared_kv_layers, gpus=gpu_names())
         if model is None:
             from gemma_mtp.native.backend import settings_for_this_machine
 

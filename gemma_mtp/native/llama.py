@@ -465,6 +465,12 @@ def devices() -> list[Device]:
     return found
 
 
+def gpu_names() -> list[str]:
+    """What a model is spread over where no devices are named (src/llama.cpp, `llama_prepare_model_devices`)."""
+    names = {kind: [one.name for one in devices() if one.kind == DEVICE_KINDS[kind]] for kind in (1, 2)}
+    return names[1] or names[2][:1]
+
+
 def build_info() -> str:
     """llama.cpp's version, and ggml's with its commit if the build recorded one."""
     told = (lib.llama_version, *(bound(name, ctypes.c_char_p) for name in ("ggml_version", "ggml_commit")))

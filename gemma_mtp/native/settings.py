@@ -70,12 +70,15 @@ class ModelSettings:
             _check_override(pattern, device)
         self.require_drafter_near(at_the_end=False)
 
-    def require_drafter_near(self, *, at_the_end: bool) -> None:
+    def require_drafter_near(self, *, at_the_end: bool, gpus: Collection[str] = ()) -> None:
         """Raises UsageError: the drafter is on another device than the caches that it reads.
 
-        at_the_end: these are of the target's last layers of all (see `placement.stands_wrong`).
+        at_the_end: these are of the target's last layers of all (see `placement.stands_wrong`). gpus: of this machine,
+        which the target is on where none are named; none: not known.
         """
-        where = stands_wrong(self.device, self.device_draft, self.split_mode, self.main_gpu, at_the_end=at_the_end)
+        there = self.gpu_layers != 0 if at_the_end else self.gpu_layers < 0
+        device = ",".join(gpus) if self.device is None and gpus and there else self.device
+        where = stands_wrong(device, self.device_draft, self.split_mode, self.main_gpu, at_the_end=at_the_end)
         if where:
             raise UsageError(
                 f"the drafter is on {self.device_draft}, the target's last layers, whose cache it reads, on {where}",

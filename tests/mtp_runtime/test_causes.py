@@ -21,6 +21,7 @@ from gemma_mtp.files.gguf_reader import GGUFFile
 from gemma_mtp.files.gguf_writer import GGUFWriter, TensorPlan
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.native import backend
+from gemma_mtp.native.causes import explain
 from gemma_mtp.native.child import NativeCrash, in_child
 
 PAIR = ("the target's.gguf", "its assistant.gguf")
@@ -202,3 +203,17 @@ def test_a_prompt_that_no_context_takes(target_gguf: GGUFFactory, tmp_path: Path
         "run", target_gguf("Q8_0"), "--no-draft", "-f", short, "-c", suggested, "-t", "1", "-n", "2", "--json"
     )
     assert json.loads(again.stdout)["trained_context"] == 2048
+
+
+def test_what_llama_cpp_says_when_all_is_well_is_no_cause(
+    target_gguf: GGUFFactory, assistant_gguf: GGUFFactory, tmp_path
+):
+    """A crash brings the log's last lines, and with it keys of the header and sizes of buffers."""
+    log = tmp_path / "native.log"
+    files = map(str, (target_gguf("Q8_0"), assistant_gguf("Q8_0")))
+    assert command("run", *files, "-p", "def", "-n", "8", "--log", str(log)).returncode == 0
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert "gemma4-assistant.embedding_length_out" in said
+    assert [(line, cause.shown) for line in said.splitlines() if (cause := explain("", line))] == []
+    kept_off = said + "ggml-backend.cpp:941: pre-allocated tensor (cache_k_l1) in a buffer (CUDA0) that cannot run it"
+    assert "kept away from the GPU" in explain("", kept_off).cause

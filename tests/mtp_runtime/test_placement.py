@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import re
 import subprocess
+import sys
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -101,6 +104,55 @@ def test_the_drafter_must_be_where_the_caches_are(tmp_path, shared: int, refused
     for begin in (check_runnable, partial(MtpEngine, draft_max=2)):
         with pytest.raises(UsageError, match="whose cache it reads, on CUDA1"):
             begin(target, assistant, model=apart)
+
+
+@pytest.mark.parametrize(
+    ("model", "at_the_end", "refused"),
+    [
+        (ModelSettings(device_draft="none"), True, True),
+        (ModelSettings(device_draft="none"), False, True),
+        (ModelSettings(device_draft="none", gpu_layers=3), True, True),
+        (ModelSettings(device_draft="none", gpu_layers=3), False, False),  # the caches may be of layers in main memory
+        (ModelSettings(device_draft="none", gpu_layers=0), True, False),
+        (ModelSettings(device_draft="none", device="none"), True, False),
+        (ModelSettings(device_draft="CUDA0"), True, True),
+        (ModelSettings(device_draft="CUDA1"), True, False),
+        (ModelSettings(), True, False),
+    ],
+    ids=str,
+)
+def test_where_no_device_is_named_the_target_is_on_the_gpus(model, at_the_end, refused):
+    """llama.cpp aborts if the drafter's context has no backend for the buffer of the caches."""
+    model.require_drafter_near(at_the_end=at_the_end)  # of another machine nothing is known
+    with pytest.raises(UsageError, match="whose cache it reads, on CUDA1") if refused else nullcontext():
+        model.require_drafter_near(at_the_end=at_the_end, gpus=("CUDA0", "CUDA1"))
+
+
+GPU_THERE = """
+import sys
+from helpers import pretended_gpus
+from gemma_mtp.errors import UsageError
+from gemma_mtp.mtp_runtime import MtpEngine
+from gemma_mtp.native.llama import gpu_names
+from gemma_mtp.native.settings import ModelSettings
+
+assert gpu_names() == []
+pretended_gpus.register([2**34])
+assert gpu_names() == ["CUDA0"]
+try:
+    MtpEngine(*sys.argv[1:], model=ModelSettings(device_draft="none"))
+except UsageError as error:
+    print(error, error.hint)
+"""
+
+
+def test_a_drafter_that_is_kept_off_the_gpu_is_refused_before_anything_is_loaded(target_gguf, assistant_gguf):
+    program = [sys.executable, "-c", GPU_THERE, str(target_gguf("Q8_0")), str(assistant_gguf("Q8_0"))]
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr
+    assert "the drafter is on none, the target's last layers, whose cache it reads, on CUDA0" in done.stdout
+    assert "leave --device-draft out" in done.stdout
 
 
 def test_the_drafter_goes_where_the_target_is_unless_it_is_said_otherwise():
