@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,7 @@ from gemma_mtp.convert import Output, convert_checkpoint
 from gemma_mtp.demo.heavy import make_heavier
 from gemma_mtp.demo.pair import PAIR
 from gemma_mtp.demo.prompts import PROMPTS
-from gemma_mtp.native.engines import PYTHON, choose
+from gemma_mtp.native.engines import choose, settings_for
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.quantize import quantize_file
 from gemma_mtp.validate import Report, verify_pair
@@ -91,12 +91,16 @@ class DemoResult:
 def run_demo(
     folder: Path, tell: Tell = lambda _: None, *, threads: int | None = None, engine: str | None = None
 ) -> DemoResult:
-    """Run all steps in `folder`; the files stay there. threads: as in `ContextSettings`. engine: as in `choose`.
+    """Run all steps in `folder`, on the CPU; the files stay there.
+
+    threads: as in `ContextSettings`. engine: as in `choose`.
 
     Raises MissingExtra (no engine), and whatever the steps raise: see `convert_checkpoint`, `quantize_file`,
     `verify_pair` and `measure`.
     """
     result, context = DemoResult(choose(engine)), ContextSettings(threads=threads).with_threads()
+    # A pair so small is nothing for a GPU, and one kernel for heads as narrow as its are is wrong there (platforms.md).
+    model = replace(settings_for(result.engine), gpu_layers=0)
     bf16 = {part: folder / f"{part}-BF16.gguf" for part in ("target", "assistant")}
     with _step(result, "convert", tell, folder, "the two checkpoints to GGUF (BF16)"):
         for part, path in bf16.items():
@@ -111,7 +115,7 @@ def run_demo(
         result.report = verify_pair(target, assistant)
 
     with _step(result, "run", tell, folder, f"{len(PROMPTS)} prompts, drafting 0 and {DRAFT_MAX} tokens a round"):
-        laps = _race(Pair(target, assistant, DRAFT_MAX, context), (DRAFT_MAX,), tell, result.engine)
+        laps = _race(Pair(target, assistant, DRAFT_MAX, context, model), (DRAFT_MAX,), tell, result.engine)
         result.light, result.sample = _overall(laps), laps[0].task.prompt + laps[0].text
 
     with _step(result, "make heavier", tell, folder, f"{INERT_LAYERS} inert layers: same function, more work"):
@@ -120,7 +124,7 @@ def run_demo(
         quantize_file(heavy, [Output(folder / f"heavy-{CHOSEN}.gguf", CHOSEN)])
 
     with _step(result, "run heavier", tell, folder, "the same prompts, drafting 0 to 3 tokens a round"):
-        pair = Pair(folder / f"heavy-{CHOSEN}.gguf", assistant, max(HEAVY_DRAFT_LENGTHS), context)
+        pair = Pair(folder / f"heavy-{CHOSEN}.gguf", assistant, max(HEAVY_DRAFT_LENGTHS), context, model)
         heavy_laps = _race(pair, HEAVY_DRAFT_LENGTHS, tell, result.engine)
         result.heavy = _overall(heavy_laps)
 
@@ -138,7 +142,7 @@ def _step(result: DemoResult, title: str, tell: Tell, folder: Path, detail: str)
     result.steps.append(Step(title, perf_counter() - start, made))
 
 
-def _race(pair: Pair, lengths: tuple[int, ...], tell: Tell, engine: str = PYTHON) -> list[Lap]:
+def _race(pair: Pair, lengths: tuple[int, ...], tell: Tell, engine: str) -> list[Lap]:
     """Every prompt, plainly and with drafts of each length, which take turns. `tell` hears of each round of all."""
     prompts = tuple((CATEGORY, prompt) for prompt in PROMPTS)
     plan = Plan(pair, prompts, lengths, (engine,), tokens=NEW_TOKENS, repeats=REPEATS)

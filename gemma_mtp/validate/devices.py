@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -32,8 +32,9 @@ WITH_FIRST = re.compile(r"(per_layer_(model_proj|proj_norm)|nextn\.pre_projectio
 WITH_FULL = "rope_freqs.weight"
 #: Load modes in which what is in main memory is the file, mapped (llama-model-loader.cpp, `use_mmap`).
 MAPPED = ("auto", "mmap", "mmap+mlock")
-#: What a GPU's driver and the kernels themselves take, which no header tells. Assumed, on the safe side; not measured.
-DRIVER = 500_000_000
+#: What a GPU's driver and the kernels themselves take, which no header tells. On an H100 it was 552 MB before anything
+#: was loaded, and 80 to 250 MB beyond what is reckoned here (`benchmarks/gpu.py --only memory`).
+DRIVER = 800_000_000
 LAYER = re.compile(r"blk\.(\d+)\.")
 #: How often what goes from one device to another is kept where batches are computed in a pipeline
 #: (ggml-backend.cpp, GGML_SCHED_MAX_COPIES).
@@ -198,6 +199,8 @@ def _add(found: Spread, placed: Placed, context: ContextSettings, beside: Placed
                 found.on(device).cache += part
     for device, size in _compute(placed, context, drafter=beside is not None).items():
         found.on(device).compute += size
+    for device, size in _halves(placed, placed if own or beside is None else beside, context).items():
+        found.on(device).compute += size
     for device, size in _copied_caches(placed, placed if own or beside is None else beside, context):
         found.on(device).compute += size
 
@@ -269,6 +272,25 @@ def _brought(placed: Placed, context: ContextSettings) -> dict[int, int]:
             sizes[1] = max(sizes[1], tensor.nbytes)
     caches = layer_caches(placed.side.hyper, context)
     return {layer: max(*sizes, caches[layer] if placed.of_layer[layer] == RAM else 0) for layer, sizes in found.items()}
+
+
+def _halves(reading: Placed, owner: Placed, context: ContextSettings) -> Mapping[str, int]:
+    """The keys and values of one layer as f16, which CUDA's flash attention makes of caches of other types. They are
+    not in what llama.cpp plans (ggml-cuda/fattn-common.cuh, `launch_fattn`), and grow with what is in the cache."""
+    others = sum(kind != "f16" for kind in (context.cache_k, context.cache_v))
+    if not others or context.flash_attention == "off":
+        return {}
+    caches = layer_caches(owner.side.hyper, replace(context, cache_k="f16", cache_v="f16"))
+    largest = {slides: max(_of_kind(caches, owner.side.hyper.sliding, slides), default=0) for slides in (False, True)}
+    found: dict[str, int] = {}
+    for device, slides in zip(reading.of_layer, reading.side.hyper.sliding, strict=False):
+        if device != RAM:
+            found[device] = max(found.get(device, 0), largest[slides] * others // 2)
+    return found
+
+
+def _of_kind(caches: Sequence[int], sliding: Sequence[bool], slides: bool) -> list[int]:
+    return [size for size, one in zip(caches, sliding, strict=True) if one == slides]
 
 
 def _copied_caches(reading: Placed, owner: Placed, context: ContextSettings) -> Iterator[tuple[str, int]]:

@@ -140,29 +140,48 @@ def test_each_byte_is_somewhere(pairs):
     assert all_experts == estimated(*pairs["26B"], ContextSettings(), ModelSettings(override_tensor=("exps=CPU",)))
 
 
+@pytest.mark.parametrize(
+    ("kinds", "halves"),
+    [(("f16", "f16"), 0), (("q8_0", "f16"), 1), (("q8_0", "q4_0"), 2), (("bf16", "bf16"), 2)],
+)
+def test_flash_attention_makes_halves_of_other_caches(pairs, kinds, halves):
+    """Of one layer at a time, for the target and for the drafter, each in memory of its own."""
+    context = ContextSettings(32768, cache_k=kinds[0], cache_v=kinds[1], flash_attention="on")
+    found = estimated(*pairs["26B"], context, ModelSettings()).gpu.compute
+    plain = estimated(*pairs["26B"], ContextSettings(32768), ModelSettings()).gpu.compute
+    with open_model(pairs["26B"][0], "target") as one:
+        width = one.hyper.kv_heads_full * one.hyper.head_dim_full
+    assert found - plain == 2 * halves * 32768 * width * 2
+    assert estimated(*pairs["26B"], context, ON_CPU).ram.compute == plain_on_cpu(pairs["26B"])
+
+
+def plain_on_cpu(pair) -> int:
+    return estimated(*pair, ContextSettings(32768), ON_CPU).ram.compute
+
+
 def test_a_card_of_16_gb_and_26b_with_32k(pairs):
     target, assistant = pairs["26B"]
     found = fit(target, assistant, vram=parse_size("16GB"), context=ContextSettings(32768))
     assert not found.fits
-    assert found.change == "the experts of 5 of 30 layers in RAM and a KV cache of q8_0"
+    assert found.change == "the experts of 6 of 30 layers in RAM and a KV cache of q8_0"
     words = shlex.split(found.command)
     assert words[:5] == ["llama-server", "-m", str(target), "-md", str(assistant)]
     # What the command says is what was reckoned with, and one layer less would be too much.
     host = parse_host(None, shlex.join(words[1:]))
     context, model = context_for(host), model_for(host)
-    assert (context.size, context.cache_k, model.n_cpu_moe) == (32768, "q8_0", 5)
+    assert (context.size, context.cache_k, model.n_cpu_moe) == (32768, "q8_0", 6)
     assert estimated(target, assistant, context, model) == found.devices
     room = parse_size("16GB") * 0.95 - DRIVER
     assert found.devices.gpu.total <= room
-    assert estimated(target, assistant, context, replace(model, n_cpu_moe=4)).gpu.total > room
+    assert estimated(target, assistant, context, replace(model, n_cpu_moe=5)).gpu.total > room
 
 
 @pytest.mark.parametrize(
     ("name", "vram", "ram", "words"),
     [
         ("26B", "24GB", None, None),
-        ("26B", "8GB", "32GB", "the experts of 22 of 30 layers in RAM and a KV cache of q8_0"),
-        ("31B", "22GB", None, "a KV cache of q8_0"),
+        ("26B", "8GB", "32GB", "the experts of 23 of 30 layers in RAM and a KV cache of q8_0"),
+        ("31B", "23GB", None, "a KV cache of q8_0"),
         ("31B", "12GB", None, "of 61 layers on the GPU"),
     ],
 )
@@ -202,7 +221,7 @@ def test_the_command(pairs):
     assert told.returncode == 1
     assert {"fits", "devices", "command"} <= found.keys()
     assert found["devices"]["GPU"]["total"] < found["devices"]["GPU"]["room"]
-    assert "--n-cpu-moe 5" in found["command"]
+    assert "--n-cpu-moe 6" in found["command"]
     placed = asked("--vram", "16GB", "-ncmoe", "8", "--cache-type", "q8_0")
     assert placed.returncode == 0, placed.stderr
     assert "it fits" in placed.stdout

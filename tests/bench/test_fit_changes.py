@@ -55,10 +55,10 @@ def enough_for_31b(pairs) -> int:
         (100, "the drafter in Q8_0"),
         (260, "the drafter in Q4_0"),
         (1000, "a KV cache of q8_0"),
-        (2000, "the drafter in Q8_0 and a KV cache of q8_0"),
-        (2250, "the drafter in Q4_0 and a KV cache of q8_0"),
-        (2500, "a KV cache of q4_0"),
-        (3500, "57 of 61 layers on the GPU and the drafter in Q4_0 and a KV cache of q8_0"),
+        (1500, "the drafter in Q8_0 and a KV cache of q8_0"),
+        (1650, "the drafter in Q4_0 and a KV cache of q8_0"),
+        (2100, "a KV cache of q4_0"),
+        (2850, "57 of 61 layers on the GPU and the drafter in Q4_0 and a KV cache of q8_0"),
     ],
 )
 def test_what_costs_least_comes_first(pairs, enough_for_31b, less, change):
