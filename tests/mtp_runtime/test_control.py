@@ -85,7 +85,7 @@ def test_a_length_is_left_seldom():
     assert changes < len(lengths) / 8
 
 
-def test_where_drafting_loses_it_rests_and_is_tried_again_more_and_more_seldom():
+def test_where_drafting_loses_it_rests_and_is_tried_again_seldom():
     seconds = [1.0 + 0.7 * length for length in range(MAXIMUM + 1)]
     lengths = planned(Auto(MAXIMUM), 0, 1500, seconds)
     drafting = [place for place, length in enumerate(lengths) if length]
@@ -201,7 +201,7 @@ def test_a_round_tells_of_its_neighbours_and_of_the_pace():
     assert costs.of(8) > 1.6 * 2.6  # the machine is slower, not this length dearer
     again = Costs(MAXIMUM, Experience(costs.experience()))
     assert [again.of(length) for length in (0, 4, 8)] == pytest.approx(
-        [costs.of(length) for length in (0, 4, 8)], rel=0.1
+        [costs.of(length) for length in (0, 4, 8)], rel=0.15
     )
 
 
