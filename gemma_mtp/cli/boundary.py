@@ -20,6 +20,10 @@ from gemma_mtp.errors import (
 
 #: What typer says of a wrong command line. Newer versions bring click with them, older ones import it: so by its heir.
 CommandLineError: Any = typer.BadParameter.__base__
+#: (command, an option that another command has) -> how it is said here.
+SAID_OTHERWISE = {
+    ("quantize", "--type"): "types stand behind the files: `gemma-mtp quantize IN.gguf Q8_0 Q4_0`",
+}
 
 
 def exit_code(work: Callable[[], object]) -> int:
@@ -73,7 +77,8 @@ def _usage_problem(error: Any) -> UsageError:
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
         known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
-        hint = meant(option, known)
-        return UsageError(f"there is no option {option}", hint=f"{hint or 'all are told by'} {command} --help")
+        other = SAID_OTHERWISE.get((command.split()[-1], option))
+        hint = other or f"{meant(option, known) or 'all are told by'} {command} --help"
+        return UsageError(f"there is no option {option}", hint=hint)
     said = " ".join(str(error.format_message()).split())
     return UsageError(said[:1].lower() + said[1:].removesuffix("."), hint=f"see {command} --help")

@@ -41,6 +41,7 @@ def cli(*words: object, stdin: str | None = None) -> Result:
         (["push", "x", "--rep", "a/b"], "is --repo"),
         (["bench", "--zzz"], "gemma-mtp bench --help"),
         (["quantize", "x", "q8"], "is Q8_0 meant?"),
+        (["quantize", "x", "--type", "Q8_0"], "types stand behind the files: `gemma-mtp quantize IN.gguf Q8_0 Q4_0`"),
         (["quantize", "x", "Q4"], "Q4_0 meant?"),
         (["quantize", "x", "Q4-K-M"], "is Q4_K_M"),
         (["quantize", "x", "draftq4"], "is draft-q4"),
