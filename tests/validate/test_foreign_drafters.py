@@ -202,7 +202,14 @@ def test_any_value_gets_a_verdict(files, target_gguf, tmp_path, kind: str):
         assert verify_pair(target_gguf("BF16"), odd).verdict
 
 
-@pytest.mark.parametrize(("ids", "said"), [([5, 99_999], "names token 99999"), ([5, 5], "has a token twice")])
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([5, 2048], "names token 2048, the vocabulary ends at 2,047"),
+        ([-1, 5], "names token -1"),
+        ([5, 5], "has a token twice"),
+    ],
+)
 def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int], said: str):
     odd = eagle3(target_gguf("BF16"), tmp_path / "odd.gguf", ids=[*ids, *range(10, 108)])
     (found,) = verify_pair(target_gguf("BF16"), odd).errors

@@ -14,6 +14,7 @@ from helpers.tiny_pairs import TARGET, Model
 
 from gemma_mtp.files import gguf_values as gv
 from gemma_mtp.files.gguf_values import ValueType
+from gemma_mtp.ggml import GGMLType
 from gemma_mtp.validate import Report, Status, verify_pair
 
 MAKE: dict[str, Callable[..., Path]] = {"eagle3": eagle3, "dspark": dspark}
@@ -21,6 +22,13 @@ OTHER, AGAIN = "use the drafter that was trained for this target", "convert the 
 COMPARE = f"compare them with the checkpoint's; {AGAIN}"
 MAKERS = "take the file of the drafter's maker, or convert its checkpoint"
 MASK, SCALE = "tokenizer.ggml.mask_token_id", "dflash.embedding_scale"
+
+
+Tensors = dict[str, tuple[GGMLType, tuple[int, ...]] | None]
+
+
+def without(*names: str) -> Tensors:
+    return dict.fromkeys(names)
 
 
 def layers(*numbers: int) -> gv.Value:
@@ -42,7 +50,7 @@ class Said:
     message: str
     columns: tuple[str, str]
     keys: dict[str, gv.Value | None] = field(default_factory=dict)
-    without: tuple[str, ...] = ()
+    tensors: Tensors = field(default_factory=dict)
     status: Status = Status.ERROR
     remedy: str = AGAIN
 
@@ -71,12 +79,12 @@ CASES = (
             "borrowed",
             f"the head has no {missing}, for which llama.cpp takes the target's: of width 512, where the head's is 64",
             ("512", "64"),
-            without=without,
+            tensors=tensors,
         )
-        for missing, without in (
-            ("token_embd.weight", ("token_embd.weight",)),
-            ("output.weight", ("output.weight", "d2t")),
-            ("token_embd.weight and no output.weight", ("token_embd.weight", "output.weight", "d2t")),
+        for missing, tensors in (
+            ("token_embd.weight", without("token_embd.weight")),
+            ("output.weight", without("output.weight", "d2t")),
+            ("token_embd.weight and no output.weight", without("token_embd.weight", "output.weight", "d2t")),
         )
     ),
     Said(
@@ -156,6 +164,16 @@ CASES = (
     Said(
         "dspark",
         "embedding-scale",
+        "the drafter has embeddings of its own: whether they are scaled, its checkpoint knows",
+        ("22.63", "2"),
+        {SCALE: gv.f32(2.0)},
+        {"token_embd.weight": (GGMLType.F32, (2048, 512))},
+        Status.NOTE,
+        "",
+    ),
+    Said(
+        "dspark",
+        "embedding-scale",
         f"{SCALE} says that the embeddings are not scaled: drafters in RedHatAI's layout are trained so; of others the "
         "file would be wrong",
         ("22.63", "1"),
@@ -188,7 +206,7 @@ CASES = (
         "there is no conf_proj.weight, and dflash.has_confidence_head does not say so: where --spec-draft-p-min is "
         "above 0, llama.cpp cuts drafts by numbers that are no confidence",
         ("", "none"),
-        without=("conf_proj.weight", "conf_proj.bias"),
+        tensors=without("conf_proj.weight", "conf_proj.bias"),
         status=Status.WARNING,
         remedy=f"draft with --spec-draft-p-min 0, or {AGAIN}",
     ),
@@ -218,31 +236,31 @@ SOUND = {
         "confidence": ("", "its own"),
     },
 }
-#: Of a DSpark drafter: what is at the edge, and still sound -> the columns.
+#: Drafter, check, what is changed: at the edge, and still sound -> the columns.
 EDGES = [
-    ("mask-token", {MASK: gv.u32(0)}, ("", "0")),
-    ("mask-token", {MASK: gv.u32(2047)}, ("", "2047")),
-    ("window", window(5), ("64", "5")),
-    ("embedding-scale", {SCALE: gv.f32(512**0.5 * 1.0009)}, ("22.63", "22.65")),
-    ("target-layers", {"dflash.target_layers": layers(1, 2)}, ("3 layers", "0, 1")),
+    ("dspark", "mask-token", {MASK: gv.u32(0)}, {}, ("", "0")),
+    ("dspark", "mask-token", {MASK: gv.u32(2047)}, {}, ("", "2047")),
+    ("dspark", "window", window(5), {}, ("64", "5")),
+    ("dspark", "embedding-scale", {SCALE: gv.f32(512**0.5 * 1.0009)}, {}, ("22.63", "22.65")),
+    ("dspark", "target-layers", {"dflash.target_layers": layers(1, 2)}, {}, ("3 layers", "0, 1")),
+    ("eagle3", "embeddings", {}, without("output.weight", "d2t"), ("", "its own token_embd.weight")),
 ]
 
 
 @pytest.fixture
 def verify(target_gguf, tmp_path: Path) -> Callable[..., Report]:
-    """`verify(kind, keys, without)`: the report on a drafter of this kind with other keys and without some tensors."""
+    """`verify(kind, keys, tensors)`: the report on a drafter of this kind with other keys and tensors."""
 
-    def run(kind: str, keys: dict[str, Any] | None = None, without: tuple[str, ...] = (), own: bool = True) -> Report:
+    def run(kind: str, keys: dict[str, Any] | None = None, tensors: Tensors | None = None, own: bool = True) -> Report:
         drafter = MAKE[kind](target_gguf("BF16"), tmp_path / "drafter.gguf", own=own)
-        odd = remade(drafter, tmp_path / "odd.gguf", keys or {}, dict.fromkeys(without))
-        return verify_pair(target_gguf("BF16"), odd)
+        return verify_pair(target_gguf("BF16"), remade(drafter, tmp_path / "odd.gguf", keys, tensors))
 
     return run
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind} {case.check}")
 def test_what_is_said(case: Said, verify: Callable[..., Report]):
-    report = verify(case.kind, case.keys, case.without)
+    report = verify(case.kind, case.keys, case.tensors)
     (found,) = (one.finding for one in report.results if one.id == case.check)
     assert (found.status, found.message, found.remedy) == (case.status, case.message, case.remedy)
     assert (found.target, found.assistant) == case.columns
@@ -255,9 +273,16 @@ def test_a_sound_one(kind: str, own: bool, verify: Callable[..., Report]):
     assert {name: (found[name].target, found[name].assistant) for name in wanted} == wanted
 
 
-@pytest.mark.parametrize(("check", "keys", "columns"), EDGES)
-def test_at_the_edge(check: str, keys: dict[str, gv.Value], columns: tuple[str, str], verify: Callable[..., Report]):
-    (found,) = (one.finding for one in verify("dspark", keys).results if one.id == check)
+@pytest.mark.parametrize(("kind", "check", "keys", "tensors", "columns"), EDGES)
+def test_at_the_edge(
+    kind: str,
+    check: str,
+    keys: dict[str, gv.Value],
+    tensors: Tensors,
+    columns: tuple[str, str],
+    verify: Callable[..., Report],
+):
+    (found,) = (one.finding for one in verify(kind, keys, tensors).results if one.id == check)
     assert (found.status, found.target, found.assistant) == (Status.OK, *columns)
 
 
