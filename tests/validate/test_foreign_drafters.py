@@ -68,11 +68,13 @@ DAMAGES = [
 ]
 
 
+USUAL = {"attention.key_length": None, "attention.value_length": None}
 #: The same of files that are sound.
 VARIANTS = [
     pytest.param("eagle3", {}, {"rope_freqs.weight": (F32, (16,))}, id="rope factors"),
     pytest.param("eagle3", {"norm_before_fc": gv.boolean(True)}, {"enc.output_norm.weight": (F32, (1536,))}, id="norm"),
-    pytest.param("eagle3", {"attention.key_length": None, "attention.value_length": None}, {}, id="usual widths"),
+    pytest.param("eagle3", USUAL, {}, id="usual widths"),
+    pytest.param("eagle3", {**USUAL, "attention.head_count": layers(2)}, {}, id="usual widths, heads of each layer"),
     pytest.param("eagle3", {"rope.freq_base": None}, {}, id="usual rope"),
     pytest.param("dspark", {"sample_from_anchor": gv.boolean(False)}, {}, id="not from the anchor"),
     pytest.param("dspark", {"sample_from_anchor": None, "has_confidence_head": None}, {}, id="usual heads"),
