@@ -69,9 +69,11 @@ FOREIGN = (
 ADAPT = tuple(
     f"adapt/test_{name}"
     for name in (
+        "arithmetic.py",
         "training.py::test_the_heads_gradient_is_autograds",
         "training.py::test_choices_in_chunks",
         "training.py::test_replay_counts_what_the_engine_counts",
+        "training.py::test_a_score_is_the_mean_over_positions",
         "training.py::test_rounds_some_at_a_time_give_the_gradients_of_all_together",
         "network.py",
         "training.py::test_candidates_of_the_head_train_like_all",
