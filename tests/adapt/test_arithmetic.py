@@ -8,8 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
 from gemma_mtp.adapt.batches import grouped  # noqa: E402
-from gemma_mtp.adapt.head import overlaps  # noqa: E402
+from gemma_mtp.adapt.head import choices, imitation, overlaps  # noqa: E402
 from gemma_mtp.adapt.rounds import accepted_lengths, masks, steps_of, walk  # noqa: E402
 from gemma_mtp.adapt.signals import TEXT, Place  # noqa: E402
 
@@ -71,3 +73,26 @@ def test_what_two_distributions_share(monkeypatch):
     ours = torch.softmax(y @ head.T, -1)
     wanted = [sum(min(ours[row, one], p) for one, p in zip(ids[row], theirs[row], strict=True)) for row in range(7)]
     assert torch.allclose(overlaps(y, head, ids, theirs.log()), torch.tensor(wanted))
+
+
+class Largest(TorchDispatchMode):
+    """How many elements the largest tensor has that is computed."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.elements = max(self.elements, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("what", [choices, overlaps, imitation])
+def test_logits_are_computed_some_rows_at_a_time(what, monkeypatch):
+    """Of 262,144 tokens those of a batch would be gigabytes."""
+    monkeypatch.setattr("gemma_mtp.adapt.head.CHUNK", 1000)
+    y, head, ids, logs = torch.randn(100, 4), torch.randn(50, 4), torch.zeros(100, 5).long(), torch.zeros(100, 5)
+    given = {choices: (), overlaps: (ids, logs), imitation: (ids, logs, torch.ones(100))}[what]
+    with Largest() as largest:
+        what(y, head, *given)
+    assert largest.elements == 1000
