@@ -70,7 +70,7 @@ ADAPT = tuple(
     f"adapt/test_{name}"
     for name in (
         "arithmetic.py",
-        "training.py::test_the_heads_gradient_is_autograds",
+        "training.py::test_the_heads_loss_and_gradient_are_autograds",
         "training.py::test_choices_in_chunks",
         "training.py::test_replay_counts_what_the_engine_counts",
         "training.py::test_a_score_is_the_mean_over_positions",

@@ -75,6 +75,13 @@ def test_what_two_distributions_share(monkeypatch):
     assert torch.allclose(overlaps(y, head, ids, theirs.log()), torch.tensor(wanted))
 
 
+def test_of_no_rows_nothing_is_chosen():
+    """A batch of texts that are all too short for a round."""
+    head, ids, logs = torch.randn(50, 4), torch.zeros(0, 5).long(), torch.zeros(0, 5)
+    assert choices(torch.zeros(3, 0, 4), head).shape == (3, 0)
+    assert overlaps(torch.zeros(0, 4), head, ids, logs).shape == (0,)
+
+
 class Largest(TorchDispatchMode):
     """How many elements the largest tensor has that is computed."""
 

@@ -103,16 +103,19 @@ def test_a_quantized_assistant_is_read(assistant_gguf):
             assert np.linalg.norm(one - other) < 0.15 * np.linalg.norm(other), name
 
 
-def test_the_heads_gradient_is_autograds():
+def test_the_heads_loss_and_gradient_are_autograds():
     torch.manual_seed(1)
     y, head = torch.randn(7, 16, requires_grad=True), torch.randn(50, 16)
     ids = torch.stack([torch.randperm(50)[:5] for _ in range(7)])
     logs, weights = torch.randn(7, 5).log_softmax(-1), torch.rand(7)
-    imitation(y, head, ids, logs, weights).backward()
+    total_loss = imitation(y, head, ids, logs, weights)
+    total_loss.backward()
     found, y.grad = y.grad, None
     said = (y @ head.T).log_softmax(-1).gather(-1, ids)
     loss = -0.5 * (said[:, 0] + (logs.softmax(-1) * said).sum(-1))
-    (loss * weights).sum().backward()
+    wanted = (loss * weights).sum()
+    wanted.backward()
+    assert total_loss.item() == pytest.approx(wanted.item())
     assert torch.allclose(found, y.grad, atol=1e-5)
 
 
