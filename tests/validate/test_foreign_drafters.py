@@ -205,18 +205,19 @@ def test_any_value_gets_a_verdict(files, target_gguf, tmp_path, kind: str):
 
 
 @pytest.mark.parametrize(
-    ("ids", "said"),
+    ("ids", "said", "column"),
     [
-        ([5, 2048], "names token 2048, the vocabulary ends at 2,047"),
-        ([-1, 5], "names token -1"),
-        ([5, 5], "has a token twice"),
+        ([5, 2048], "names token 2048, the vocabulary ends at 2,047", "2048"),
+        ([-1, 5], "names token -1", "-1"),
+        ([5, 5], "has a token twice", "100"),
     ],
 )
-def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int], said: str):
+def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int], said: str, column: str):
     odd = eagle3(target_gguf("BF16"), tmp_path / "odd.gguf", ids=[*ids, *range(10, 108)])
     (found,) = verify_pair(target_gguf("BF16"), odd).errors
     assert found.id == "draft-tokens"
     assert said in found.finding.message
+    assert (found.finding.target, found.finding.assistant) == ("", column)
 
 
 def drafted_rows(bench: list[str], folder: Path) -> list[dict[str, Any]]:
