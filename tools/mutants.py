@@ -2,6 +2,7 @@
 
     python tools/mutants.py control dialects          # of each file 25 changes, drawn by --seed
     python tools/mutants.py --count 1000 recipes      # all of them
+    python tools/mutants.py --no-sentences known      # none of texts for people, of which that file is made
 
 A change: a comparison turned, a number moved by one, a word of text altered, `and` for `or`, a condition negated, plus
 for minus, a call's argument or an item of a table left out. No file is written: the changed module is compiled in a
@@ -47,6 +48,38 @@ LOOP = (
     ),
 )
 WORDS = ("validate/test_check_words.py", "validate/test_pair_words.py", "validate/test_found_by_damage.py")
+HOSTS = ("validate/test_hosts.py", "validate/test_known_rows.py", "validate/test_host_words.py")
+#: Of heads and drafters that are only checked; where they draft, seconds go by.
+FOREIGN = (
+    "validate/test_foreign_words.py",
+    *(
+        f"validate/test_foreign_drafters.py::test_{name}"
+        for name in (
+            "what_judges_drafts",
+            "tokens_that_it_cannot_draft",
+            "sound_ones_are_sound_and_load",
+            "each_fault_is_told_by_its_check",
+            "what_may_be_is_sound_and_loads",
+            "of_every_tensor_verify_says_what_the_loader_says",
+            "any_value_gets_a_verdict",
+        )
+    ),
+)
+#: Of training those that compute little, and one that trains.
+ADAPT = tuple(
+    f"adapt/test_{name}"
+    for name in (
+        "arithmetic.py",
+        "training.py::test_the_heads_loss_and_gradient_are_autograds",
+        "training.py::test_choices_in_chunks",
+        "training.py::test_replay_counts_what_the_engine_counts",
+        "training.py::test_a_score_is_the_mean_over_positions",
+        "training.py::test_rounds_some_at_a_time_give_the_gradients_of_all_together",
+        "network.py",
+        "training.py::test_candidates_of_the_head_train_like_all",
+        "training.py::test_training_repairs_a_misfit_and_leaves_the_head_alone",
+    )
+)
 #: Name -> the file that is changed, and the tests that concern it, the quickest first.
 TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dialects": ("model/dialects.py", ("convert/test_spellings.py", "convert/test_dialects.py")),
@@ -65,6 +98,9 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "verifier": ("mtp_runtime/verifier.py", LOOP),
     "generate": ("mtp_runtime/generate.py", LOOP),
     "model": ("sources/model.py", ("validate/test_found_by_damage.py", "validate/test_checks.py")),
+    **{name: (f"adapt/{name}.py", ADAPT) for name in ("rounds", "replay", "head", "batches")},
+    "eagle3": ("model/eagle3.py", FOREIGN),
+    "dspark": ("model/dflash/dspark.py", FOREIGN),
     **{
         name: (f"validate/checks/{name}.py", (*WORDS, "validate/test_checks.py", *more))
         for name, more in {
@@ -76,6 +112,18 @@ TARGETS: dict[str, tuple[str, tuple[str, ...]]] = {
             "tensors": ("validate/test_verify_file.py", "validate/test_foreign_types.py"),
             "vocabulary": (),
             "weights": ("validate/test_vital_tensors.py", "validate/test_verify_file.py"),
+        }.items()
+    },
+    **{
+        name: (f"validate/checks/{name}.py", tests)
+        for name, tests in {
+            "content": ("hub/test_verify_content.py",),
+            "conditions": HOSTS,
+            "hosts": (*HOSTS, "validate/test_remedies.py::test_following"),
+            "known": HOSTS,
+            "template": ("validate/test_templates.py",),
+            "dflash": (*FOREIGN[:3], "convert/test_dflash.py"),
+            "foreign": FOREIGN,
         }.items()
     },
 }
@@ -213,15 +261,20 @@ def survives(file: str, tree: ast.Module, tests: tuple[str, ...], seconds: int) 
     return status == 0
 
 
-def check(name: str, count: int, seed: int, seconds: int) -> None:
+def _is_sentence(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+
+
+def check(name: str, count: int, seed: int, seconds: int, sentences: bool) -> None:
     file, tests = TARGETS[name]
     source = (ROOT / "gemma_mtp" / file).read_text(encoding="utf-8")
     tree = ast.parse(source)
     if not survives(file, tree, tests, seconds):
         print(f"{name}: its tests fail without a change, or take more than {seconds} s")
         return
-    total = sum(1 for _ in changes(tree))
-    drawn = sorted(random.Random(f"{name} {seed}").sample(range(total), min(count, total)))
+    numbers = [number for number, (node, *_) in enumerate(changes(tree)) if sentences or not _is_sentence(node)]
+    total = len(numbers)
+    drawn = sorted(random.Random(f"{name} {seed}").sample(numbers, min(count, total)))
     left = []
     for number in drawn:
         changed = copy.deepcopy(tree)
@@ -238,11 +291,12 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", default=list(TARGETS), metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--count", type=int, default=25)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-sentences", action="store_true", help="leave texts of more than one word as they are")
     parser.add_argument("--seconds", type=int, default=600, help="that a change may take")
     options = parser.parse_args()
     os.chdir(ROOT)
     for name in options.targets:
-        check(name, options.count, options.seed, options.seconds)
+        check(name, options.count, options.seed, options.seconds, not options.no_sentences)
 
 
 if __name__ == "__main__":

@@ -166,15 +166,15 @@ def _from_mainline(plain: Mapping[str, Value], mainline: Dialect, dialect: Diale
 
 def _completed(plain: Mapping[str, Value], file: GGUFFile, mainline: Dialect) -> dict[str, Value]:
     """With the scale that the target has, if embeddings are borrowed and the file does not say one."""
-    key = f"{mainline.architecture}.{SCALE}"
-    if key in plain or "token_embd.weight" in file.tensors:
+    key, none = f"{mainline.architecture}.{SCALE}", gv.f32(0)  # llama.cpp takes a 0 for no scale
+    if plain.get(key, none) != none or "token_embd.weight" in file.tensors:
         return dict(plain)
     width = _integer(plain, f"{mainline.architecture}.embedding_length", file.path)
     return _in_order({**plain, key: gv.scalar(ValueType.FLOAT32, scale_of(width))})
 
 
 def _told(plain: Mapping[str, Value], metadata: Mapping[str, Value]) -> tuple[str, ...]:
-    added = [key for key in metadata if key.endswith(f".{SCALE}") and key not in plain]
+    added = [key for key in metadata if key.endswith(f".{SCALE}") and metadata[key] != plain.get(key)]
     return tuple(f"{key} was added: {metadata[key].decode():.4g}, as Gemma 4 scales its embeddings" for key in added)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
-from gemma_mtp.adapt.batches import Feed  # noqa: E402
+from gemma_mtp.adapt.batches import FIRST, Feed  # noqa: E402
 from gemma_mtp.adapt.costs import ROWS  # noqa: E402
 from gemma_mtp.adapt.figures import total  # noqa: E402
 from gemma_mtp.adapt.head import choices, imitation  # noqa: E402
 from gemma_mtp.adapt.network import FROZEN, Network, build, role_name  # noqa: E402
 from gemma_mtp.adapt.replay import replayed, score  # noqa: E402
-from gemma_mtp.adapt.signals import GREEDY, Signals  # noqa: E402
+from gemma_mtp.adapt.rounds import rounds  # noqa: E402
+from gemma_mtp.adapt.signals import ANSWER, GREEDY, TEXT, Signals  # noqa: E402
 from gemma_mtp.adapt.train import Recipe, Trainer, train  # noqa: E402
 from gemma_mtp.adapt.weights import open_weights  # noqa: E402
 from gemma_mtp.demo.pair import PAIR  # noqa: E402
@@ -55,6 +57,30 @@ def test_replay_counts_what_the_engine_counts(pair, signals: Signals, target_ggu
     assert total(found).accepted > 10
 
 
+@pytest.mark.parametrize(("many", "length"), [(4, None), (1, FIRST + 4)], ids=["whole texts", "one position"])
+def test_a_score_is_the_mean_over_positions(pair, many: int, length: int | None):
+    """Counted one by one: drafts are right that the target would choose, up to the first that is not."""
+    network, feed = pair
+    texts = [place for place in feed.signals.places if place.kind in (TEXT, ANSWER)][:many]
+    texts = [replace(place, length=length, begin=0) if length else place for place in texts]
+    first, expected, overlap = [], [], []
+    for place in texts:
+        batch = feed.batch([place], 3)
+        rows = torch.stack(list(rounds(network, batch, FIRST, 3, network.model.sliding_window)))[:, 0].detach()
+        for position in range(max(FIRST, place.begin), place.length - 3):
+            wanted, said = batch.top_ids[0, position : position + 3, 0], rows[:, position - FIRST] @ network.head.T
+            right = (said.argmax(-1) == wanted).tolist()
+            first.append(right[0])
+            expected.append([*right, False].index(False))
+            given = batch.top_logs[0, position].exp()
+            overlap.append(torch.minimum(torch.softmax(said[0], -1)[batch.top_ids[0, position]], given).sum().item())
+    found = score(network, feed, texts)
+    assert found.positions == len(first)
+    assert (found.first, found.expected) == pytest.approx((np.mean(first), np.mean(expected)))
+    assert found.overlap == pytest.approx(np.mean(overlap), abs=1e-5)
+    assert found.greedy.rounds == found.sampled.rounds == 0
+
+
 def test_weights_are_the_same_from_a_checkpoint_and_from_a_gguf(assistant_gguf):
     with (
         open_weights(PAIR / "assistant", Part.ASSISTANT) as folder,
@@ -77,16 +103,19 @@ def test_a_quantized_assistant_is_read(assistant_gguf):
             assert np.linalg.norm(one - other) < 0.15 * np.linalg.norm(other), name
 
 
-def test_the_heads_gradient_is_autograds():
+def test_the_heads_loss_and_gradient_are_autograds():
     torch.manual_seed(1)
     y, head = torch.randn(7, 16, requires_grad=True), torch.randn(50, 16)
     ids = torch.stack([torch.randperm(50)[:5] for _ in range(7)])
     logs, weights = torch.randn(7, 5).log_softmax(-1), torch.rand(7)
-    imitation(y, head, ids, logs, weights).backward()
+    total_loss = imitation(y, head, ids, logs, weights)
+    total_loss.backward()
     found, y.grad = y.grad, None
     said = (y @ head.T).log_softmax(-1).gather(-1, ids)
     loss = -0.5 * (said[:, 0] + (logs.softmax(-1) * said).sum(-1))
-    (loss * weights).sum().backward()
+    wanted = (loss * weights).sum()
+    wanted.backward()
+    assert total_loss.item() == pytest.approx(wanted.item())
     assert torch.allclose(found, y.grad, atol=1e-5)
 
 

@@ -118,8 +118,9 @@ def test_what_a_fork_cannot_say(drafter: Path, tmp_path: Path):
     assert not (tmp_path / "x.gguf").exists()
 
 
-def test_a_missing_scale_is_added_and_nothing_else(drafter: Path, target_gguf, tmp_path: Path):
-    without = remade(drafter, tmp_path / "without.gguf", {SCALE: None})
+@pytest.mark.parametrize("said", [None, gv.f32(0.0)], ids=["missing", "0, which llama.cpp takes for none"])
+def test_a_missing_scale_is_added_and_nothing_else(drafter: Path, target_gguf, tmp_path: Path, said: gv.Value | None):
+    without = remade(drafter, tmp_path / "without.gguf", {SCALE: said})
     done = convert_model(without, tmp_path / "with.gguf")
     assert any(SCALE in note for note in done.notes)
     assert (tmp_path / "with.gguf").read_bytes() == drafter.read_bytes()

@@ -86,6 +86,14 @@ def test_not_asked_for(files):
     assert "--hub owner/repo" in finding.message
 
 
+@pytest.mark.parametrize("name", [f"blobs/sha256-{'a' * 64}", f"models/{'a' * 64}"])
+def test_other_caches_name_their_files_otherwise(name: str, files, tmp_path: Path):
+    """Ollama's blobs, for one: of a name that is no hash, or is one by chance, nothing follows."""
+    (tmp_path / name).parent.mkdir()
+    files[0].rename(tmp_path / name)
+    assert content(verify_pair(tmp_path / name, files[1], deep=True), "target").status is Status.SKIPPED
+
+
 def test_progress(files):
     from contextlib import contextmanager
 

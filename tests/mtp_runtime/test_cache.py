@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
+import llama_cpp.llama_cpp as lib
 import pytest
 from helpers.demo_files import PROMPT, SETTINGS, GGUFFactory
 from helpers.generations import finished
@@ -112,3 +114,28 @@ def test_a_batch_that_fails_leaves_the_cache_as_it_was(engine: MtpEngine):
     again = finished(engine, longer, reuse=True, **OPTIONS)
     assert again.statistics.reused_tokens == len(before)
     assert again.tokens == finished(engine, longer, **OPTIONS).tokens
+
+
+def test_a_batch_that_fails_in_its_midst_leaves_nothing(target_gguf: GGUFFactory, assistant_gguf: GGUFFactory):
+    """llama.cpp is told to abort when the first half is in the cache; another batch must not stand behind that."""
+    settings = replace(SETTINGS, batch=64, ubatch=32)
+    with MtpEngine(target_gguf("F32"), assistant_gguf("F32"), context=settings) as engine:
+        cache, tokens = engine._verifier, long_prompt(engine, 90)
+        asked, limit = count(), 2**31
+
+        @lib.ggml_abort_callback
+        def aborting(_: object) -> bool:
+            return next(asked) >= limit
+
+        lib.llama_set_abort_callback(cache.context.handle, aborting, None)
+        cache.extend(tokens[:26], 1)
+        asked = count()
+        cache.extend(tokens[26:], 1)
+        usual, limit = cache.context.logits().copy(), next(asked) * 3 // 4
+        cache.rewind(26)
+        asked = count()
+        with pytest.raises(LlamaError, match=r"aborted \(64 tokens at position 26"):
+            cache.extend(tokens[26:], 1)
+        limit = 2**31
+        cache.extend(tokens[26:], 1)
+        assert (cache.context.logits() == usual).all()

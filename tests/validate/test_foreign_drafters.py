@@ -68,11 +68,13 @@ DAMAGES = [
 ]
 
 
+USUAL = {"attention.key_length": None, "attention.value_length": None}
 #: The same of files that are sound.
 VARIANTS = [
     pytest.param("eagle3", {}, {"rope_freqs.weight": (F32, (16,))}, id="rope factors"),
     pytest.param("eagle3", {"norm_before_fc": gv.boolean(True)}, {"enc.output_norm.weight": (F32, (1536,))}, id="norm"),
-    pytest.param("eagle3", {"attention.key_length": None, "attention.value_length": None}, {}, id="usual widths"),
+    pytest.param("eagle3", USUAL, {}, id="usual widths"),
+    pytest.param("eagle3", {**USUAL, "attention.head_count": layers(2)}, {}, id="usual widths, heads of each layer"),
     pytest.param("eagle3", {"rope.freq_base": None}, {}, id="usual rope"),
     pytest.param("dspark", {"sample_from_anchor": gv.boolean(False)}, {}, id="not from the anchor"),
     pytest.param("dspark", {"sample_from_anchor": None, "has_confidence_head": None}, {}, id="usual heads"),
@@ -202,12 +204,20 @@ def test_any_value_gets_a_verdict(files, target_gguf, tmp_path, kind: str):
         assert verify_pair(target_gguf("BF16"), odd).verdict
 
 
-@pytest.mark.parametrize(("ids", "said"), [([5, 99_999], "names token 99999"), ([5, 5], "has a token twice")])
-def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int], said: str):
+@pytest.mark.parametrize(
+    ("ids", "said", "column"),
+    [
+        ([5, 2048], "names token 2048, the vocabulary ends at 2,047", "2048"),
+        ([-1, 5], "names token -1", "-1"),
+        ([5, 5], "has a token twice", "100"),
+    ],
+)
+def test_tokens_that_it_cannot_draft(files, target_gguf, tmp_path, ids: list[int], said: str, column: str):
     odd = eagle3(target_gguf("BF16"), tmp_path / "odd.gguf", ids=[*ids, *range(10, 108)])
     (found,) = verify_pair(target_gguf("BF16"), odd).errors
     assert found.id == "draft-tokens"
     assert said in found.finding.message
+    assert (found.finding.target, found.finding.assistant) == ("", column)
 
 
 def drafted_rows(bench: list[str], folder: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 
 import gemma_mtp
 from gemma_mtp.errors import UsageError
+from gemma_mtp.model.dialects import ATOMIC, IK, MAINLINE, Dialect
 from gemma_mtp.native.settings import ContextSettings
 from gemma_mtp.validate import context_for, parse_host, verify_pair
 from gemma_mtp.validate.host import OPTIONS
@@ -118,6 +119,51 @@ def test_every_option_that_a_row_looks_at_is_in_the_table():
     for name in ("known.py", "conditions.py"):
         looked_at |= set(re.findall(r'"(--[a-z-]+)"', (CHECKS / name).read_text(encoding="utf-8")))
     assert looked_at <= set(OPTIONS)
+
+
+MAINLINE_SINCE = (
+    "(llama.cpp: b9553, June 7, 2026; koboldcpp: 1.115; ik_llama.cpp: June 19, 2026; Atomic's fork: b10018; Ollama: "
+    "0.32.7; or later)"
+)
+CONVERT = "`gemma-mtp convert {} -o OUT.gguf`"
+WRITTEN_FOR = "the assistant is written for {}; {} stops with `unknown model architecture: '{}'`"
+NOT_YET = "the file is fine, but this version of {} does not know `gemma4-assistant` yet"
+IK_SINCE = "ik_llama.cpp since May 10, 2026"
+#: Runtime and dialect of the assistant, what is said, and what to do.
+DIALECTS = [
+    ("llama.cpp", MAINLINE, f"loads in {MAINLINE.runtimes}", ""),
+    ("llama.cpp@b9552", MAINLINE, NOT_YET.format("llama.cpp"), f"update llama.cpp {MAINLINE_SINCE}"),
+    ("llama.cpp", IK, WRITTEN_FOR.format(IK_SINCE, "llama.cpp", "gemma4_mtp"), CONVERT),
+    (
+        *("llama.cpp@b9552", IK, WRITTEN_FOR.format(IK_SINCE, "llama.cpp", "gemma4_mtp")),
+        f"update llama.cpp {MAINLINE_SINCE}, and {CONVERT}",
+    ),
+    (
+        *("ik@2026-06-18", MAINLINE, NOT_YET.format("ik_llama.cpp")),
+        f"update ik_llama.cpp {MAINLINE_SINCE}, or `gemma-mtp convert {{}} -o OUT.gguf --dialect ik`",
+    ),
+    (
+        "ik",
+        ATOMIC,
+        WRITTEN_FOR.format("AtomicChat's fork before b10018 (July 2026)", "ik_llama.cpp", "gemma4_assistant"),
+        CONVERT,
+    ),
+    (
+        "atomic@b10018",
+        ATOMIC,
+        "the assistant is in Atomic's old form, which the fork refuses since b10018 (July 23, 2026); new files have "
+        "the names that the old ones had",
+        f"delete the cached file and download it again, or {CONVERT}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("runtime", "dialect", "message", "remedy"), DIALECTS)
+def test_who_reads_a_dialect(runtime: str, dialect: Dialect, message: str, remedy: str, verify, tmp_path: Path):
+    report = verify(None, {"dialect": dialect}, host=parse_host(runtime, None))
+    (found,) = (result.finding for result in report.results if result.id == "dialect")
+    assert (found.message, found.remedy) == (message, remedy.format(tmp_path / "mtp-target.gguf"))
+    assert (found.target, found.assistant) == ("", f"{dialect.architecture} ({dialect.name})")
 
 
 @pytest.mark.parametrize(("version", "ok"), [("", True), ("@0.32.7", True), ("@0.32.6", False)])

@@ -46,6 +46,16 @@ CASES = (
         ("8 of 32 pairs rotated", "32 of 32 pairs rotated"),
         assistant={"tensors": {ROPE_FREQS_NAME: (GGMLType.F32, np.ones_like(FACTORS))}},
     ),
+    *(
+        Said(
+            "rope-factors",
+            "rope_freqs is not at hand in both files",
+            ("", ""),
+            **{part: {"tensors": {ROPE_FREQS_NAME: None}}},
+            status=Status.SKIPPED,
+        )
+        for part in ("target", "assistant")
+    ),
     Said(
         "merges",
         "1 of 3 merges differ, first 2: 'ab c' / none; the two models were made with different tokenizers",

@@ -13,6 +13,7 @@ from gemma_mtp import advice
 from gemma_mtp.ggml import GGMLType
 from gemma_mtp.model.dflash.attachment import missing_layers
 from gemma_mtp.model.dflash.parameters import SELECTOR, TOKEN_IDS, DFlashParameters, scale_of
+from gemma_mtp.model.family import FOREIGN
 from gemma_mtp.sources.model import OpenModel
 from gemma_mtp.validate.findings import Finding, error, note, ok, skipped, warning
 from gemma_mtp.validate.pair import Pair, Single
@@ -90,7 +91,7 @@ def target_layers(pair: Pair) -> Finding:
 
 def features(side: OpenModel) -> Finding:
     """`fc` takes as many numbers as the drafter's target layers have together: their count times its width."""
-    model, tensor = drafter(side), side.tensors.get(side_name(side))
+    model, tensor = drafter(side), side.tensors.get("fc.weight")
     if tensor is None:
         return skipped("there is no such tensor")
     value = f"{len(model.target_layers)} x {model.backbone} = {model.features}"
@@ -103,12 +104,6 @@ def features(side: OpenModel) -> Finding:
         "",
         value,
     )
-
-
-def side_name(side: OpenModel) -> str:
-    """What `fc` is called in this file."""
-    assert side.dialect is not None
-    return side.dialect.tensors.get("fc") or "fc.weight"
 
 
 def distinct_layers(side: OpenModel) -> Finding:
@@ -200,10 +195,17 @@ def embedding_scale(pair: Pair) -> Finding:
             *values,
         )
     if not found:
-        repair = _anew(pair.assistant.place, pair.target.place)
-        return note(f"{SCALE} is missing: {UNSCALED}. {COST}; {repair} writes the file with the key", *values)
+        what = "missing" if found is None else "0"
+        return note(f"{SCALE} is {what}: {UNSCALED}. {_without_scale(pair)}", *values)
     return warning(
         f"{SCALE} is {found:.4g}, not {wanted:.4g}: the tokens of a block have another size than in training",
         "take the file of the drafter's maker, or convert its checkpoint",
         *values,
     )
+
+
+def _without_scale(pair: Pair) -> str:
+    """What that costs, and who writes the key: of families that are only checked, nobody here does."""
+    if pair.assistant.family.name in FOREIGN:
+        return "What that costs such a drafter was not measured, and nothing here writes its files"
+    return f"{COST}; {_anew(pair.assistant.place, pair.target.place)} writes the file with the key"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gemma_mtp.advice import OUTPUT, ours
 from gemma_mtp.errors import GemmaMtpError
-from gemma_mtp.files.gguf_values import ValueType
 from gemma_mtp.files.text import read_text
 from gemma_mtp.model.config import read_json
 from gemma_mtp.model.family import FAMILY
@@ -180,12 +179,12 @@ def first_difference(one: str, other: str) -> tuple[str, str] | None:
 
 def left_over(done: Rendered, side: OpenModel) -> tuple[str, tuple[str, ...]]:
     """Of a prompt what is in no message and in no token: words beyond those of formats, and marks like `<so>`."""
-    text, tokens = done.text or "", side.metadata.get(TOKENS)
+    text, tokens = done.text or "", side.metadata[TOKENS]
     for said in sorted({one.strip() for one in done.conversation.words()}, key=len, reverse=True):
         if said and said not in SCAFFOLD:
             text = text.replace(said, "\n")
     marks = tuple(dict.fromkeys(_MARK.findall(text)))
-    foreign = tuple(mark for mark in marks if tokens is None or not tokens.has_string(mark))
+    foreign = tuple(mark for mark in marks if not tokens.has_string(mark))
     lines = [" ".join(line.split()) for line in _MARK.sub("\n", text).splitlines()]
     return "; ".join(line for line in lines if _foreign_words(line)), foreign
 
@@ -221,10 +220,7 @@ def _sources(one: Single) -> dict[str, str]:
 
 def _specials(side: OpenModel) -> tuple[tuple[str, str], ...]:
     """What a template may name. Their numbers are small: of a large vocabulary little is decoded."""
-    tokens = side.metadata.get(TOKENS)
-    if tokens is None or not tokens.is_array_of(ValueType.STRING):
-        return ()
-    return tuple(special_texts(side.metadata, tokens.first(EARLY).raw_strings()).items())
+    return tuple(special_texts(side.metadata, side.metadata[TOKENS].first(EARLY).raw_strings()).items())
 
 
 def _originals(one: Single) -> Iterator[tuple[str, str]]:
