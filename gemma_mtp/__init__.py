@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gemma_mtp.validate.run import RunOptions
     from gemma_mtp.validate.verify import verify_file, verify_pair
 
-__version__ = "0.2.0"
+__version__ = "0.2.1"
 __all__ = [
     "BenchResults",
     "ContextSettings",
