@@ -121,8 +121,15 @@ class PythonRunner:
             draft_max=max(way.longest if way else 0, pair.draft_max),
             method=(way and way.model) or MTP,
         )
-        for draft in (PLAIN, max(way.lengths)) if way else (PLAIN,):
-            self.run(Task("", "", "def", draft, 0, WARM_UP, method=way.label if way else NONE))
+        self._warm_up(way)
+
+    def _warm_up(self, way: Way | None) -> None:
+        """Every length has a round: a GPU loads its kernels for so many tokens when it meets them first."""
+        self.run(Task("", "", "def", PLAIN, 0, WARM_UP, method=NONE))
+        if way:
+            own = range(1, self._pair.draft_max + 1) if self._pair.assistant else ()
+            for length in sorted({*own, *way.lengths}):
+                self.run(Task("", "", "def", length, 0, length + 2, method=way.label))
 
     def run(self, task: Task) -> Lap:
         drafting = NO_DRAFTS
