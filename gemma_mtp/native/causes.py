@@ -137,12 +137,6 @@ CAUSES: tuple[Cause, ...] = (
         r"requires embedding_length_out",
     ),
     Cause(
-        "pre-allocated tensor (cache_k_l1) in a buffer (CUDA0) that cannot run the operation",
-        "the drafter is kept away from the GPU that has the target's last layers, whose KV cache it reads",
-        "leave --device-draft out (llama-server: -devd), or name the target's GPU there",
-        r"pre-allocated tensor \(cache_\w+\) in a buffer",
-    ),
-    Cause(
         "wrong number of tensors; expected 49, got 51",
         "the file has tensors that llama.cpp does not know, or was made for another runtime",
         f"{NAMED}; {RECONVERT}",

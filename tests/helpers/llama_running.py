@@ -16,15 +16,20 @@ from urllib.request import Request, urlopen
 PROMPT = "class Stack:\n\n    def __init__(self):\n        self._items = []\n\n    def push(self, item):\n"
 
 
+class NotStarted(Exception):
+    """The server ended before it had an address."""
+
+
 @contextmanager
 def llama(*words: str | Path) -> Iterator[str]:
-    """The address of a server that was started with these words."""
+    """The address of a server that was started with these words. Raises NotStarted."""
     command = [sys.executable, str(Path(__file__).with_name("llama_words.py")), *map(str, words)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         address = process.stdout.readline().strip()
-        assert address.startswith("http://"), process.communicate(timeout=60)
+        if not address.startswith("http://"):
+            raise NotStarted(process.communicate(timeout=60))
         yield address
     finally:
         process.kill()
