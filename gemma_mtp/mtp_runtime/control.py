@@ -204,7 +204,7 @@ class Auto:
         self.knows = bool(known.costs)
         self._costs, self._chances = Costs(self.draft_max, known), Memories(self._lengths, known.share)
         self._rest, self._stay, self._planned = 0, SETTLE, 0
-        self._length = self._best_draft()
+        self._length = self._best_draft(self._rates())
 
     def plan(self, room: int) -> int:
         self._planned = min(self._length, room)
@@ -230,7 +230,7 @@ class Auto:
 
     def _rest_after(self, rates: Mapping[int, float]) -> int:
         """Plain rounds until drafting is tried again, by what that costs."""
-        tried = self._best_draft()
+        tried = self._best_draft(rates)
         lost = TRY * self._costs.of(tried) * (1 - rates[tried] / rates[0])
         return int(min(max(lost / (TRIES * self._costs.of(0)), SHORTEST_REST), LONGEST_REST))
 
@@ -238,16 +238,15 @@ class Auto:
         self._rest -= 1
         if not self._rest:
             self._chances.trust = 0.5  # what comes now may be another text
-            self._length, self._stay = self._best_draft(), TRY
+            self._length, self._stay = self._best_draft(self._rates()), TRY
 
     def _rates(self) -> dict[int, float]:
         """Tokens a second by length."""
         tokens = zip(self._lengths, self._chances.tokens(), strict=True)
         return {length: given / self._costs.of(length) for length, given in tokens}
 
-    def _best_draft(self) -> int:
+    def _best_draft(self, rates: Mapping[int, float]) -> int:
         """The best length but none; 0 if there is no other."""
-        rates = self._rates()
         return max(self._lengths[1:], key=rates.__getitem__, default=0)
 
     def experience(self) -> Experience:

@@ -467,8 +467,9 @@ def devices() -> list[Device]:
 
 def gpu_names() -> list[str]:
     """What a model is spread over where no devices are named (src/llama.cpp, `llama_prepare_model_devices`)."""
-    names = {kind: [one.name for one in devices() if one.kind == DEVICE_KINDS[kind]] for kind in (1, 2)}
-    return names[1] or names[2][:1]
+    there = devices()
+    discrete, integrated = ([one.name for one in there if one.kind == DEVICE_KINDS[kind]] for kind in (1, 2))
+    return discrete or integrated[:1]
 
 
 def build_info() -> str:

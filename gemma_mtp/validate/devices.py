@@ -199,9 +199,8 @@ def _add(found: Spread, placed: Placed, context: ContextSettings, beside: Placed
                 found.on(device).cache += part
     for device, size in _compute(placed, context, drafter=beside is not None).items():
         found.on(device).compute += size
-    for device, size in _halves(placed, placed if own or beside is None else beside, context).items():
-        found.on(device).compute += size
-    for device, size in _copied_caches(placed, placed if own or beside is None else beside, context):
+    owner = placed if own or beside is None else beside
+    for device, size in (*_halves(placed, owner, context).items(), *_copied_caches(placed, owner, context)):
         found.on(device).compute += size
 
 
@@ -281,16 +280,11 @@ def _halves(reading: Placed, owner: Placed, context: ContextSettings) -> Mapping
     if not others or context.flash_attention == "off":
         return {}
     caches = layer_caches(owner.side.hyper, replace(context, cache_k="f16", cache_v="f16"))
-    largest = {slides: max(_of_kind(caches, owner.side.hyper.sliding, slides), default=0) for slides in (False, True)}
-    found: dict[str, int] = {}
-    for device, slides in zip(reading.of_layer, reading.side.hyper.sliding, strict=False):
-        if device != RAM:
-            found[device] = max(found.get(device, 0), largest[slides] * others // 2)
-    return found
-
-
-def _of_kind(caches: Sequence[int], sliding: Sequence[bool], slides: bool) -> list[int]:
-    return [size for size, one in zip(caches, sliding, strict=True) if one == slides]
+    # The last of a kind, and of a device, is the largest.
+    largest = {slides: size for size, slides in sorted(zip(caches, owner.side.hyper.sliding, strict=True))}
+    read = zip(reading.of_layer, reading.side.hyper.sliding, strict=False)
+    sizes = ((largest.get(slides, 0) * others // 2, device) for device, slides in read if device != RAM)
+    return {device: size for size, device in sorted(sizes)}
 
 
 def _copied_caches(reading: Placed, owner: Placed, context: ContextSettings) -> Iterator[tuple[str, int]]:
